@@ -1,0 +1,137 @@
+"""The register of methods: `@method(name, revision=...)` on a function from a `Setup` to stages.
+
+The catalogue is read from the source of the files in this folder without importing them, so a page that
+only shows stored runs needs no torch, and a new method is one new file and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdnb.errors import KdnbError, unknown
+
+if TYPE_CHECKING:
+    from kdnb.methods.stage import Setup, Stage
+
+Build = Callable[..., "list[Stage]"]
+
+#: Arguments that `<method>+kd` takes beside the method's own, see `kdnb.methods.stage.Supervision`.
+KD_DEFAULTS: dict[str, Any] = {"labels_weight": 0.1, "soft_weight": 0.9, "temperature": 4.0}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's entry in the catalogue.
+
+    `revision` is raised when the mathematics changes; `shared` names the stages with a record of their own;
+    `defaults` are the method's arguments.
+    """
+
+    name: str
+    revision: int
+    needs_teacher: bool = True
+    shared: tuple[str, ...] = ()
+    with_kd: bool = False
+    defaults: dict[str, Any] = field(default_factory=dict)
+    file: str = ""
+    function: str = ""
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """All arguments, given or default; an unknown one is an error that names the nearest."""
+        for name in given:
+            if name not in self.defaults:
+                raise unknown(f"argument of method '{self.name}'", name, self.defaults)
+        return {**self.defaults, **given}
+
+    def stages(self, setup: Setup, arguments: dict[str, Any]) -> list[Stage]:
+        """Build the stages: imports the method's file, and with it torch."""
+        module = importlib.import_module(f"kdnb.methods.{Path(self.file).stem}")
+        build: Build = getattr(module, self.function)
+        own = {k: v for k, v in arguments.items() if not (self.with_kd and k in KD_DEFAULTS)}
+        return build(setup, **own)
+
+
+def method(
+    name: str, *, revision: int, needs_teacher: bool = True, shared: tuple[str, ...] = ()
+) -> Callable[[Build], Build]:
+    """Register a function as a method; every argument must be a literal, since the source is read."""
+
+    def register(build: Build) -> Build:
+        parameters = list(inspect.signature(build).parameters.values())[1:]
+        if any(p.default is inspect.Parameter.empty for p in parameters):
+            raise KdnbError(f"Method '{name}': every argument after the set-up needs a default.")
+        return build
+
+    return register
+
+
+@functools.cache
+def catalogue() -> dict[str, Method]:
+    """Every registered method by name, read from the files beside this one."""
+    found: dict[str, Method] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for entry in _registered(path):
+            if entry.name in found:
+                raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {path.name}.")
+            found[entry.name] = entry
+    return found
+
+
+def get(name: str) -> Method:
+    """The method of a name; `<method>+kd` is a method whose labels are replaced by KD's objective."""
+    base_name, plus, extra = name.partition("+")
+    known = catalogue()
+    if base_name not in known or (plus and extra != "kd") or (plus and base_name in ("plain", "kd")):
+        combined = [f"{n}+kd" for n in known if n not in ("plain", "kd")]
+        raise unknown("method", name, [*known, *combined])
+    base = known[base_name]
+    if not plus:
+        return base
+    return Method(
+        name=name,
+        revision=base.revision,
+        shared=base.shared,
+        with_kd=True,
+        defaults={**base.defaults, **KD_DEFAULTS},
+        file=base.file,
+        function=base.function,
+    )
+
+
+def _registered(path: Path) -> list[Method]:
+    tree = ast.parse(path.read_text())
+    entries = []
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "method":
+                fields = {str(k.arg): ast.literal_eval(k.value) for k in decorator.keywords}
+                entries.append(
+                    Method(
+                        name=ast.literal_eval(decorator.args[0]),
+                        defaults=_literal_defaults(node),
+                        file=path.name,
+                        function=node.name,
+                        **fields,
+                    )
+                )
+    return entries
+
+
+def _literal_defaults(node: ast.FunctionDef) -> dict[str, Any]:
+    arguments = node.args.args
+    defaults = node.args.defaults
+    named = zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True)
+    values = {a.arg: ast.literal_eval(d) for a, d in named}
+    for keyword, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        if default is not None:
+            values[keyword.arg] = ast.literal_eval(default)
+    return values

@@ -1,0 +1,274 @@
+"""The words a method is written in: a recipe, a batch, an optimiser, a schedule, a stage.
+
+A method is a function from a `Setup` to a short list of `Stage`s.  A stage says what is optimised and how;
+the engine (kdnb.training) decides when and where.  Everything is declared in the papers' own epochs: a
+profile that runs less of a protocol shortens the stages afterwards (`Stage.shortened`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import losses
+from kdnb.models.network import Activations, Depth, Network
+from kdnb.randomness import keyed_seed
+
+Losses = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass
+class Batch:
+    """What an objective sees of one step.
+
+    images   [B, 3, H, W] float, augmented and normalised
+    labels   [B] int64
+    indices  [B] int64, positions in the training set of this run (0 .. N-1)
+    student, teacher   activations, as deep as the stage declared
+    epoch    float scalar on the device, counted from 0 in the *paper's* epochs, whatever the profile
+    draws    the stage's own random numbers of this step (see `Stage.draws`)
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    student: Activations
+    teacher: Activations
+    epoch: Tensor
+    draws: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """One of `sgd`, `adam`, `rmsprop`, at the library's defaults where nothing is said."""
+
+    name: str
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate is multiplied by `factor` once each of `milestones` epochs have been trained."""
+
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+
+    def rate(self, base: float, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return base * self.factor ** sum(epoch >= m for m in self.milestones)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which epoch's weights leave a stage: the best by `validate` on the validation part.
+
+    `validate(batch)` is a scalar, the mean over a batch; batches are weighted by their size.  The first of
+    equally good epochs wins.  With `patience`, the stage ends after so many epochs without improvement.
+    """
+
+    validate: Callable[[Batch], Tensor]
+    highest: bool
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a protocol trains a network from labels or from a teacher: SGD with steps.
+
+    `selection` is `last` (the weights of the last epoch) or `best` (the epoch of the highest validation
+    accuracy).
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    milestones: tuple[int, ...]
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    factor: float = 0.1
+    selection: str = "last"
+
+
+@dataclass
+class Stage:
+    """One optimisation, with its own modules, objective, optimiser and schedule.
+
+    name            unique within the method
+    modules         every module with state: `student`, regressors, memory banks, calibrated weights, ...
+    trainable       the modules whose parameters are optimised
+    objective       Batch -> named losses; their sum is minimised
+    student_depth   how deep the student's forward goes; the engine goes no deeper
+    teacher_depth   likewise for the teacher; None if the stage needs no teacher
+    frozen          names of modules that stay in eval mode
+    draws           (generator, B) -> named random tensors of a step; keyed by seed, name and step
+    prepare         called once with the first `prepare_batches` batches, without gradients; what it
+                    finds must be kept in buffers of `modules`, so that a resumed stage does not repeat it
+    after_step      called after the optimiser's step, without gradients
+    selection       which epoch's weights leave the stage; None means the last one's
+    observe         Batch -> further columns of the history, from the last batch of each epoch
+    shared          the stage depends only on what came before it and on arguments that carry its name
+                    (`hint_epochs` for the stage `hint`): it has a record and stored weights of its own
+    ratio           share of the paper's epochs that is run (set by `shortened`)
+    """
+
+    name: str
+    modules: dict[str, nn.Module]
+    trainable: Sequence[nn.Module]
+    objective: Callable[[Batch], Losses]
+    optimiser: Optimiser
+    epochs: int
+    batch_size: int
+    schedule: Schedule = Schedule()
+    student_depth: Depth = "logits"
+    teacher_depth: Depth | None = None
+    frozen: tuple[str, ...] = ()
+    draws: Callable[[torch.Generator, int], dict[str, Tensor]] | None = None
+    prepare: Callable[[list[Batch]], None] | None = None
+    prepare_batches: int = 10
+    after_step: Callable[[Batch], None] | None = None
+    selection: Selection | None = None
+    observe: Callable[[Batch], Losses] | None = None
+    shared: bool = False
+    ratio: Fraction = Fraction(1)
+
+    def shortened(self, factor: Fraction, at_most: int | None = None) -> Stage:
+        """The same stage with `factor` of its epochs, and at most `at_most`.
+
+        Milestones and patience shrink with the epochs; all are rounded up and at least 1.
+        """
+        ratio = factor if at_most is None else min(factor, Fraction(at_most, self.epochs))
+        if ratio == 1:
+            return self
+
+        def scaled(count: int) -> int:
+            return max(1, math.ceil(count * ratio))
+
+        selection = self.selection
+        if selection is not None and selection.patience is not None:
+            selection = dataclasses.replace(selection, patience=scaled(selection.patience))
+        milestones = tuple(scaled(m) for m in self.schedule.milestones)
+        return dataclasses.replace(
+            self,
+            epochs=scaled(self.epochs),
+            schedule=dataclasses.replace(self.schedule, milestones=milestones),
+            selection=selection,
+            ratio=ratio,
+        )
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What stands where a method needs labels: cross-entropy, or, for `<method>+kd`, KD's objective."""
+
+    labels_weight: float = 1.0
+    soft_weight: float = 0.0
+    temperature: float = 1.0
+
+    @property
+    def teacher_depth(self) -> Depth | None:
+        return "logits" if self.soft_weight else None
+
+    def __call__(self, batch: Batch) -> Losses:
+        """{"ce": w_l CE(z_S, y)} and, with a soft weight, {"kd": w_s KD(z_S, z_T)}."""
+        logits = _present(batch.student.logits)
+        terms = {"ce": self.labels_weight * losses.cross_entropy(logits, batch.labels)}
+        if self.soft_weight:
+            soft = losses.kd(logits, _present(batch.teacher.logits), self.temperature)
+            terms["kd"] = self.soft_weight * soft
+        return terms
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a method may know of the images a run learns from: their labels [N], and how many classes."""
+
+    labels: Tensor
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Setup:
+    """What a method is given: networks, recipe, supervision, and facts about the training set.
+
+    `teacher` is there for its shapes and its weights (batch-norm margins, say); its activations come with
+    every batch, computed once for the whole cohort.
+    """
+
+    student: Network
+    teacher: Network | None
+    recipe: Recipe
+    supervision: Supervision
+    training_set: TrainingSet
+    seed: int
+    device: torch.device
+
+    def build(self, name: str, make: Callable[[], M]) -> M:
+        """A module of the method's own, initialised from the stream (seed, name), on the run's device."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(keyed_seed(self.seed, "module", name))
+            return make().to(self.device)
+
+    def teacher_network(self) -> Network:
+        """The teacher, for methods that cannot do without one."""
+        assert self.teacher is not None, "the study gives a teacher to every method that needs one"
+        return self.teacher
+
+    def training(self, objective: Callable[[Batch], Losses], **changes: Any) -> Stage:
+        """The stage in which the whole student learns by the protocol's recipe.
+
+        `changes` are fields of `Stage`; modules given there join the student, and are trained with it
+        unless `trainable` says otherwise.
+        """
+        recipe = self.recipe
+        modules: dict[str, nn.Module] = {"student": self.student, **changes.pop("modules", {})}
+        stage = Stage(
+            name="train",
+            modules=modules,
+            trainable=list(modules.values()),
+            objective=objective,
+            optimiser=Optimiser("sgd", recipe.lr, recipe.momentum, recipe.weight_decay),
+            schedule=Schedule(recipe.milestones, recipe.factor),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            selection=Selection(accuracy, highest=True) if recipe.selection == "best" else None,
+        )
+        return dataclasses.replace(stage, **changes)
+
+
+def accuracy(batch: Batch) -> Tensor:
+    """Share of the batch that the student gets right, top-1."""
+    return (_present(batch.student.logits).argmax(dim=1) == batch.labels).float().mean()
+
+
+def total(objective: Callable[[Batch], Losses]) -> Callable[[Batch], Tensor]:
+    """The sum of an objective's terms: what is minimised, and what a transfer stage selects by."""
+    return lambda batch: torch.stack(list(objective(batch).values())).sum()
+
+
+def deepest(*depths: Depth | None) -> Depth | None:
+    """The deepest of several depths; None counts as no forward at all."""
+
+    def rank(depth: Depth | None) -> float:
+        if depth is None:
+            return -1
+        return depth if isinstance(depth, int) else {"embedding": 1e6, "logits": 1e6 + 1}[depth]
+
+    return max(depths, key=rank)
+
+
+def _present(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "the stage declared too shallow a depth for its objective"
+    return tensor

@@ -1,0 +1,97 @@
+"""What every network of the study offers to a method: its activations, as deep as they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+#: How far a forward goes: 0 is the stem, k the k-th stage, then the embedding and the logits.
+Depth: TypeAlias = int | Literal["embedding", "logits"]
+
+
+@dataclass
+class Activations:
+    """The maps that methods distil, of one batch of B images.
+
+    `stem` and each of `stages` are [B, C, H, W]; `preactivations` are the stages' maps before their last
+    ReLU, same shapes; `embedding` [B, D] enters the classifier; `logits` [B, K].  What lies deeper than
+    the forward went is absent: None, or a shorter list.
+    """
+
+    stem: Tensor
+    stages: list[Tensor] = field(default_factory=list)
+    preactivations: list[Tensor] = field(default_factory=list)
+    embedding: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution followed at once, and only, by its batch norm: the pair that can be folded exactly."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.add_module("conv", conv)
+        self.add_module("norm", norm)
+
+
+class Network(nn.Module):
+    """A classifier in the shape stem -> stages -> embedding -> logits.
+
+    A subclass sets `stem_width`, `stage_widths`, `embedding_width`, the modules `stem` and `classifier`,
+    and the list `stages`; it implements `run_stem`, `run_stage` and `embed`, and gives `embedding_modules`
+    if it has learned layers between the last stage and the embedding.
+    """
+
+    stem_width: int
+    stage_widths: tuple[int, ...]
+    embedding_width: int
+    num_classes: int
+    stem: nn.Module
+    stages: nn.ModuleList
+    classifier: nn.Linear
+
+    def run_stem(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] -> the stem's map."""
+        raise NotImplementedError
+
+    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The map that leaves stage `index` (from 0), and the same before its last ReLU."""
+        raise NotImplementedError
+
+    def embed(self, features: Tensor) -> Tensor:
+        """The last stage's map -> the vector [B, D] that enters the classifier."""
+        raise NotImplementedError
+
+    def embedding_modules(self) -> list[nn.Module]:
+        """Learned layers between the last stage and the embedding (none in a plain residual net)."""
+        return []
+
+    def activations(self, images: Tensor, depth: Depth = "logits") -> Activations:
+        """Run a batch of normalised images [B, 3, H, W] as deep as `depth` and return what was met."""
+        acts = Activations(stem=self.run_stem(images))
+        features = acts.stem
+        last = depth if isinstance(depth, int) else len(self.stages)
+        for index in range(last):
+            features, preactivation = self.run_stage(index, features)
+            acts.stages.append(features)
+            acts.preactivations.append(preactivation)
+        if not isinstance(depth, int):
+            acts.embedding = self.embed(features)
+            if depth == "logits":
+                acts.logits = self.classifier(acts.embedding)
+        return acts
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] -> logits [B, K]."""
+        logits = self.activations(images).logits
+        assert logits is not None
+        return logits
+
+    def trunk(self, depth: Depth = "logits") -> list[nn.Module]:
+        """The modules that a forward to `depth` runs: what a stage that goes no deeper may train."""
+        if isinstance(depth, int):
+            return [self.stem, *list(self.stages)[:depth]]
+        modules = [self.stem, *self.stages, *self.embedding_modules()]
+        return [*modules, self.classifier] if depth == "logits" else modules
