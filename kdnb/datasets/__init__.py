@@ -1,0 +1,21 @@
+"""What an image set is: prepare, check and load. NumPy only; no torch is imported.
+
+`load(name)` gives both splits in canonical order, to which all indices, parts and batches refer.
+"""
+
+from kdnb.datasets.catalogue import DatasetInfo, info, names
+from kdnb.datasets.imageset import Dataset, ImageSet
+from kdnb.datasets.loading import load
+from kdnb.datasets.subsets import class_balanced, digest_of_indices, halves
+
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "ImageSet",
+    "class_balanced",
+    "digest_of_indices",
+    "halves",
+    "info",
+    "load",
+    "names",
+]

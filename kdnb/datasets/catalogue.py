@@ -1,0 +1,153 @@
+"""The image sets that kdnb knows: what can be said of each without reading an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from kdnb import errors
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive of fixed-length binary records: label bytes, then the planes R, G, B.
+
+    `md5` is the one printed on https://www.cs.toronto.edu/~kriz/cifar.html beside the "binary version".
+    """
+
+    url: str
+    md5: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    label_bytes: int
+
+    @property
+    def filename(self) -> str:
+        """Name of the archive's file."""
+        return self.url.rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What an image set is. `side` in pixels; `published` holds each split's `order_free_sha256`.
+
+    `crop_padding` pixels are added around an image before a random crop of the old size is taken, and
+    `flip` says whether a mirrored image still shows the same thing. `revision` is raised when the pixels,
+    the labels, or the split of an embedded set change.
+    """
+
+    name: str
+    title: str
+    num_classes: int
+    side: int
+    train_count: int
+    test_count: int
+    crop_padding: int
+    flip: bool
+    revision: int
+    class_names: tuple[str, ...] = field(repr=False)
+    published: dict[str, str] = field(repr=False, compare=False)
+    archive: Archive | None = field(default=None, repr=False)
+    channels: int = 3
+
+    @property
+    def embedded(self) -> bool:
+        """True where the images come with an installed package and nothing has to be prepared."""
+        return self.archive is None
+
+    def with_counts(self, train: int, test: int) -> DatasetInfo:
+        """The same set with other numbers of images, where only a part of it is there."""
+        return replace(self, train_count=train, test_count=test)
+
+
+_CIFAR_HOME = "https://www.cs.toronto.edu/~kriz/"
+
+DIGITS = DatasetInfo(
+    name="digits",
+    title="Digits",
+    num_classes=10,
+    side=16,
+    train_count=1197,
+    test_count=600,
+    crop_padding=2,
+    flip=False,  # a mirrored digit is another sign
+    revision=1,
+    class_names=tuple("0123456789"),
+    published={
+        "train": "be3a8d9c2c18ef80ac4e49bd2791e39a4c69b1cbe5bc1a2b24e704a2f7934f05",
+        "test": "8bd06a4fe78b1f6fb18d1068f35cb80620a6255969c65d29251cb6b8655b8f84",
+    },
+)
+
+CIFAR10 = DatasetInfo(
+    name="cifar10",
+    title="CIFAR-10",
+    num_classes=10,
+    side=32,
+    train_count=50_000,
+    test_count=10_000,
+    crop_padding=4,
+    flip=True,
+    revision=1,
+    class_names=tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    published={
+        "train": "6a3b2c04d0a79ce272dcdacaf0bc440275db5a8cbe3717521a28fada2ea0d2ed",
+        "test": "65a6ffe079453e514083f99356b35e02cbfd581b4951e3937fae188974b79f39",
+    },
+    archive=Archive(
+        url=_CIFAR_HOME + "cifar-10-binary.tar.gz",
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        folder="cifar-10-batches-bin",
+        train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        test=("test_batch.bin",),
+        label_bytes=1,
+    ),
+)
+
+CIFAR100 = DatasetInfo(
+    name="cifar100",
+    title="CIFAR-100",
+    num_classes=100,
+    side=32,
+    train_count=50_000,
+    test_count=10_000,
+    crop_padding=4,
+    flip=True,
+    revision=1,
+    class_names=tuple(
+        """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+        camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+        dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+        leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+        otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+        road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+        sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+        wardrobe whale willow_tree wolf woman worm""".split()
+    ),
+    published={
+        "train": "640c97a4012a8aebfcaf57fd82a33dd43b37d2e397a02cb9b0a3d89e6d6d936d",
+        "test": "a6a97df7b61bc7420bc44268696e8963d33129bc050978f2a63d8fe3420989fa",
+    },
+    archive=Archive(
+        url=_CIFAR_HOME + "cifar-100-binary.tar.gz",
+        md5="03b5dce01913d631647c71ecec9e9cb8",
+        folder="cifar-100-binary",
+        train=("train.bin",),
+        test=("test.bin",),
+        label_bytes=2,  # the coarse label, then the fine one; the fine one is the class
+    ),
+)
+
+_CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100)}
+
+
+def names() -> list[str]:
+    """Names of all data sets that kdnb knows, prepared or not."""
+    return list(_CATALOGUE)
+
+
+def info(name: str) -> DatasetInfo:
+    """What the data set is; no image is read. Raises KdnbError naming the nearest known data sets."""
+    if name not in _CATALOGUE:
+        raise errors.unknown("data set", name, _CATALOGUE)
+    return _CATALOGUE[name]

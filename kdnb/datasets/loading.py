@@ -1,0 +1,45 @@
+"""Loading a data set in canonical order, wherever and however it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kdnb import paths
+from kdnb.datasets import catalogue, digits, layout, order
+from kdnb.datasets.catalogue import DatasetInfo
+from kdnb.datasets.imageset import Dataset, ImageSet
+from kdnb.datasets.layout import Meta
+
+
+def load(name: str, root: str | Path | None = None) -> Dataset:
+    """Load a data set: the embedded digits, or a prepared one from `root` (default: `kdnb.paths.data_root()`).
+
+    Counts in the result's `info` are those of what was found. Raises KdnbError for an unknown name, and
+    DataError, before any image is used, if the set is missing or does not fit its description.
+    """
+    info = catalogue.info(name)
+    if info.embedded:
+        return digits.load()
+    folder = folder_of(info, root)
+    meta = layout.read_meta(folder, info)
+    train, test = (_load_split(folder, split, info, meta) for split in layout.SPLITS)
+    return Dataset(info.with_counts(len(train), len(test)), meta.classes, train, test)
+
+
+def folder_of(info: DatasetInfo, root: str | Path | None) -> Path:
+    """Where the prepared data set lies, or would."""
+    return Path(root or paths.data_root()) / info.name
+
+
+def _load_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> ImageSet:
+    """One split in canonical order: memory-mapped if it lies in that order, else in memory."""
+    arrays = layout.open_split(folder, split, info, meta)
+    indices = order.of_split(arrays, split, meta.digests[split], info)
+    in_order = np.array_equal(indices, np.arange(len(indices)))
+    images = arrays.images if in_order else arrays.images[indices]
+    labels = arrays.labels[indices].astype(np.int64)
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return ImageSet(images, labels, meta.digests[split])
