@@ -4,18 +4,24 @@
 """
 
 from kdnb.datasets.catalogue import DatasetInfo, info, names
+from kdnb.datasets.checking import Description, check, describe
 from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.loading import load
+from kdnb.datasets.preparing import prepare
 from kdnb.datasets.subsets import class_balanced, digest_of_indices, halves
 
 __all__ = [
     "Dataset",
     "DatasetInfo",
+    "Description",
     "ImageSet",
+    "check",
     "class_balanced",
+    "describe",
     "digest_of_indices",
     "halves",
     "info",
     "load",
     "names",
+    "prepare",
 ]

@@ -60,6 +60,10 @@ class DatasetInfo:
         return replace(self, train_count=train, test_count=test)
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _CIFAR_HOME = "https://www.cs.toronto.edu/~kriz/"
 
 DIGITS = DatasetInfo(
@@ -89,7 +93,7 @@ CIFAR10 = DatasetInfo(
     crop_padding=4,
     flip=True,
     revision=1,
-    class_names=tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    class_names=_words("airplane automobile bird cat deer dog frog horse ship truck"),
     published={
         "train": "6a3b2c04d0a79ce272dcdacaf0bc440275db5a8cbe3717521a28fada2ea0d2ed",
         "test": "65a6ffe079453e514083f99356b35e02cbfd581b4951e3937fae188974b79f39",
@@ -114,7 +118,7 @@ CIFAR100 = DatasetInfo(
     crop_padding=4,
     flip=True,
     revision=1,
-    class_names=tuple(
+    class_names=_words(
         """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
         camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
         dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
@@ -122,7 +126,7 @@ CIFAR100 = DatasetInfo(
         otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
         road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
         sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
-        wardrobe whale willow_tree wolf woman worm""".split()
+        wardrobe whale willow_tree wolf woman worm"""
     ),
     published={
         "train": "640c97a4012a8aebfcaf57fd82a33dd43b37d2e397a02cb9b0a3d89e6d6d936d",

@@ -28,9 +28,7 @@ def load() -> Dataset:
     found = {split: _split(images, labels, part) for split, part in (("train", train), ("test", test))}
     for split, image_set in found.items():
         if image_set.digest != DIGITS.published[split]:
-            raise DataError(
-                f"The digits of the installed scikit-learn are not the known ones ({split} split)."
-            )
+            raise DataError(f"The digits of the installed scikit-learn are not the known ones ({split}).")
     return Dataset(DIGITS, DIGITS.class_names, found["train"], found["test"])
 
 

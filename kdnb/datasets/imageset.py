@@ -8,6 +8,9 @@ import numpy as np
 
 from kdnb.datasets.catalogue import DatasetInfo
 
+#: Split -> (images uint8 [N, H, W, 3], labels uint8 [N]), as a source gives them or as they are written.
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class ImageSet:

@@ -1,7 +1,7 @@
 """The prepared layout: `<root>/<name>/{train,test}_{images,labels}.npy` and `meta.json`.
 
 Images are uint8 [N, side, side, 3], labels uint8 [N]; nothing is ever unpickled. Whatever does not fit is a
-DataError that names the file and the fault; no image is read for that, only the arrays' headers and the labels.
+DataError that names the file and the fault; for that only headers and labels are read, no image.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def wrong_digest(arrays: Arrays, info: DatasetInfo) -> DataError:
     """The error for a split whose images and labels are not those that meta.json describes."""
     names = f"{arrays.images_path.name} and {arrays.labels_path.name}"
     return DataError(
-        f"{arrays.images_path.parent}: {names} do not have the digest that {META} gives, so a pixel or a label "
-        f"was changed; remove the folder and run {remedy(info)}."
+        f"{arrays.images_path.parent}: {names} do not have the digest that {META} gives, so a pixel or a "
+        f"label was changed; run {remedy(info)} to make it anew."
     )
 
 
@@ -151,4 +151,4 @@ def _missing(folder: Path, info: DatasetInfo) -> DataError:
 
 def _bad(path: Path, what: str, info: DatasetInfo) -> DataError:
     """One line, whatever the cause had to say."""
-    return DataError(" ".join(f"{path}: {what}; remove it and run {remedy(info)}.".split()))
+    return DataError(" ".join(f"{path}: {what}; run {remedy(info)} to make it anew.".split()))

@@ -14,7 +14,7 @@ from kdnb.datasets.layout import Meta
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
-    """Load a data set: the embedded digits, or a prepared one from `root` (default: `kdnb.paths.data_root()`).
+    """Load the embedded digits, or a data set prepared in `root` (default: `kdnb.paths.data_root()`).
 
     Counts in the result's `info` are those of what was found. Raises KdnbError for an unknown name, and
     DataError, before any image is used, if the set is missing or does not fit its description.

@@ -1,8 +1,8 @@
 """The canonical order of a prepared split, computed once and kept beside the data.
 
-Computing it reads every image, and so checks the digest that meta.json gives. The file's name is a hash of that
-digest and of size and time of the two arrays' files, and a sample of the images is hashed before a kept order is
-believed; so the order of other data, or of the same data laid out otherwise, is never used.
+Computing it reads every image, and so checks the digest that meta.json gives. The file's name is a hash of
+that digest and of size and time of the two arrays' files, and a sample of the images is hashed before a kept
+order is believed; so the order of other data, or of the same data laid out otherwise, is never used.
 """
 
 from __future__ import annotations

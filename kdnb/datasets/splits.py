@@ -1,7 +1,7 @@
 """The fixed halves of the test sets, pinned by digest so that no later version draws others unnoticed.
 
-`labels` is the digest of the test labels in canonical order: a pin speaks only of the published images, not of
-a part of them. All three are `digest_of_indices`.
+`labels` is the digest of the test labels in canonical order: a pin speaks only of the published images, not
+of a part of them. All three are `digest_of_indices`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from kdnb.randomness import keyed_seed
 def class_balanced(labels: np.ndarray, count: int, key: str) -> np.ndarray:
     """Sorted indices int64 [count] of a class-balanced subset, a function of (key, labels) alone.
 
-    Every class gives the same number, or one more or less; a class that has too few gives all it has and the
-    others fill up. A smaller subset with the same key is a part of a larger one. Raises DataError if there are
+    Every class gives the same number, or one more or less; a class that has too few gives all it has and
+    the others fill up. A smaller subset with the same key is part of a larger. Raises DataError if there are
     fewer than `count` images.
     """
     labels = np.asarray(labels, dtype=np.int64)
@@ -46,7 +46,7 @@ def halves(labels: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
         found = digest_of_indices(validation), digest_of_indices(test)
         if found != (pin.validation, pin.test):
             raise DataError(
-                f"The halves '{key}' differ from the pinned ones; this NumPy ({np.__version__}) draws otherwise."
+                f"The halves '{key}' are not the pinned ones; NumPy {np.__version__} draws otherwise."
             )
     return validation, test
 

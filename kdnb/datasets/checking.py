@@ -1,0 +1,98 @@
+"""Is it the published data set, to the last pixel? And what is there at all?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdnb.datasets import canonical, catalogue, digits, layout
+from kdnb.datasets.catalogue import DatasetInfo
+from kdnb.datasets.layout import Arrays, Meta
+from kdnb.datasets.loading import folder_of
+from kdnb.errors import DataError
+
+
+def check(name: str, root: str | Path | None = None) -> list[str]:
+    """Read every image and compare with what was published; returns a sentence for each split.
+
+    Raises KdnbError for an unknown name, DataError naming the first file that is missing, does not fit or has
+    a wrong digest; a whole and consistent part of the published set is an error too.
+    """
+    info = catalogue.info(name)
+    if info.embedded:
+        found = digits.load()  # raises if the digests are not the known ones
+        parts = {"train": found.train, "test": found.test}
+        return [_finding(split, len(part), part.digest, info) for split, part in parts.items()]
+    folder = folder_of(info, root)
+    meta = layout.read_meta(folder, info)
+    for k, (given, known) in enumerate(zip(meta.classes, info.class_names, strict=True)):
+        if given != known:
+            raise DataError(f"{folder / layout.META}: class {k} is called '{given}', not '{known}'.")
+    arrays = {split: layout.open_split(folder, split, info, meta) for split in layout.SPLITS}
+    return [_check_split(split, arrays[split], meta, info) for split in layout.SPLITS]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A data set in a list: `state` is `embedded`, `prepared`, `missing` or `broken`; `detail` a sentence."""
+
+    name: str
+    title: str
+    state: str
+    detail: str
+    folder: Path | None
+
+
+def describe(root: str | Path | None = None) -> list[Description]:
+    """All known data sets and whether each is there; quick, since no image is read."""
+    return [_describe(catalogue.info(name), root) for name in catalogue.names()]
+
+
+def not_published(split: str, count: int, digest: str, info: DatasetInfo) -> str:
+    """The sentence for images that are not the published ones."""
+    expected = {"train": info.train_count, "test": info.test_count}[split]
+    return (
+        f"The {split} split is not that of the published {info.title}: {count} images with the digest "
+        f"{digest[:12]}, where {expected} with {info.published[split][:12]} were published."
+    )
+
+
+def _check_split(split: str, arrays: Arrays, meta: Meta, info: DatasetInfo) -> str:
+    digest = canonical.order_free_sha256(canonical.item_digests(arrays.images, arrays.labels))
+    if digest != meta.digests[split]:
+        raise layout.wrong_digest(arrays, info)
+    if digest != info.published[split]:
+        raise DataError(
+            f"{arrays.images_path.parent}: {not_published(split, len(arrays.labels), digest, info)}"
+        )
+    return _finding(split, len(arrays.labels), digest, info)
+
+
+def _finding(split: str, count: int, digest: str, info: DatasetInfo) -> str:
+    return (
+        f"{split}: {count} images of {info.side}x{info.side} pixels in {info.num_classes} classes, "
+        f"digest {digest[:12]} as published"
+    )
+
+
+def _describe(info: DatasetInfo, root: str | Path | None) -> Description:
+    counts = f"{info.train_count} training and {info.test_count} test images"
+    if info.embedded:
+        return Description(info.name, info.title, "embedded", f"{counts}, from scikit-learn.", None)
+    folder = folder_of(info, root)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return Description(info.name, info.title, "missing", f"Run {layout.remedy(info)}.", folder)
+    try:
+        meta = layout.read_meta(folder, info)
+        for split in layout.SPLITS:
+            layout.open_split(folder, split, info, meta)
+    except DataError as error:
+        return Description(info.name, info.title, "broken", str(error), folder)
+    return Description(info.name, info.title, "prepared", _extent(info, meta, counts), folder)
+
+
+def _extent(info: DatasetInfo, meta: Meta, counts: str) -> str:
+    """How much of the published set is there, as meta.json has it."""
+    if meta.digests == info.published:
+        return f"{counts}."
+    return f"{meta.counts['train']} + {meta.counts['test']} images, not the published set ({counts})."

@@ -1,0 +1,119 @@
+"""Preparing a data set: from its published archive, downloaded or at hand, or from a tree of images.
+
+Whatever the source, the result is the same bytes: canonical order, and the published digest or nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kdnb.datasets import archives, canonical, catalogue, checking, trees, writing
+from kdnb.datasets.catalogue import Archive, DatasetInfo
+from kdnb.datasets.imageset import Splits
+from kdnb.datasets.layout import Meta
+from kdnb.datasets.loading import folder_of
+from kdnb.errors import DataError
+
+Say = Callable[[str], None]
+
+_ABANDONED_AFTER = 24 * 3600  # seconds
+
+
+def prepare(
+    name: str,
+    source_dir: str | Path | None = None,
+    root: str | Path | None = None,
+    progress: Say | None = None,
+) -> Path | None:
+    """Put the data set into the prepared layout and return its folder; None if it is embedded.
+
+    `source_dir` is a folder with the published archive, packed or unpacked, or with the tree
+    `train/<class>/*.png`, `test/<class>/*.png`, or the packed archive itself; without it the archive is
+    downloaded. `progress` is told, in sentences, what goes on. A set that is there and passes `check` is left
+    as it is. Raises KdnbError for an unknown name, DataError if a source does not fit, is not the published
+    set, or cannot be had; then nothing that was there before has changed.
+    """
+    info, say = catalogue.info(name), progress or _silent
+    if info.archive is None:
+        say(f"{info.title} comes with scikit-learn; nothing has to be prepared.")
+        return None
+    folder = folder_of(info, root)
+    if _is_ready(info, root):
+        say(f"{info.title} is in {folder} already.")
+        return folder
+    try:
+        _prepare(folder, info, info.archive, Path(source_dir) if source_dir else None, say)
+    except OSError as error:
+        raise DataError(f"{info.title} could not be written to {folder} ({error}).") from None
+    say(f"{info.title} is ready in {folder}.")
+    return folder
+
+
+def _prepare(folder: Path, info: DatasetInfo, archive: Archive, source: Path | None, say: Say) -> None:
+    """All of it in a work folder beside the target, so that renaming into place is one step a file."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{info.name}-preparing-"
+    _sweep(folder.parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as place:
+        work = Path(place)
+        if source is None:
+            say(f"Downloading {archive.url}")
+            source = archives.download(archive, info, work)
+        say(f"Reading {source}")
+        splits, meta = _canonical(_read(source, archive, info, say), info)
+        say(f"Writing {folder}")
+        writing.write(folder, work, splits, meta, info)
+
+
+def _read(source: Path, archive: Archive, info: DatasetInfo, say: Say) -> Splits:
+    """Find out what the source is, and read it."""
+    if source.is_file():
+        return archives.read_packed(source, archive, info)
+    if (source / archive.filename).is_file():
+        return archives.read_packed(source / archive.filename, archive, info)
+    for folder in (source, source / archive.folder):
+        if (folder / archive.train[0]).is_file():
+            return archives.read_unpacked(folder, archive, info)
+    if (source / "train").is_dir():
+        return trees.read_tree(source, info, say)
+    raise DataError(
+        f"{source}: holds neither {archive.filename}, nor {archive.folder}/{archive.train[0]}, nor folders "
+        f"train/<class> and test/<class> with .png files."
+    )
+
+
+def _canonical(splits: Splits, info: DatasetInfo) -> tuple[Splits, Meta]:
+    """The splits in canonical order, and their description; DataError if they are not the published."""
+    ordered, digests = {}, {}
+    for split, (images, labels) in splits.items():
+        items = canonical.item_digests(images, labels)
+        digests[split] = canonical.order_free_sha256(items)
+        if digests[split] != info.published[split]:
+            raise DataError(checking.not_published(split, len(labels), digests[split], info))
+        order = canonical.canonical_order(items)
+        ordered[split] = images[order], labels[order]
+    counts = {split: len(labels) for split, (_, labels) in ordered.items()}
+    return ordered, Meta(info.class_names, counts, digests)
+
+
+def _is_ready(info: DatasetInfo, root: str | Path | None) -> bool:
+    try:
+        checking.check(info.name, root)
+    except DataError:
+        return False
+    return True
+
+
+def _sweep(root: Path, prefix: str) -> None:
+    """Remove the work folders of preparations that were killed long ago."""
+    for place in root.glob(prefix + "*"):
+        if time.time() - place.stat().st_mtime > _ABANDONED_AFTER:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody wants to hear of."""

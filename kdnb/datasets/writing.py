@@ -1,0 +1,55 @@
+"""Writing the prepared layout so that a crash leaves the old set, or none, but never a mixture."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import numpy as np
+
+from kdnb.datasets import layout
+from kdnb.datasets.catalogue import DatasetInfo
+from kdnb.datasets.imageset import Splits
+from kdnb.datasets.layout import Meta
+
+
+def write(folder: Path, work: Path, splits: Splits, meta: Meta, info: DatasetInfo) -> None:
+    """Write both splits and meta.json to `work` (on the same file system), then put them into `folder`.
+
+    Until the new files are complete and on disk nothing in `folder` changes.
+    """
+    arrays = []
+    for split, (images, labels) in splits.items():
+        arrays += [(f"{split}_images.npy", images), (f"{split}_labels.npy", labels)]
+    for name, array in arrays:
+        with (work / name).open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+            _to_disk(file)
+    with (work / layout.META).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(_described(meta, info), indent=1) + "\n")
+        _to_disk(file)
+    _put_in_place(folder, work, [name for name, _ in arrays])
+
+
+def _put_in_place(folder: Path, work: Path, names: list[str]) -> None:
+    """Without meta.json a set counts as unfinished: it goes first and comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / layout.META).unlink(missing_ok=True)
+    for name in [*names, layout.META]:
+        os.replace(work / name, folder / name)
+
+
+def _described(meta: Meta, info: DatasetInfo) -> dict[str, object]:
+    """The content of meta.json."""
+    splits = {
+        split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]}
+        for split in layout.SPLITS
+    }
+    return {"name": info.name, "classes": list(meta.classes), "splits": splits}
+
+
+def _to_disk(file: BinaryIO | TextIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
