@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
+from kdnb.methods.recipe import Recipe
 from kdnb.models.network import Activations, Depth, Network
 from kdnb.randomness import keyed_seed
 
@@ -74,29 +75,13 @@ class Selection:
 
     `validate(batch)` is a scalar, the mean over a batch; batches are weighted by their size.  The first of
     equally good epochs wins.  With `patience`, the stage ends after so many epochs without improvement.
+    Without `needs_teacher` the teacher is spared (accuracy does not ask it).
     """
 
     validate: Callable[[Batch], Tensor]
     highest: bool
     patience: int | None = None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a protocol trains a network from labels or from a teacher: SGD with steps.
-
-    `selection` is `last` (the weights of the last epoch) or `best` (the epoch of the highest validation
-    accuracy).
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    milestones: tuple[int, ...]
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    factor: float = 0.1
-    selection: str = "last"
+    needs_teacher: bool = True
 
 
 @dataclass
@@ -115,7 +100,8 @@ class Stage:
                     finds must be kept in buffers of `modules`, so that a resumed stage does not repeat it
     after_step      called after the optimiser's step, without gradients
     selection       which epoch's weights leave the stage; None means the last one's
-    observe         Batch -> further columns of the history, from the last batch of each epoch
+    observe         Batch -> further columns of the history: means over the validation part after each epoch,
+                    every module in eval mode
     shared          the stage depends only on what came before it and on arguments that carry its name
                     (`hint_epochs` for the stage `hint`): it has a record and stored weights of its own
     ratio           share of the paper's epochs that is run (set by `shortened`)
@@ -243,7 +229,9 @@ class Setup:
             schedule=Schedule(recipe.milestones, recipe.factor),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
-            selection=Selection(accuracy, highest=True) if recipe.selection == "best" else None,
+            selection=Selection(accuracy, highest=True, needs_teacher=False)
+            if recipe.selection == "best"
+            else None,
         )
         return dataclasses.replace(stage, **changes)
 

@@ -1,0 +1,5 @@
+"""`python -m kdnb` is the command line."""
+
+from kdnb.cli import main
+
+main()

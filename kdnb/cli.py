@@ -1,0 +1,249 @@
+"""The command line: data, runs, the study, its state."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdnb.errors import KdnbError
+
+if TYPE_CHECKING:
+    from kdnb.exhibits import Exhibit
+    from kdnb.study.experiment import Run
+    from kdnb.study.profile import Profile
+
+app = typer.Typer(
+    help="The evidence of knowledge distillation, re-run: train, measure, and see what is known.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Prepare and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure, as <paper>/<name>.")]
+ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
+DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
+SeedsOption = Annotated[int, typer.Option(min=1, help="Seeds 1 to N; a teacher has one.")]
+EpochsOption = Annotated[
+    int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
+DtypeOption = Annotated[str, typer.Option(help="auto, bfloat16 or float32.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.command()
+def run(
+    row: Annotated[str, typer.Argument(help="Row of the exhibit: kd, fitnet+kd, teacher, ...")],
+    exhibit: ExhibitOption = "comparison/table1",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the run.")] = 1,
+    epochs: EpochsOption = None,
+    device: DeviceOption = "auto",
+    mode: ModeOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Train one run of a table, with what it needs; a stored one is shown at once."""
+    from kdnb import exhibits
+    from kdnb.study.experiment import Run
+
+    chosen = exhibits.get(exhibit)
+    scale = _profile(profile, epochs)
+    name = dataset or chosen.datasets_of(scale)[0]
+    cell = chosen.cells(scale, name, [chosen.row(row)])[0]
+    if cell.experiment is None:
+        raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
+    wanted = Run(cell.experiment, seed)
+    store = _train(chosen, [wanted], device, mode, dtype, None)
+    record = store.get(*wanted.key)
+    if record is not None:
+        for metric, value in record.metrics.items():
+            typer.echo(f"{metric:>16}  {value:.4f}")
+        typer.echo(f"{'record':>16}  {record.path}")
+
+
+@app.command()
+def study(
+    exhibit: ExhibitOption = "comparison/table1",
+    profile: ProfileOption = "demo",
+    dataset: DatasetOption = None,
+    seeds: SeedsOption = 3,
+    rows: Annotated[str | None, typer.Option(help="Only these rows, separated by commas.")] = None,
+    epochs: EpochsOption = None,
+    budget: Annotated[str | None, typer.Option(help="Stop cleanly after this time: 90s, 9m, 2h.")] = None,
+    device: DeviceOption = "auto",
+    mode: ModeOption = "auto",
+    dtype: DtypeOption = "auto",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="List what would be trained, in cohorts; train nothing.")
+    ] = False,
+    cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later."""
+    from kdnb import exhibits
+    from kdnb.study import plan as planning
+    from kdnb.study.store import Store
+
+    chosen = exhibits.get(exhibit)
+    wanted = _wanted(chosen, _profile(profile, epochs), dataset, seeds, rows)
+    if plan:
+        _print_plan(wanted, Store.open(), as_json)
+        return
+    if cohort is not None:
+        groups = {group.id: group for group in planning.groups(wanted)}
+        if cohort not in groups:
+            raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
+        wanted = list(groups[cohort].runs)
+    store = _train(chosen, wanted, device, mode, dtype, _seconds(budget))
+    if export is not None:
+        from kdnb.study.transfer import export_store
+
+        for path in export_store(store, export):
+            typer.echo(f"exported {path}")
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """The study's dashboard: what each exhibit has, what is missing, what is broken."""
+    from kdnb.exhibits.status import report, told
+
+    found = report()
+    typer.echo(json.dumps(found, indent=1) if as_json else told(found))
+
+
+@app.command("import")
+def import_(
+    archives: Annotated[list[Path], typer.Argument(help="Archives that `study --export` made.")],
+) -> None:
+    """Take in records and checkpoints from another machine; what is already here is kept."""
+    from kdnb.study.store import Store
+    from kdnb.study.transfer import import_archives
+
+    for line in import_archives(Store.open(), archives):
+        typer.echo(line)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: str,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of the archive or of <split>/<class>/ images.")
+    ] = None,
+) -> None:
+    """Bring a data set into the prepared layout: downloaded and checked, or from a folder."""
+    from kdnb import datasets
+
+    datasets.prepare(name, source, progress=lambda line: typer.echo(line, err=True))
+    typer.echo(f"{name}: ready")
+
+
+@data_app.command("check")
+def data_check(name: str) -> None:
+    """Check every file of a data set against its description and digest."""
+    from kdnb import datasets
+
+    for line in datasets.check(name):
+        typer.echo(line)
+    typer.echo(f"{name}: as described")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The data sets that kdnb knows, and which are prepared here."""
+    from kdnb import datasets
+
+    for line in datasets.describe():
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and exit code 2."""
+    try:
+        app()
+    except KdnbError as error:
+        typer.echo(f"kdnb: {error}", err=True)
+        sys.exit(2)
+
+
+def _profile(name: str, epochs: int | None) -> Profile:
+    from kdnb.study.profile import get_profile
+
+    return get_profile(name).limited(epochs)
+
+
+def _wanted(
+    exhibit: Exhibit, profile: Profile, dataset: str | None, seeds: int, rows: str | None
+) -> list[Run]:
+    """The runs of the cells in rounds: all rows of all data sets at seed 1, then at seed 2, ..."""
+    names = (dataset,) if dataset else exhibit.datasets_of(profile)
+    chosen = [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
+    wanted = []
+    for name in names:
+        cells = exhibit.cells(profile, name, chosen)
+        for turn in range(seeds):
+            wanted += [
+                c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)
+            ]
+    return wanted
+
+
+def _train(
+    exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None
+) -> Any:
+    from kdnb.study.progress import Progress
+    from kdnb.study.runner import Runner
+    from kdnb.study.store import Store
+    from kdnb.training.numerics import detect
+
+    store = Store.open()
+    progress = Progress()
+    runner = Runner(store, detect(device, dtype, mode), exhibit.paper, budget, progress.say, progress.epoch)
+    outcome = runner.run(wanted)
+    progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
+    if outcome.failed:
+        raise KdnbError(f"{len(outcome.failed)} runs failed: " + " ".join(outcome.failed.values()))
+    return store
+
+
+def _print_plan(wanted: list[Run], store: Any, as_json: bool) -> None:
+    from kdnb.study import plan as planning
+
+    lines = [
+        {
+            "id": group.id,
+            "needs": list(group.needs),
+            "runs": [run.label for run in group.runs],
+            "done": all(store.has(run) for run in group.runs),
+        }
+        for group in planning.groups(wanted)
+    ]
+    if as_json:
+        typer.echo(json.dumps({"cohorts": lines}, indent=1))
+        return
+    for line in lines:
+        typer.echo(f"{'done   ' if line['done'] else 'missing'}  {line['id']}  {len(line['runs'])} runs")
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found:
+        raise KdnbError(f"A budget is a number with s, m or h behind it, as in 9m; '{text}' is not.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a notebook calls: stored runs at once, missing ones trained when a person runs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from kdnb.exhibits.exhibit import COLUMNS, Cell, Exhibit, Row, line_of
+from kdnb.study.experiment import Run
+from kdnb.study.profile import get_profile
+from kdnb.study.record import Record
+from kdnb.study.store import Store
+
+
+@dataclass
+class Shown:
+    """Stored runs of some rows: `frame` one line a run, `records` beside it, and what is `missing`."""
+
+    exhibit: Exhibit
+    cells: list[Cell]
+    frame: pd.DataFrame
+    records: list[Record] = field(default_factory=list)
+    missing: list[Run] = field(default_factory=list)
+
+    @property
+    def profile(self) -> str:
+        return self.cells[0].profile
+
+
+def show(
+    exhibit: Exhibit | str,
+    rows: Sequence[str | Row] | None = None,
+    profile: str = "demo",
+    dataset: str | None = None,
+    seeds: int = 3,
+    device: str = "auto",
+) -> Shown:
+    """Stored runs of an exhibit's rows; run by hand, the missing ones are trained first.
+
+    `rows` are keys of the exhibit, or rows of one's own (`comparison.variation`).  In a batch
+    (`KDNB_BATCH` is set) nothing is trained, and showing imports no torch.  A count of seeds says how many
+    to train; all that are stored are shown.
+    """
+    if isinstance(exhibit, str):
+        from kdnb.exhibits import get
+
+        exhibit = get(exhibit)
+    chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows or exhibit.rows]
+    dataset = dataset or exhibit.datasets_of(profile)[0]
+    cells = exhibit.cells(get_profile(profile), dataset, chosen)
+    store = Store.open()
+    wanted = [run for cell in cells for run in cell.runs(1 if cell.row.role == "teacher" else seeds)]
+    if not os.environ.get("KDNB_BATCH") and any(not store.has(run) for run in wanted):
+        _train(store, wanted, exhibit.paper, device)
+    return _collect(exhibit, cells, wanted, store)
+
+
+def _collect(exhibit: Exhibit, cells: list[Cell], wanted: list[Run], store: Store) -> Shown:
+    lines, records = [], []
+    for cell in cells:
+        if cell.experiment is not None:
+            for seed, record in store.records(cell.experiment.fingerprint).items():
+                lines.append(line_of(cell, seed, record))
+                records.append(record)
+    frame = pd.DataFrame(lines, columns=COLUMNS)
+    return Shown(exhibit, cells, frame, records, [run for run in wanted if not store.has(run)])
+
+
+def _train(store: Store, wanted: list[Run], paper: str, device: str) -> None:
+    from kdnb.study.progress import Progress
+    from kdnb.study.runner import Runner
+    from kdnb.training.numerics import detect
+
+    progress = Progress(sys.stdout)
+    Runner(store, detect(device), paper, say=progress.say, on_epoch=progress.epoch).run(wanted)

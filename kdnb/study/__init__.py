@@ -1,0 +1,1 @@
+"""Experiments, records, the store, and what may be said of them."""

@@ -1,0 +1,86 @@
+"""What is missing, in which order, and which runs belong together.  Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdnb.study.experiment import Run
+from kdnb.study.store import Store
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one seed that share images and teacher and can start together: one job of a batch.
+
+    Inside, stages of the same batch size form the cohorts proper.
+    """
+
+    id: str
+    runs: tuple[Run, ...]
+    needs: tuple[str, ...]
+
+
+def with_needs(wanted: Iterable[Run]) -> list[Run]:
+    """The runs with everything they start from or learn from, needs before users, each once."""
+    ordered: dict[tuple[str, int], Run] = {}
+
+    def visit(run: Run) -> None:
+        for need in run.needs():
+            visit(need)
+        ordered.setdefault(run.key, run)
+
+    for run in wanted:
+        visit(run)
+    return list(ordered.values())
+
+
+def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
+    """What has to be trained, by priority: in the order wanted, needs first, and only where needed."""
+    todo: dict[tuple[str, int], Run] = {}
+
+    def visit(run: Run, weights_needed: bool) -> None:
+        if store.has(run) and (not weights_needed or store.weights_folder(run) is not None):
+            return
+        for need in run.needs():
+            visit(need, weights_needed=True)
+        todo.setdefault(run.key, run)
+
+    for run in wanted:
+        visit(run, weights_needed=False)
+    return list(todo.values())
+
+
+def groups(wanted: Iterable[Run]) -> list[Group]:
+    """All runs in groups, needs before users, in the order of the first run of each."""
+    runs = with_needs(wanted)
+    level: dict[tuple[str, int], int] = {}
+    for run in runs:
+        level[run.key] = 1 + max((level[need.key] for need in run.needs()), default=-1)
+    needed = {need.key for run in runs for need in run.needs()}
+    members: dict[tuple[object, ...], list[Run]] = {}
+    home: dict[tuple[str, int], tuple[object, ...]] = {}
+    for run in runs:
+        e = run.experiment
+        # A plain student has no needs of its own, but its place is beside the students of its seed.
+        depth = level[run.key] if run.key in needed else max(level[run.key], 1)
+        key = (e.images, e.profile, run.seed, depth)
+        members.setdefault(key, []).append(run)
+        home[run.key] = key
+    ids = {key: _identity(key, group) for key, group in members.items()}
+    return [
+        Group(
+            ids[key],
+            tuple(group),
+            tuple(sorted({ids[home[need.key]] for run in group for need in run.needs()} - {ids[key]})),
+        )
+        for key, group in sorted(members.items(), key=lambda item: int(str(item[0][3])))
+    ]
+
+
+def _identity(key: tuple[object, ...], group: list[Run]) -> str:
+    first = group[0].experiment
+    text = "|".join(sorted(f"{f}:{s}" for f, s in (run.key for run in group)))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{first.profile.name}-{first.images.dataset}-seed{group[0].seed}-{digest}"

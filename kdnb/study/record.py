@@ -1,0 +1,97 @@
+"""What a run leaves behind: one JSON file, small enough to read, complete enough to be believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdnb.errors import StoreError
+
+#: A history longer than this is thinned, evenly, keeping the first and the last epoch.
+LONGEST_HISTORY = 64
+LARGEST_RECORD = 8 * 1024
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's result.
+
+    metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, ...
+    correct      one packed bit per test image, in canonical order, of the headline's weights
+    history      column -> values, one an epoch (`epoch` counts from 1)
+    cost         wall seconds, images/s, cohort size, device: for estimates only
+    environment  numerics, versions, commit, digest of the sources
+    """
+
+    experiment: dict[str, Any]
+    fingerprint: str
+    seed: int
+    metrics: dict[str, float]
+    history: dict[str, list[float]]
+    cost: dict[str, Any]
+    environment: dict[str, Any]
+    correct: str = ""
+    path: Path | None = field(default=None, compare=False)
+
+    def to_json(self) -> str:
+        """The record as text; raises StoreError where a number is not finite."""
+        content = {
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "metrics": self.metrics,
+            "experiment": self.experiment,
+            "cost": self.cost,
+            "environment": self.environment,
+            "history": self.history,
+            "correct": self.correct,
+        }
+        try:
+            lines = [f" {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items()]
+        except ValueError as error:
+            raise StoreError(f"The record of {self.fingerprint}, seed {self.seed}, holds a NaN.") from error
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read(path: Path) -> Record:
+    """Read a record; raises StoreError that says what is wrong with the file."""
+    try:
+        content = json.loads(path.read_text(), parse_constant=_refuse)
+        record = Record(**content, path=path)
+        problem = _problem(record)
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} is not a whole record ({error}).") from error
+    if problem:
+        raise StoreError(f"{path} {problem}.")
+    return record
+
+
+def thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The history with an `epoch` column, rounded, and at most LONGEST_HISTORY epochs of it."""
+    count = max((len(column) for column in history.values()), default=0)
+    kept = list(range(count))
+    if count > LONGEST_HISTORY:
+        kept = sorted({round(i * (count - 1) / (LONGEST_HISTORY - 1)) for i in range(LONGEST_HISTORY)})
+    columns: dict[str, list[float]] = {"epoch": [i + 1 for i in kept]}
+    for name, values in history.items():
+        columns[name] = [_rounded(values[i]) for i in kept]
+    return columns
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _problem(record: Record) -> str:
+    numbers = [*record.metrics.values(), *(v for column in record.history.values() for v in column)]
+    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        return "holds a number that is not finite"
+    if not record.metrics:
+        return "holds no metrics"
+    return ""
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}")

@@ -1,0 +1,325 @@
+"""Training what is missing: by priority, in cohorts, within a budget, and on from where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdnb.datasets.identity import identity
+from kdnb.errors import KdnbError
+from kdnb.evaluation.correct import correct, pack
+from kdnb.methods.stage import Stage
+from kdnb.study import plan
+from kdnb.study.environment import environment
+from kdnb.study.experiment import TEACHER_SEED, Run
+from kdnb.study.record import Record, thinned
+from kdnb.study.store import Store
+from kdnb.study.workbench import Workbench, student_weights
+from kdnb.training import numerics as numerics_module
+from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.cohort import Cohort, run_side_by_side
+from kdnb.training.member import Member, load_weights
+from kdnb.training.numerics import Numerics
+
+CHECKPOINT_SECONDS = 60.0
+#: Members of one cohort at most, which bounds memory.
+LARGEST_COHORT = 16
+#: Seconds that are kept free at the end of a budget for checkpoints.
+RESERVE_SECONDS = 5.0
+
+
+@dataclass
+class Outcome:
+    """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left."""
+
+    recorded: list[Run] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    left: int = 0
+
+
+class Work:
+    """A run in progress: its stages, the one that is being trained, and what it has cost so far."""
+
+    def __init__(self, run: Run, stages: list[Stage], numerics: Numerics) -> None:
+        self.run = run
+        self.stages = stages
+        self.numerics = numerics
+        self.index = 0
+        self.history: dict[str, list[float]] = {}
+        self.seconds = 0.0
+        self.images = 0.0
+        self.company = 1
+        self.member = self._member()
+
+    def _member(self) -> Member:
+        return Member(self.stages[self.index], self.run.label, self.run.seed, self.numerics)
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where in which stream of batches: works of the same place can share a cohort."""
+        return self.member.stage.batch_size, self.member.epoch, self.member.step
+
+    def next_stage(self) -> bool:
+        """Take the finished stage's weights into the next one; False if it was the last."""
+        self._keep_history()
+        if self.index + 1 == len(self.stages):
+            return False
+        load_weights(self.member.stage.modules, self.member.selected_weights())
+        self.index += 1
+        self.member = self._member()
+        return True
+
+    def _keep_history(self) -> None:
+        prefix = "" if self.index + 1 == len(self.stages) else f"{self.member.stage.name}."
+        self.history |= {f"{prefix}{name}": column for name, column in self.member.history.items()}
+
+    def save(self, store: Store) -> None:
+        tensors, meta = self.member.state()
+        meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
+        save_checkpoint(store.running_folder(self.run), tensors, meta)
+
+    def resume(self, store: Store) -> bool:
+        """Go on from the run's checkpoint, if it was made under the same numerics."""
+        found = load_checkpoint(store.running_folder(self.run))
+        if found is None or found[1]["numerics"] != self.numerics.as_dict():
+            return False
+        tensors, meta = found
+        self.index = meta["index"]
+        self.history = meta["earlier"]
+        self.seconds, self.images = meta["seconds"], meta["images"]
+        self.member = self._member()
+        self.member.restore(tensors, meta)
+        return True
+
+
+class Runner:
+    """Trains runs into the store.
+
+    `say` gets lines for people; `on_epoch` gets every cohort after each of its epochs.  `budget` is in
+    seconds.  SIGTERM and SIGINT stop cleanly: checkpoints are written and `run` returns.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        numerics: Numerics,
+        paper: str,
+        budget: float | None = None,
+        say: Callable[[str], None] = print,
+        on_epoch: Callable[[Cohort], None] = lambda cohort: None,
+    ) -> None:
+        self.store = store
+        self.numerics = numerics
+        self.paper = paper
+        self.say = say
+        self.on_epoch = on_epoch
+        self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
+        self.workbench = Workbench(store, numerics)
+        self.outcome = Outcome()
+        self._stopped = False
+        self._works: dict[tuple[str, int], Work] = {}
+
+    def run(self, wanted: Iterable[Run]) -> Outcome:
+        """Train every wanted run that has no record, with what it needs, until done or out of time."""
+        wanted = list(wanted)
+        numerics_module.apply(self.numerics)
+        with self._signals():
+            while not self._stopping():
+                todo = [r for r in plan.missing(wanted, self.store) if r.label not in self.outcome.failed]
+                ready = [r for r in todo if not self._waits(r)]
+                if not ready:
+                    break
+                self._train_together(ready)
+        self.outcome.left = len(plan.missing(wanted, self.store))
+        return self.outcome
+
+    def _waits(self, run: Run) -> bool:
+        return any(self.store.weights_folder(need) is None for need in run.needs())
+
+    # -- one cohort ------------------------------------------------------------------------------------
+
+    def _train_together(self, ready: list[Run]) -> None:
+        """Train the most urgent run, and whoever can share its stream of batches, to the end of a stage."""
+        works = self._company(ready)
+        if not works:
+            return
+        cohort = self._cohort(works)
+        names = ", ".join(work.run.experiment.method for work in works)
+        stage = works[0].member.stage
+        self.say(
+            f"seed {cohort.seed}, {works[0].run.experiment.images.dataset}: {names} "
+            f"({stage.epochs - cohort.epoch} epochs of stage '{stage.name}', batch {cohort.batch_size})"
+        )
+        saved = time.monotonic()
+
+        def stop() -> bool:
+            nonlocal saved
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save(works)
+                saved = time.monotonic()
+            return self._stopping()
+
+        began = {id(w): w.member.epoch * cohort.steps_per_epoch for w in works}
+        whole = run_side_by_side([cohort], stop)
+        self._account(works, cohort, began)
+        if not whole:
+            self._save(works)
+        for work in works:
+            self._settle(work)
+
+    def _company(self, ready: list[Run]) -> list[Work]:
+        first = ready[0]
+        alike = [r for r in ready if _may_share(first, r)]
+        works = [w for w in (self._work(run) for run in alike) if w is not None]
+        return [w for w in works if w.place == works[0].place][:LARGEST_COHORT] if works else []
+
+    def _work(self, run: Run) -> Work | None:
+        """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
+        if run.key not in self._works:
+            try:
+                work = Work(run, self.workbench.stages(run), self.numerics)
+                if work.resume(self.store):
+                    stage = work.member.stage
+                    self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
+            except KdnbError as error:
+                self._fail(run, str(error))
+                return None
+            self._works[run.key] = work
+        return self._works[run.key]
+
+    def _cohort(self, works: list[Work]) -> Cohort:
+        material, _ = self.workbench.material(works[0].run.experiment.images)
+        taught = [w.run for w in works if w.run.experiment.teacher is not None]
+        teacher = self.workbench.teacher(taught[0].needs()[0]) if taught else None
+        members = [w.member for w in works]
+        return Cohort(members, teacher, material, self.numerics, self.on_epoch, notice=self.say)
+
+    def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
+        for work in works:
+            work.company = len(works)
+            work.seconds += cohort.meter.member_seconds.get(work.member.label, 0.0)
+            steps = work.member.epoch * cohort.steps_per_epoch + work.member.step - began[id(work)]
+            work.images += steps * cohort.batch_size
+
+    def _settle(self, work: Work) -> None:
+        """After a cohort: record a finished run, forget a failed one, keep the rest."""
+        run = work.run
+        if work.member.failed is not None:
+            self._fail(run, work.member.failed)
+            remove_checkpoint(self.store.running_folder(run))
+        elif work.member.finished:
+            last = work.member.weights()
+            selected = work.member.selected_weights()
+            if work.next_stage():
+                work.save(self.store)
+            else:
+                self._record(work, selected, last)
+
+    def _record(self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]) -> None:
+        run = work.run
+        metrics, bits = self._metrics(work, selected, last)
+        record = Record(
+            experiment=run.experiment.canonical(),
+            fingerprint=run.experiment.fingerprint,
+            seed=run.seed,
+            metrics={k: round(v, 6) for k, v in metrics.items()},
+            history=thinned(work.history),
+            cost=self._cost(work),
+            environment=environment(self.numerics.as_dict(), identity(run.experiment.images.dataset)),
+            correct=bits,
+        )
+        if run.seed == TEACHER_SEED or run.experiment.stage is not None:
+            self.store.save_weights(run, selected)
+        self.store.write(run, record, self.paper)
+        remove_checkpoint(self.store.running_folder(run))
+        del self._works[run.key]
+        self.outcome.recorded.append(run)
+        self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
+
+    def _metrics(
+        self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, float], str]:
+        member = work.member
+        metrics: dict[str, float] = {"epochs": member.epoch}
+        if member.best_value is not None:
+            metrics |= {"selected": member.best_value, "selected_epoch": member.best_epoch + 1}
+        if work.run.experiment.stage is not None:
+            return metrics, ""
+        _, evidence = self.workbench.material(work.run.experiment.images)
+        found = {}
+        for name, weights in (("last", last), ("headline", selected)):
+            member.student.load_state_dict(student_weights(weights))
+            found[name] = correct(member.student, evidence.test, self.numerics)
+        metrics["headline"] = float(found["headline"][evidence.score].mean())
+        metrics["last"] = float(found["last"][evidence.score].mean())
+        metrics["all_images"] = float(found["headline"].mean())
+        return metrics, pack(np.asarray(found["headline"]))
+
+    def _cost(self, work: Work) -> dict[str, Any]:
+        rate = work.images / work.seconds if work.seconds else 0.0
+        return {
+            "wall_seconds": round(work.seconds, 1),
+            "images_per_s": round(rate, 1),
+            "cohort_size": work.company,
+            "device": _device_name(self.numerics),
+        }
+
+    # -- stopping ----------------------------------------------------------------------------------------
+
+    def _save(self, works: list[Work]) -> None:
+        for work in works:
+            if work.member.failed is None:
+                work.save(self.store)
+
+    def _fail(self, run: Run, reason: str) -> None:
+        self.outcome.failed[run.label] = reason
+        self._works.pop(run.key, None)
+        self.say(reason)
+
+    def _stopping(self) -> bool:
+        return self._stopped or (self.deadline is not None and time.monotonic() > self.deadline)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            if self._stopped and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stopped = True
+            self.say("stopping: checkpoints are being written")
+
+        try:
+            before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not in the main thread: whoever runs us stops us
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _may_share(first: Run, other: Run) -> bool:
+    """Same images, same seed, and the same teacher or none: what a cohort asks for."""
+    a, b = first.experiment, other.experiment
+    teachers = {e.teacher.fingerprint for e in (a, b) if e.teacher is not None}
+    return a.images == b.images and first.seed == other.seed and len(teachers) <= 1
+
+
+def _told(metrics: dict[str, float]) -> str:
+    if "headline" in metrics:
+        return f"{100 * metrics['headline']:.2f} %"
+    return f"validation loss {metrics['selected']:.4g}" if "selected" in metrics else "done"
+
+
+def _device_name(numerics: Numerics) -> str:
+    if numerics.device == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"CPU, {numerics.threads} threads"

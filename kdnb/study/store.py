@@ -1,0 +1,185 @@
+"""The store: folders of records, looked up by fingerprint, whatever path they lie under.
+
+Reading looks into the published study (`data/results`), this build's demo (`data/demo`), records of
+shortened trials (`data/custom`) and `$KDNB_STORE`; the last one wins.  New records go to `$KDNB_STORE`
+where it is set, else to the folder of their profile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdnb import paths
+from kdnb.errors import StoreError
+from kdnb.study.experiment import Experiment, Run
+from kdnb.study.record import Record, read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file in the store that is not used, and why."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """A place for records and, apart from them, weights and running checkpoints."""
+
+    results: Path
+    checkpoints: Path
+
+
+@dataclass
+class Store:
+    """All records that can be read here, and where new ones go."""
+
+    published: Home
+    demo: Home
+    custom: Home
+    own: Home | None = None
+    problems: list[Problem] = field(default_factory=list)
+    _index: dict[tuple[str, int], Record] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls) -> Store:
+        """The store of this project, with `$KDNB_STORE` on top; reads every record once."""
+        place = paths.own_store()
+        demo, custom = paths.demo_results(), paths.demo_results().parent / "custom"
+        store = cls(
+            published=Home(paths.committed_results(), paths.committed_checkpoints()),
+            demo=Home(demo, demo / "checkpoints"),
+            custom=Home(custom, custom / "checkpoints"),
+            own=Home(place / "results", place / "checkpoints") if place else None,
+        )
+        store.refresh()
+        return store
+
+    def homes(self) -> list[Home]:
+        return [h for h in (self.published, self.demo, self.custom, self.own) if h is not None]
+
+    def refresh(self) -> None:
+        """Read the records again: another process may have written some."""
+        self._index, self.problems = {}, []
+        for home in self.homes():
+            for path in _record_files(home.results):
+                try:
+                    record = read(path)
+                except StoreError as error:
+                    self.problems.append(Problem(path, str(error)))
+                    continue
+                if record.fingerprint != _fingerprint_of(record):
+                    self.problems.append(Problem(path, f"{path} carries another experiment's fingerprint."))
+                    continue
+                self._index[record.fingerprint, record.seed] = record
+
+    def get(self, fingerprint: str, seed: int) -> Record | None:
+        """The record of a run, or None."""
+        return self._index.get((fingerprint, seed))
+
+    def has(self, run: Run) -> bool:
+        return run.key in self._index
+
+    def records(self, fingerprint: str) -> dict[int, Record]:
+        """All records of an experiment by seed, in order."""
+        return {s: r for (f, s), r in sorted(self._index.items()) if f == fingerprint}
+
+    def all(self) -> list[Record]:
+        return list(self._index.values())
+
+    def home(self, experiment: Experiment) -> Home:
+        """Where a new record of this experiment goes."""
+        if self.own is not None:
+            return self.own
+        if experiment.profile.name.startswith("custom-"):
+            return self.custom
+        return self.demo if experiment.profile.embedded_data else self.published
+
+    def write(self, run: Run, record: Record, paper: str) -> Path:
+        """Write a run's record where people expect it; an old one is replaced whole or not at all."""
+        from kdnb.training.checkpoint import write_atomically
+
+        path = self.home(run.experiment).results / record_path(run, paper)
+        write_atomically(path, record.to_json().encode())
+        written = read(path)
+        self._index[run.key] = written
+        return path
+
+    # -- weights and checkpoints ------------------------------------------------------------------------
+
+    def weights_folder(self, run: Run) -> Path | None:
+        """Where a finished run's weights lie, or None."""
+        for home in reversed(self.homes()):
+            folder = home.checkpoints / _weights_path(run)
+            if (folder / "checkpoint.json").exists():
+                return folder
+        return None
+
+    def load_weights(self, run: Run) -> dict[str, Tensor] | None:
+        """A finished run's weights, `<module>.<key>` -> tensor in float32, or None where there are none."""
+        from kdnb.training.checkpoint import load_checkpoint
+
+        folder = self.weights_folder(run)
+        found = load_checkpoint(folder) if folder else None
+        if found is None:
+            return None
+        return {k: v.float() if v.is_floating_point() else v for k, v in found[0].items()}
+
+    def save_weights(self, run: Run, weights: dict[str, Tensor]) -> None:
+        """Keep the weights of a run that others start from or learn from.
+
+        A teacher's are kept in half precision, and everybody learns from what is kept, so that a teacher
+        that came with the project teaches the same, bit for bit, as one trained here.
+        """
+        from kdnb.training.checkpoint import save_checkpoint
+
+        if run.experiment.stage is None:
+            weights = {k: _halved(k, v) for k, v in weights.items()}
+        folder = self.home(run.experiment).checkpoints / _weights_path(run)
+        save_checkpoint(folder, weights, {"fingerprint": run.experiment.fingerprint, "seed": run.seed})
+
+    def running_folder(self, run: Run) -> Path:
+        """Where the checkpoint of an unfinished run lies."""
+        fingerprint, seed = run.key
+        return self.home(run.experiment).checkpoints / "running" / f"{fingerprint}-seed{seed}"
+
+
+def record_path(run: Run, paper: str) -> Path:
+    """`<paper>/<profile>/<dataset>/<teacher>-<student>/<method>[~variant]/seed<k>.json`, for people."""
+    e = run.experiment
+    teacher = e.teacher.network if e.teacher else "none"
+    method = e.method + (f"~{e.variant}" if e.variant else "") + (f"@{e.stage}" if e.stage else "")
+    folder = Path(paper) / e.profile.name / e.images.dataset / f"{teacher}-{e.network}" / method[:120]
+    if (e.images.student_images is None) and e.teacher is None and e.profile.student_images:
+        folder = folder.parent / "plain~all-images"
+    return folder / f"seed{run.seed}.json"
+
+
+def _weights_path(run: Run) -> Path:
+    kind = "teachers" if run.experiment.stage is None else "stages"
+    return Path(kind) / f"{run.experiment.network}-{run.experiment.fingerprint}-seed{run.seed}"
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    running = name.endswith(("running_mean", "running_var"))
+    return tensor if running or not tensor.is_floating_point() else tensor.half()
+
+
+def _record_files(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (p for p in sorted(folder.rglob("seed*.json")) if "checkpoints" not in p.parts)
+
+
+def _fingerprint_of(record: Record) -> str:
+    import hashlib
+
+    text = json.dumps(record.experiment, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,152 @@
+"""From an experiment to something that can be trained: images on the device, networks, stages.
+
+The only place where a description becomes tensors.  Nothing here decides what runs when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdnb import datasets, methods, models
+from kdnb.errors import StoreError
+from kdnb.methods.registry import KD_DEFAULTS
+from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
+from kdnb.models.network import Network
+from kdnb.randomness import keyed_seed
+from kdnb.study.experiment import Experiment, Images, Run
+from kdnb.study.store import Store
+from kdnb.training.cohort import Material
+from kdnb.training.freeze import frozen
+from kdnb.training.images import Augmentation, DeviceImages, Normalisation
+from kdnb.training.member import load_weights
+from kdnb.training.numerics import Numerics
+
+
+@dataclass
+class Evidence:
+    """The images an experiment is judged on: all test images, and which of them select and score."""
+
+    test: DeviceImages
+    validation: np.ndarray
+    score: np.ndarray
+
+
+class Workbench:
+    """Makes and keeps what several runs share: image sets and teachers on the device."""
+
+    def __init__(self, store: Store, numerics: Numerics) -> None:
+        self.store = store
+        self.numerics = numerics
+        self._material: dict[Images, tuple[Material, Evidence]] = {}
+        self._teachers: dict[tuple[str, int], Network] = {}
+
+    def material(self, images: Images) -> tuple[Material, Evidence]:
+        """Training, validation and test images of an experiment, on the device; DataError if missing."""
+        if images not in self._material:
+            self._material[images] = self._load(images)
+        return self._material[images]
+
+    def teacher(self, run: Run) -> Network:
+        """A finished teacher, frozen and folded, in the precision of the run."""
+        if run.key not in self._teachers:
+            weights = self.store.load_weights(run)
+            if weights is None:
+                raise StoreError(f"The weights of the teacher of {run.key[0]} are missing; train it again.")
+            network = _network(run.experiment, seed=0)
+            load_weights({"student": network}, weights)
+            self._teachers[run.key] = frozen(network, self.numerics.torch_device, self.numerics.torch_dtype)
+        return self._teachers[run.key]
+
+    def stages(self, run: Run) -> list[Stage]:
+        """The stages that a run has to train, shortened by its profile, starting weights loaded.
+
+        Shared stages that the run builds on are loaded, not trained; a shared stage's own run is that
+        stage alone.
+        """
+        experiment = run.experiment
+        stages = _all_stages(self._setup(run), experiment)
+        names = [stage.name for stage in stages]
+        if experiment.stage is not None:
+            stages = stages[: names.index(experiment.stage) + 1]
+        done = [e for e in experiment.shared_stages()]
+        for shared in done:
+            weights = self.store.load_weights(Run(shared, run.seed))
+            if weights is None:
+                raise StoreError(
+                    f"The weights of stage '{shared.stage}' of {run.label} are missing; train it again."
+                )
+            load_weights(stages[names.index(str(shared.stage))].modules, weights)
+        profile = experiment.profile
+        return [stage.shortened(profile.factor, profile.at_most) for stage in stages[len(done) :]]
+
+    def _setup(self, run: Run) -> Setup:
+        experiment = run.experiment
+        material, _ = self.material(experiment.images)
+        needed = experiment.teacher
+        return Setup(
+            student=_network(experiment, run.seed).to(self.numerics.torch_device),
+            teacher=self.teacher(run.needs()[0]) if needed else None,
+            recipe=experiment.recipe,
+            supervision=_supervision(experiment),
+            training_set=TrainingSet(
+                material.training.labels, datasets.info(experiment.images.dataset).num_classes
+            ),
+            seed=run.seed,
+            device=self.numerics.torch_device,
+        )
+
+    def _load(self, images: Images) -> tuple[Material, Evidence]:
+        data = datasets.load(images.dataset)
+        normalisation = Normalisation(images.mean, images.std)
+        augmentation = Augmentation(data.info.crop_padding, data.info.flip)
+        chosen: Any = slice(None)
+        if images.student_images is not None and images.student_images < len(data.train.labels):
+            chosen = datasets.class_balanced(
+                data.train.labels, images.student_images, f"student/{images.dataset}"
+            )
+        everything = np.arange(len(data.test.labels))
+        validation, score = everything, everything
+        if images.split == "halves":
+            validation, score = datasets.halves(data.test.labels, f"comparison/{images.dataset}")
+
+        def on_device(pixels: np.ndarray, labels: np.ndarray, padding: int = 0) -> DeviceImages:
+            device, dtype = self.numerics.torch_device, self.numerics.torch_dtype
+            return DeviceImages(pixels, labels, normalisation, device, dtype, padding)
+
+        material = Material(
+            training=on_device(data.train.images[chosen], data.train.labels[chosen], augmentation.padding),
+            validation=on_device(data.test.images[validation], data.test.labels[validation]),
+            augmentation=augmentation,
+        )
+        return material, Evidence(on_device(data.test.images, data.test.labels), validation, score)
+
+
+def _network(experiment: Experiment, seed: int) -> Network:
+    """The network of an experiment, initialised as a function of (seed, network)."""
+    classes = datasets.info(experiment.images.dataset).num_classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed_seed(seed, "network", experiment.network))
+        return models.create(experiment.network, classes)
+
+
+def _supervision(experiment: Experiment) -> Supervision:
+    method = methods.get(experiment.method)
+    if not method.with_kd:
+        return Supervision()
+    arguments = method.arguments(experiment.arguments)
+    return Supervision(**{name: arguments[name] for name in KD_DEFAULTS})
+
+
+def _all_stages(setup: Setup, experiment: Experiment) -> list[Stage]:
+    method = methods.get(experiment.method)
+    return method.stages(setup, method.arguments(experiment.arguments))
+
+
+def student_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The student's part of a stage's weights, under the student's own names."""
+    return {k.removeprefix("student."): v for k, v in weights.items() if k.startswith("student.")}

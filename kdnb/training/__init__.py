@@ -1,0 +1,1 @@
+"""The engine: stages are run here, many side by side, from one stream of batches."""

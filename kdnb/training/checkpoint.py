@@ -1,0 +1,93 @@
+"""State on disk: safetensors in files that can travel, and one small JSON that names them.
+
+The JSON is written last, to a temporary file that is flushed and renamed, and names the files of its own
+generation: a crash at any moment leaves the old state or the new one.  Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from kdnb.errors import StoreError
+
+#: No file of a checkpoint is larger (a single tensor may be, and then has a file of its own).
+LARGEST_FILE = 15 * 2**20
+META = "checkpoint.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new one, never a part.
+
+    Raises StoreError, naming the file, when the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path} could not be written ({error.strerror}); what was there before is untouched. "
+            "Free some space or point $KDNB_STORE elsewhere, then run the same command again."
+        ) from error
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Replace the checkpoint in `folder` by these tensors and this description (JSON values)."""
+    generation = uuid.uuid4().hex[:8]
+    files = []
+    for number, part in enumerate(_parts(tensors)):
+        name = f"{generation}-{number:03d}.safetensors"
+        write_atomically(folder / name, save({k: v.detach().cpu().contiguous() for k, v in part.items()}))
+        files.append(name)
+    content = json.dumps({"files": files, "meta": meta}, indent=1, allow_nan=False)
+    write_atomically(folder / META, content.encode())
+    for old in folder.glob("*.safetensors"):
+        if old.name not in files:
+            old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the description in `folder`, or None where there is no whole checkpoint."""
+    try:
+        content = json.loads((folder / META).read_text())
+        tensors: dict[str, Tensor] = {}
+        for name in content["files"]:
+            tensors |= load_file(folder / name)
+        return tensors, content["meta"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Forget a checkpoint: the description first, so that half a removal is no checkpoint."""
+    if folder.is_dir():
+        for path in [folder / META, *folder.glob("*.safetensors"), *folder.glob(".*.tmp")]:
+            path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    parts: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        weight = tensor.numel() * tensor.element_size()
+        if parts[-1] and size + weight > LARGEST_FILE:
+            parts.append({})
+            size = 0
+        parts[-1][name] = tensor
+        size += weight
+    return parts

@@ -1,0 +1,225 @@
+"""A cohort: stages of different runs that share images, teacher, batch size and seed.
+
+They step through one stream of batches, and the teacher is evaluated once for all.  A member's numbers do
+not depend on its company: draws are keyed, and nothing is shared but inputs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kdnb.methods.stage import deepest
+from kdnb.models.network import Activations, Depth, Network
+from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
+from kdnb.training.member import CHECK_EVERY, Inputs, Member
+from kdnb.training.numerics import Numerics
+
+#: Images in one evaluation batch where nothing depends on it.
+EVALUATION_BATCH = 500
+
+
+@dataclass
+class Material:
+    """What a cohort works on: the training images, the images it validates on, and how to augment."""
+
+    training: DeviceImages
+    validation: DeviceImages
+    augmentation: Augmentation
+
+
+@dataclass
+class Meter:
+    """Images that members have seen, and the seconds that took: for progress and a record's cost."""
+
+    images: int = 0
+    seconds: float = 0.0
+    member_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class Cohort:
+    """Members at the same position of the same stream of batches.
+
+    `steps` runs them; it yields after every step, so that its caller may stop between any two (the
+    members' states are whole there) or run several cohorts side by side.
+    """
+
+    def __init__(
+        self,
+        members: list[Member],
+        teacher: Network | None,
+        material: Material,
+        numerics: Numerics,
+        on_epoch: Callable[[Cohort], None] = lambda cohort: None,
+        notice: Callable[[str], None] = print,
+    ) -> None:
+        first = members[0]
+        for member in members:
+            same = (member.seed, member.stage.batch_size, member.epoch, member.step)
+            assert same == (first.seed, first.stage.batch_size, first.epoch, first.step), "not one cohort"
+        self.members = list(members)
+        self.active = [m for m in members if not m.finished]
+        self.teacher = teacher
+        self.material = material
+        self.numerics = numerics
+        self.seed = first.seed
+        self.batch_size = first.stage.batch_size
+        self.epoch, self.step = first.epoch, first.step
+        self.on_epoch = on_epoch
+        self.notice = notice
+        self.meter = Meter()
+        self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
+        self._stepper: EagerSteps = _stepper(self)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.material.training) // self.batch_size)
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def steps(self) -> Iterator[None]:
+        """Train until every member has finished or failed, yielding after each step."""
+        self._prepare()
+        while self.active:
+            draws = self._draw_epoch(self.epoch)
+            for member in self.active:
+                member.begin_epoch()
+            while self.active and self.step < self.steps_per_epoch:
+                began = time.perf_counter()
+                part = self._slice(draws, self.step)
+                self._stepper.run(part)
+                self.step += 1
+                for member in self.active:
+                    member.step = self.step
+                if self.step % CHECK_EVERY == 0 or self.step == self.steps_per_epoch:
+                    self._drop_failed()
+                self._measure(began, len(part.order))
+                if self.step < self.steps_per_epoch:
+                    yield
+            if self.active:
+                began = time.perf_counter()
+                self._end_epoch()
+                self._measure(began, 0)
+                yield
+
+    def inputs(self, draws: EpochDraws, depth: Depth | None) -> Inputs:
+        """Augmented images of the draws, and the teacher's activations on them."""
+        images, labels = self.material.training.batch(draws)
+        return Inputs(images, labels, draws.order, self._epoch_scalar, self.teach(images, depth))
+
+    @torch.no_grad()
+    def teach(self, images: Tensor, depth: Depth | None) -> Activations:
+        """The teacher's activations, as deep as asked; empty where nobody asks."""
+        if depth is None or self.teacher is None:
+            return Activations(stem=images[:0])
+        return self.teacher.activations(images, depth)
+
+    def teacher_depth(self) -> Depth | None:
+        """The union of what the active members ask of the teacher."""
+        return deepest(*(m.stage.teacher_depth for m in self.active))
+
+    def _draw_epoch(self, epoch: int) -> EpochDraws:
+        self._epoch_scalar.fill_(float(epoch))
+        count = len(self.material.training)
+        draws = draw_epoch(count, self.seed, self.batch_size, epoch, self.material.augmentation)
+        return draws.to(self.numerics.torch_device)
+
+    def _slice(self, draws: EpochDraws, step: int) -> EpochDraws:
+        return draws.at(step * self.batch_size, min((step + 1) * self.batch_size, len(draws.order)))
+
+    def _prepare(self) -> None:
+        waiting = [m for m in self.active if not m.prepared]
+        if not waiting:
+            return
+        draws = self._draw_epoch(0)
+        for member in waiting:
+            count = min(member.stage.prepare_batches, self.steps_per_epoch)
+            depth = member.stage.teacher_depth
+            member.prepare([self.inputs(self._slice(draws, step), depth) for step in range(count)])
+
+    def _drop_failed(self) -> None:
+        for member in list(self.active):
+            if not member.check():
+                self.active.remove(member)
+                self.notice(str(member.failed))
+
+    def _end_epoch(self) -> None:
+        for member in self.active:
+            member.eval_mode()
+        validated = self._validate()
+        for member in self.active:
+            member.end_epoch(validated[id(member)])
+        self.epoch, self.step = self.epoch + 1, 0
+        self.on_epoch(self)
+        self.active = [m for m in self.active if not m.finished]
+
+    def _validate(self) -> dict[int, dict[str, float]]:
+        """Every active member's means over the validation part, keyed by the member's identity."""
+        sums: dict[int, dict[str, Tensor]] = {id(m): {} for m in self.active}
+        apart = [m for m in self.active if not m.validation_needs_teacher()]
+        taught = [m for m in self.active if m.validation_needs_teacher()]
+        # A transfer loss may depend on the batch size (PKT's does): it is validated at the stage's own.
+        for group, size in ((apart, EVALUATION_BATCH), (taught, self.batch_size)):
+            watching = [m for m in group if m.watched() or m.stage.observe is not None]
+            if not watching:
+                continue
+            depth = deepest(*(m.stage.teacher_depth for m in watching)) if group is taught else None
+            for start, images, labels in self.material.validation.plain_batches(size):
+                indices = torch.arange(start, start + len(labels), device=labels.device)
+                inputs = Inputs(images, labels, indices, self._epoch_scalar, self.teach(images, depth))
+                for member in watching:
+                    member.validate(inputs, sums[id(member)])
+        count = len(self.material.validation)
+        return {key: {n: float(v.item()) / count for n, v in found.items()} for key, found in sums.items()}
+
+    def _measure(self, began: float, images: int) -> None:
+        elapsed = time.perf_counter() - began
+        self.meter.images += images * len(self.active)
+        self.meter.seconds += elapsed
+        for member in self.active:
+            share = elapsed / max(1, len(self.active))
+            self.meter.member_seconds[member.label] = self.meter.member_seconds.get(member.label, 0.0) + share
+
+
+class EagerSteps:
+    """Steps as they are written: the teacher once, then each member."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.cohort = cohort
+
+    def run(self, draws: EpochDraws) -> None:
+        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
+        for member in self.cohort.active:
+            member.clear_gradients()
+            member.compute(inputs, member.draw(len(draws.order)))
+
+
+def _stepper(cohort: Cohort) -> EagerSteps:
+    if cohort.numerics.mode == "captured":
+        from kdnb.training.capture import CapturedSteps
+
+        return CapturedSteps(cohort)
+    return EagerSteps(cohort)
+
+
+def run_side_by_side(cohorts: list[Cohort], stop: Callable[[], bool] = lambda: False) -> bool:
+    """Run cohorts in turns, a step each, until all have ended (True) or `stop` says so (False)."""
+    running = [cohort.steps() for cohort in cohorts]
+    while running:
+        for steps in list(running):
+            if next(steps, _ENDED) is _ENDED:
+                running.remove(steps)
+        if running and stop():
+            return False
+    return True
+
+
+_ENDED = object()

@@ -1,0 +1,111 @@
+"""Images on the device: batches are gathered, cropped and flipped there, a whole batch in one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdnb.randomness import keyed_seed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Zero padding and random crop back to the size, by up to `padding` each way; mirror with p = 1/2."""
+
+    padding: int
+    flip: bool
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per channel (x / 255 - mean) / std; the padding is black, since it is laid before."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass
+class EpochDraws:
+    """What one epoch's batches are made of: image order [N], crop offsets [N] and mirrors [N]."""
+
+    order: Tensor
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+
+    def to(self, device: torch.device) -> EpochDraws:
+        return EpochDraws(*(t.to(device, non_blocking=True) for t in self.fields()))
+
+    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.order, self.top, self.left, self.mirrored
+
+    def at(self, start: int, stop: int) -> EpochDraws:
+        """The draws of the images at positions start .. stop-1 of the epoch."""
+        return EpochDraws(*(t[start:stop] for t in self.fields()))
+
+
+def draw_epoch(count: int, seed: int, batch_size: int, epoch: int, augmentation: Augmentation) -> EpochDraws:
+    """Draw a whole epoch at once: a function of (seed, batch size, epoch) alone, the same on every device."""
+    stream = torch.Generator().manual_seed(keyed_seed(seed, "epoch", batch_size, epoch))
+    order = torch.randperm(count, generator=stream)
+    shifts = torch.randint(0, 2 * augmentation.padding + 1, (2, count), generator=stream)
+    mirrored = torch.rand(count, generator=stream) < 0.5
+    if not augmentation.flip:
+        mirrored = torch.zeros_like(mirrored)
+    return EpochDraws(order, shifts[0], shifts[1], mirrored)
+
+
+class DeviceImages:
+    """A set of uint8 images and labels that lives on the device, padded once.
+
+    `images` is uint8 [N, H, W, 3] in host memory (it may be memory-mapped), `labels` integers [N].
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        normalisation: Normalisation,
+        device: torch.device,
+        dtype: torch.dtype,
+        padding: int = 0,
+    ) -> None:
+        self.side = images.shape[1]
+        self.padding = padding
+        self.dtype = dtype
+        padded = np.pad(np.asarray(images), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        self.padded = torch.from_numpy(padded).to(device)
+        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        self.mean = 255.0 * torch.tensor(normalisation.mean, device=device)
+        self.scale = 1.0 / (255.0 * torch.tensor(normalisation.std, device=device))
+        self._grid = torch.arange(self.side, device=device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised images [B, 3, H, W] (channels last in memory) and their labels [B]."""
+        columns = torch.where(draws.mirrored[:, None], self._grid.flip(0), self._grid)
+        rows = draws.top[:, None] + self._grid
+        columns = draws.left[:, None] + columns
+        pixels = self.padded[draws.order[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return self._normalised(pixels), self.labels[draws.order]
+
+    def plain(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Images start .. stop-1 as they are, normalised: what evaluation sees."""
+        edge = self.padding
+        pixels = self.padded[start:stop, edge : edge + self.side, edge : edge + self.side]
+        return self._normalised(pixels), self.labels[start:stop]
+
+    def plain_batches(self, batch_size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """All images in order: (first index, images, labels); the last batch may be smaller."""
+        for start in range(0, len(self), batch_size):
+            yield start, *self.plain(start, min(start + batch_size, len(self)))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        scaled = (pixels.float() - self.mean) * self.scale
+        return scaled.to(self.dtype).permute(0, 3, 1, 2)

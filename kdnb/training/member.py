@@ -1,0 +1,270 @@
+"""One student of a cohort: a stage of a run, with its step, its validation and its state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.methods.stage import Batch, Losses, Stage, accuracy
+from kdnb.models.network import Activations, Network
+from kdnb.randomness import keyed_seed
+from kdnb.training import optimisers
+from kdnb.training.numerics import Numerics
+
+#: A loss that is not finite is noticed after at most so many steps.
+CHECK_EVERY = 64
+
+
+@dataclass
+class Inputs:
+    """What all members of a cohort are given in one step."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    epoch: Tensor
+    teacher: Activations
+
+
+class Member:
+    """A stage in progress: its modules and optimiser, its position, history and best epoch so far.
+
+    `label` names the run in messages.  `failed` holds a sentence once a loss was not finite.
+    """
+
+    def __init__(self, stage: Stage, label: str, seed: int, numerics: Numerics) -> None:
+        self.stage = stage
+        self.label = label
+        self.seed = seed
+        self.numerics = numerics
+        self.device = numerics.torch_device
+        for module in stage.modules.values():
+            module.to(self.device, memory_format=torch.channels_last)
+        student = stage.modules["student"]
+        assert isinstance(student, Network)
+        self.student = student
+        self.optimiser = optimisers.make(stage.optimiser, stage.trainable, self.device)
+        self.epoch = 0
+        self.step = 0
+        self.prepared = stage.prepare is None
+        self.history: dict[str, list[float]] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.device_step = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.best_value: float | None = None
+        self.best_epoch = -1
+        self.best: dict[str, Tensor] = {}
+        self.failed: str | None = None
+        self.finished = False
+
+    # -- one step -----------------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Set modes and the epoch's learning rate."""
+        self.train_mode()
+        optimisers.set_rate(self.optimiser, self.stage.schedule.rate(self.stage.optimiser.lr, self.epoch))
+
+    def draw(self, size: int) -> dict[str, Tensor]:
+        """The stage's own random numbers of this step, keyed by (seed, stage, step)."""
+        if self.stage.draws is None:
+            return {}
+        stream = torch.Generator(device=self.device)
+        stream.manual_seed(keyed_seed(self.seed, "draws", self.stage.name, self.epoch, self.step))
+        return self.stage.draws(stream, size)
+
+    def compute(self, inputs: Inputs, draws: dict[str, Tensor]) -> None:
+        """Forward, backward, optimiser, sums: everything on the device, so that it can be captured."""
+        with self.numerics.autocast():
+            batch = self._batch(inputs, draws)
+            terms = self.stage.objective(batch)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self._watch(loss.detach())
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            if self.stage.after_step is not None:
+                self.stage.after_step(batch)
+            self._add_up(batch, terms)
+
+    def clear_gradients(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def check(self) -> bool:
+        """Ask the device whether a loss was not finite; then the member has failed and says where."""
+        bad = int(self.first_bad.item())
+        if bad >= 0 and self.failed is None:
+            self.failed = (
+                f"{self.label}: the loss was not finite at step {bad} of stage '{self.stage.name}' "
+                f"(epoch {self.epoch + 1} of {self.stage.epochs}); the run ends and leaves no record."
+            )
+        return self.failed is None
+
+    def _batch(self, inputs: Inputs, draws: dict[str, Tensor]) -> Batch:
+        student = self.student.activations(inputs.images, self.stage.student_depth)
+        # Warm-ups count the paper's epochs, whatever share of them the profile runs.
+        epoch = inputs.epoch / float(self.stage.ratio)
+        return Batch(inputs.images, inputs.labels, inputs.indices, student, inputs.teacher, epoch, draws)
+
+    def _watch(self, loss: Tensor) -> None:
+        """Keep the first step whose loss was not finite, and mask the optimiser from there on."""
+        bad = ~torch.isfinite(loss) & (self.first_bad < 0)
+        self.first_bad.copy_(torch.where(bad, self.device_step, self.first_bad))
+        self.device_step += 1
+        if self.stage.optimiser.name != "rmsprop":  # the fused optimisers know how to leave a step out
+            self.optimiser.found_inf = (self.first_bad >= 0).float()  # type: ignore[attr-defined]
+
+    def _add_up(self, batch: Batch, terms: Losses) -> None:
+        size = len(batch.labels)
+        self._add("images", torch.full((), float(size), device=self.device))
+        for name, term in terms.items():
+            self._add(name, term.detach().float() * size)
+        if batch.student.logits is not None:
+            self._add("train_accuracy", (batch.student.logits.argmax(1) == batch.labels).float().sum())
+
+    def _add(self, name: str, value: Tensor) -> None:
+        if name not in self.sums:
+            self.sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.sums[name] += value
+
+    # -- before the first step, and after the last one of an epoch --------------------------------------
+
+    def prepare(self, batches: list[Inputs]) -> None:
+        """Calibrate on the first batches: student in train mode, its running statistics put back after."""
+        assert self.stage.prepare is not None
+        kept = {k: v.clone() for k, v in self.student.state_dict().items()}
+        self.train_mode()
+        with torch.no_grad(), self.numerics.autocast():
+            self.stage.prepare([self._batch(inputs, self.draw(len(inputs.labels))) for inputs in batches])
+        self.student.load_state_dict(kept)
+        self.prepared = True
+
+    def watched(self) -> dict[str, Any]:
+        """What is measured on the validation part after each epoch: name -> Batch -> scalar."""
+        measures: dict[str, Any] = {}
+        if self.stage.student_depth == "logits":
+            measures["validation_accuracy"] = accuracy
+        selection = self.stage.selection
+        if selection is not None and selection.validate is not accuracy:
+            measures["validation_loss"] = selection.validate
+        return measures
+
+    def validation_needs_teacher(self) -> bool:
+        selection = self.stage.selection
+        asks = selection is not None and selection.needs_teacher
+        return self.stage.teacher_depth is not None and (asks or self.stage.observe is not None)
+
+    @torch.no_grad()
+    def validate(self, inputs: Inputs, sums: dict[str, Tensor]) -> None:
+        """Add one validation batch to `sums`, name -> sum over images."""
+        size = len(inputs.labels)
+        with self.numerics.autocast():
+            batch = self._batch(inputs, {})
+            values = {name: measure(batch) for name, measure in self.watched().items()}
+            if self.stage.observe is not None:
+                values |= self.stage.observe(batch)
+        for name, value in values.items():
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu() * size
+
+    def end_epoch(self, validated: dict[str, float]) -> None:
+        """Write the epoch into the history, keep the best weights, and see whether the stage is over."""
+        images = float(self.sums.pop("images").item())
+        row = {"lr": self.stage.schedule.rate(self.stage.optimiser.lr, self.epoch)}
+        row |= {name: float(total.item()) / images for name, total in self.sums.items()}
+        row |= validated
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+        self.sums = {}
+        self.epoch, self.step = self.epoch + 1, 0
+        self._select(validated)
+
+    def _select(self, validated: dict[str, float]) -> None:
+        selection, last = self.stage.selection, self.epoch - 1
+        if selection is not None:
+            name = "validation_accuracy" if selection.validate is accuracy else "validation_loss"
+            value = validated[name]
+            sign = 1 if selection.highest else -1
+            if math.isfinite(value) and (self.best_value is None or sign * value > sign * self.best_value):
+                self.best_value, self.best_epoch, self.best = value, last, self.weights()
+            if selection.patience is not None and last - self.best_epoch >= selection.patience:
+                self.finished = True
+        self.finished = self.finished or self.epoch >= self.stage.epochs
+
+    def train_mode(self) -> None:
+        for name, module in self.stage.modules.items():
+            module.train(name not in self.stage.frozen)
+
+    def eval_mode(self) -> None:
+        for module in self.stage.modules.values():
+            module.eval()
+
+    # -- state ----------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of all modules' state, `<module>.<key>` -> tensor."""
+        return {
+            f"{name}.{key}": value.detach().clone()
+            for name, module in self.stage.modules.items()
+            for key, value in module.state_dict().items()
+        }
+
+    def selected_weights(self) -> dict[str, Tensor]:
+        """What leaves the stage: the selected epoch's weights, or the last one's."""
+        return self.best if self.best else self.weights()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that a later `restore` needs to go on as if nothing had happened."""
+        tensors = {f"module.{k}": v for k, v in self.weights().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"sum.{k}": v for k, v in self.sums.items()}
+        tensors |= {"first_bad": self.first_bad, "device_step": self.device_step}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+        meta = {
+            "stage": self.stage.name,
+            "epoch": self.epoch,
+            "step": self.step,
+            "prepared": self.prepared,
+            "finished": self.finished,
+            "history": self.history,
+            "best_value": self.best_value,
+            "best_epoch": self.best_epoch,
+            "numerics": self.numerics.as_dict(),
+        }
+        return tensors, meta
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Take up a state that `state` gave, under the same numerics."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            groups.setdefault(kind, {})[rest] = tensor.to(self.device)
+        load_weights(self.stage.modules, groups.get("module", {}))
+        self.best = groups.get("best", {})
+        self.sums = groups.get("sum", {})
+        self.first_bad.copy_(tensors["first_bad"])
+        self.device_step.copy_(tensors["device_step"])
+        self._restore_optimiser(groups.get("optimiser", {}))
+        self.epoch, self.step = meta["epoch"], meta["step"]
+        self.prepared, self.finished = meta["prepared"], meta["finished"]
+        self.history = meta["history"]
+        self.best_value, self.best_epoch = meta["best_value"], meta["best_epoch"]
+
+    def _restore_optimiser(self, slots: dict[str, Tensor]) -> None:
+        """The moments alone: learning rates follow the schedule, not what was saved."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in slots.items():
+            index, _, slot = name.partition(".")
+            state.setdefault(int(index), {})[slot] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_weights(modules: dict[str, nn.Module], weights: dict[str, Tensor]) -> None:
+    """Load `<module>.<key>` tensors into the modules that they name; every module must be complete."""
+    for name, module in modules.items():
+        prefix = f"{name}."
+        module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
