@@ -1,0 +1,30 @@
+"""Losses: pure functions on tensors, by family.
+
+Every loss gives a scalar and takes the batch first; it is differentiable in the student's arguments and
+constant in the teacher's; it computes in float32 (or float64, if that is what it is given), whatever
+autocast says; and it holds no step that waits for the device, so that it can be captured in a CUDA graph.
+"""
+
+from kdnb.losses.contrastive import Contrastive, InBatchContrastive
+from kdnb.losses.distributions import mmd
+from kdnb.losses.features import attention, fsp, hierarchical_context, hint, overhaul
+from kdnb.losses.logits import cross_entropy, dkd, kd
+from kdnb.losses.relations import information_flow, pkt, rkd, similarity
+
+__all__ = [
+    "Contrastive",
+    "InBatchContrastive",
+    "attention",
+    "cross_entropy",
+    "dkd",
+    "fsp",
+    "hierarchical_context",
+    "hint",
+    "information_flow",
+    "kd",
+    "mmd",
+    "overhaul",
+    "pkt",
+    "rkd",
+    "similarity",
+]

@@ -1,0 +1,127 @@
+"""Losses on how the images of a batch lie to each other.  Student and teacher may differ in width.
+
+Embeddings are [B, D]; maps [B, C, H, W] are flattened.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdnb.errors import unknown
+from kdnb.losses.common import layers, loss, squared_distances
+
+
+@loss
+def similarity(student_features: list[Tensor], teacher_features: list[Tensor]) -> Tensor:
+    """Sum over layers of ||G_T - G_S||_F^2 / B^2 (Tung and Mori 2019).
+
+    G = Q Q' [B, B] of the flattened maps Q [B, CHW], each row L2-normalised.
+    """
+    pairs = layers(student_features, teacher_features)
+    return torch.stack(
+        [F.mse_loss(_gram(s), _gram(t)) for s, t in pairs]
+    ).sum()  # each a mean over B^2 entries
+
+
+def _gram(feature: Tensor) -> Tensor:
+    flat = feature.flatten(1)
+    return F.normalize(flat @ flat.mT, dim=1)
+
+
+@loss
+def pkt(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+    """Probabilistic knowledge transfer (Passalis and Tefas 2018): a KL divergence of the batch's geometry.
+
+    1/B^2 sum_ij p_ij log((p_ij + e)/(q_ij + e)), where s_ij = (cos(u_i, u_j) + 1)/2; rows divided by their sums are q (student) and p (teacher); the diagonal
+    counts; e = 1e-7, which also keeps a zero vector's direction finite.
+    """
+    epsilon = 1e-7
+    q = _rows(_cosine_kernel(student_embedding, epsilon))
+    p = _rows(_cosine_kernel(teacher_embedding, epsilon))
+    return (p * ((p + epsilon) / (q + epsilon)).log()).mean()
+
+
+@loss
+def rkd(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    distance_weight: float = 25,
+    angle_weight: float = 50,
+) -> Tensor:
+    """Relational distillation (Park et al. 2019): w_d l_d + w_a l_a, both by the Huber loss, delta = 1.
+
+    l_d: mean over B^2 pairs on the distances d_ij, each network's divided by their mean over i != j;
+    l_a: mean over B^3 triples on <v_ij, v_ik>, v_ij = (e_j - e_i)/d_ij.
+    """
+    student_distance, student_angle = _pairs_and_triples(student_embedding.flatten(1))
+    teacher_distance, teacher_angle = _pairs_and_triples(teacher_embedding.flatten(1))
+    distance = F.smooth_l1_loss(student_distance, teacher_distance)
+    angle = F.smooth_l1_loss(student_angle, teacher_angle)
+    return distance_weight * distance + angle_weight * angle
+
+
+def _pairs_and_triples(embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean-normalised distances [B, B] and cosines [B, B, B] of the differences."""
+    size = len(embedding)
+    difference = embedding[None, :, :] - embedding[:, None, :]
+    length = difference.square().sum(2).clamp_min(1e-12).sqrt()
+    direction = difference / length[:, :, None]
+    distance = length * (1 - torch.eye(size, dtype=length.dtype, device=length.device))
+    mean = distance.sum() / max(1, size * (size - 1))
+    return distance / mean.clamp_min(1e-12), direction @ direction.mT
+
+
+@loss
+def information_flow(
+    student_embedding: Tensor, teacher_embedding: Tensor, reading: Literal["code", "paper"] = "code"
+) -> Tensor:
+    """Hybrid-kernel divergence (Passalis, Tzelepi and Tefas 2020): D_cosine + D_T-student.
+
+    Kernels over the batch are turned into conditional probabilities P (rows divided by their sums), and
+    compared by Jeffreys' divergence sum (P_t - P_s)(log P_t - log P_s).
+
+    reading = "code": T kernel 1/(1 + ||a - b||), diagonal kept, mean over B^2 (the published code, and by all
+    signs the published numbers); "paper": T kernel 1/(1 + ||a - b||^2), i != j alone, plain sums.
+    """
+    if reading not in ("code", "paper"):
+        raise unknown("reading of information_flow", reading, ["code", "paper"])
+    t_kernel = _t_kernel if reading == "code" else _squared_t_kernel
+    terms = [
+        _jeffreys(
+            kernel(student_embedding.flatten(1)), kernel(teacher_embedding.flatten(1)), reading == "code"
+        )
+        for kernel in (_cosine_kernel, t_kernel)
+    ]
+    return torch.stack(terms).sum()
+
+
+def _jeffreys(student: Tensor, teacher: Tensor, diagonal: bool) -> Tensor:
+    """Jeffreys' divergence of two kernel matrices [B, B]: mean with the diagonal, sum without."""
+    left_out = torch.eye(len(student), dtype=torch.bool, device=student.device) & (not diagonal)
+    floor = 1e-30  # opposite vectors have kernel 0 up to rounding: a logarithm needs more
+    p_s, p_t = (_rows(k.clamp_min(floor).masked_fill(left_out, floor)) for k in (student, teacher))
+    divergence = ((p_t - p_s) * (p_t.log() - p_s.log())).masked_fill(left_out, 0)
+    return divergence.mean() if diagonal else divergence.sum()
+
+
+def _rows(kernel: Tensor) -> Tensor:
+    return kernel / kernel.sum(1, keepdim=True)
+
+
+def _cosine_kernel(embedding: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """(cos + 1)/2 in [0, 1]; the length is made `epsilon` longer, so that zero vectors are no exception."""
+    flat = embedding.flatten(1)
+    unit = flat / (torch.linalg.vector_norm(flat, dim=1, keepdim=True) + epsilon)
+    return (unit @ unit.mT + 1) / 2
+
+
+def _t_kernel(embedding: Tensor) -> Tensor:
+    return 1 / (1 + (squared_distances(embedding, embedding) + 1e-6).sqrt())
+
+
+def _squared_t_kernel(embedding: Tensor) -> Tensor:
+    return 1 / (1 + squared_distances(embedding, embedding))
