@@ -56,9 +56,7 @@ def _ready(value: Any, constant: bool) -> Any:
     return full(value.detach() if constant else value)
 
 
-def layers(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], at_least: int = 1
-) -> list[tuple[Tensor, Tensor]]:
+def layers(student: Sequence[Tensor], teacher: Sequence[Tensor], at_least: int = 1) -> list[tuple[Tensor, Tensor]]:
     """The pairs of a list loss; as many layers of the one as of the other, and not too few."""
     if len(student) != len(teacher) or len(student) < at_least:
         raise KdnbError(

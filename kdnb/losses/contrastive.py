@@ -143,9 +143,7 @@ class Contrastive(_CommonSpace):
             self.teacher_anchor[: len(labels)].copy_(teacher.detach())
             scores = self._scores(student, teacher, labels, indices, draws)
             noise = self.negatives / self.count
-            terms = [
-                _noise_contrastive(s - z, noise) for s, z in zip(scores, self.log_normaliser, strict=True)
-            ]
+            terms = [_noise_contrastive(s - z, noise) for s, z in zip(scores, self.log_normaliser, strict=True)]
             return torch.stack(terms).sum()
 
     @torch.no_grad()

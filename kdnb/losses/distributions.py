@@ -46,9 +46,7 @@ def mmd(
     pairs = within_t.sum((1, 2)) + within_s.sum((1, 2)) + 2 * between.sum((1, 2))
     # Below 1e-6 a distance of unit vectors is rounding: equal channels must not be told apart by it.
     spread = (pairs / (count**2 - count)).detach().clamp_min(1e-6)
-    return (
-        _gaussians(within_t, spread) + _gaussians(within_s, spread) - 2 * _gaussians(between, spread)
-    ).mean()
+    return (_gaussians(within_t, spread) + _gaussians(within_s, spread) - 2 * _gaussians(between, spread)).mean()
 
 
 def _gaussians(squared: Tensor, spread: Tensor) -> Tensor:

@@ -22,9 +22,7 @@ def similarity(student_features: list[Tensor], teacher_features: list[Tensor]) -
     G = Q Q' [B, B] of the flattened maps Q [B, CHW], each row L2-normalised.
     """
     pairs = layers(student_features, teacher_features)
-    return torch.stack(
-        [F.mse_loss(_gram(s), _gram(t)) for s, t in pairs]
-    ).sum()  # each a mean over B^2 entries
+    return torch.stack([F.mse_loss(_gram(s), _gram(t)) for s, t in pairs]).sum()  # each a mean over B^2 entries
 
 
 def _gram(feature: Tensor) -> Tensor:
@@ -36,8 +34,9 @@ def _gram(feature: Tensor) -> Tensor:
 def pkt(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     """Probabilistic knowledge transfer (Passalis and Tefas 2018): a KL divergence of the batch's geometry.
 
-    1/B^2 sum_ij p_ij log((p_ij + e)/(q_ij + e)), where s_ij = (cos(u_i, u_j) + 1)/2; rows divided by their sums are q (student) and p (teacher); the diagonal
-    counts; e = 1e-7, which also keeps a zero vector's direction finite.
+    1/B^2 sum_ij p_ij log((p_ij + e)/(q_ij + e)), where s_ij = (cos(u_i, u_j) + 1)/2 and rows divided by their
+    sums are q (student) and p (teacher).  The diagonal counts; e = 1e-7, which also keeps the direction of a
+    zero vector finite.
     """
     epsilon = 1e-7
     q = _rows(_cosine_kernel(student_embedding, epsilon))
@@ -91,9 +90,7 @@ def information_flow(
         raise unknown("reading of information_flow", reading, ["code", "paper"])
     t_kernel = _t_kernel if reading == "code" else _squared_t_kernel
     terms = [
-        _jeffreys(
-            kernel(student_embedding.flatten(1)), kernel(teacher_embedding.flatten(1)), reading == "code"
-        )
+        _jeffreys(kernel(student_embedding.flatten(1)), kernel(teacher_embedding.flatten(1)), reading == "code")
         for kernel in (_cosine_kernel, t_kernel)
     ]
     return torch.stack(terms).sum()

@@ -166,10 +166,10 @@ class Supervision:
 
     def __call__(self, batch: Batch) -> Losses:
         """{"ce": w_l CE(z_S, y)} and, with a soft weight, {"kd": w_s KD(z_S, z_T)}."""
-        logits = _present(batch.student.logits)
+        logits = present(batch.student.logits)
         terms = {"ce": self.labels_weight * losses.cross_entropy(logits, batch.labels)}
         if self.soft_weight:
-            soft = losses.kd(logits, _present(batch.teacher.logits), self.temperature)
+            soft = losses.kd(logits, present(batch.teacher.logits), self.temperature)
             terms["kd"] = self.soft_weight * soft
         return terms
 
@@ -229,16 +229,14 @@ class Setup:
             schedule=Schedule(recipe.milestones, recipe.factor),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
-            selection=Selection(accuracy, highest=True, needs_teacher=False)
-            if recipe.selection == "best"
-            else None,
+            selection=Selection(accuracy, highest=True, needs_teacher=False) if recipe.selection == "best" else None,
         )
         return dataclasses.replace(stage, **changes)
 
 
 def accuracy(batch: Batch) -> Tensor:
     """Share of the batch that the student gets right, top-1."""
-    return (_present(batch.student.logits).argmax(dim=1) == batch.labels).float().mean()
+    return (present(batch.student.logits).argmax(dim=1) == batch.labels).float().mean()
 
 
 def total(objective: Callable[[Batch], Losses]) -> Callable[[Batch], Tensor]:
@@ -257,6 +255,7 @@ def deepest(*depths: Depth | None) -> Depth | None:
     return max(depths, key=rank)
 
 
-def _present(tensor: Tensor | None) -> Tensor:
+def present(tensor: Tensor | None) -> Tensor:
+    """An activation that the stage's declared depth promises to be there."""
     assert tensor is not None, "the stage declared too shallow a depth for its objective"
     return tensor
