@@ -220,6 +220,18 @@ def test_an_order_of_other_data_is_neither_used_nor_kept(tmp_path):
     assert len(first) == len(second) == 2 and not first & second
 
 
+def test_an_image_changed_after_its_order_was_kept_is_noticed(tmp_path):
+    parts = samples.splits("cifar100")
+    folder = samples.write_layout(tmp_path, "cifar100", parts)
+    datasets.load("cifar100", tmp_path)
+    second = canonical.canonical_order(canonical.item_digests(*parts["train"]))[1]  # not in the sample of 64
+    images = parts["train"][0].copy()
+    images[second, 0, 0, 0] ^= 1
+    np.save(folder / "train_images.npy", images)
+    with pytest.raises(DataError, match=r"train_images.npy and train_labels.npy do not have the digest"):
+        datasets.load("cifar100", tmp_path)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
