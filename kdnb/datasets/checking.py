@@ -62,9 +62,7 @@ def _check_split(split: str, arrays: Arrays, meta: Meta, info: DatasetInfo) -> s
     if digest != meta.digests[split]:
         raise layout.wrong_digest(arrays, info)
     if digest != info.published[split]:
-        raise DataError(
-            f"{arrays.images_path.parent}: {not_published(split, len(arrays.labels), digest, info)}"
-        )
+        raise DataError(f"{arrays.images_path.parent}: {not_published(split, len(arrays.labels), digest, info)}")
     return _finding(split, len(arrays.labels), digest, info)
 
 

@@ -68,9 +68,7 @@ def open_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> Array
     labels = np.array(_open(labels_path, (count,), info))
     if labels.max() >= info.num_classes:
         where = int(np.argmax(labels >= info.num_classes))
-        raise _bad(
-            labels_path, f"label {labels[where]} at index {where} is not in 0..{info.num_classes - 1}", info
-        )
+        raise _bad(labels_path, f"label {labels[where]} at index {where} is not in 0..{info.num_classes - 1}", info)
     return Arrays(images, labels, images_path, labels_path)
 
 
@@ -106,9 +104,7 @@ def _classes(classes: Any, info: DatasetInfo) -> tuple[str, ...]:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise DataError("'classes' is not a list of names")
     if len(classes) != info.num_classes or len(set(classes)) != info.num_classes:
-        raise DataError(
-            f"'classes' names {len(set(classes))} classes, but {info.title} has {info.num_classes}"
-        )
+        raise DataError(f"'classes' names {len(set(classes))} classes, but {info.title} has {info.num_classes}")
     return tuple(classes)
 
 

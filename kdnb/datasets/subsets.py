@@ -45,9 +45,7 @@ def halves(labels: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
     if pin and pin.labels == digest_of_indices(labels):
         found = digest_of_indices(validation), digest_of_indices(test)
         if found != (pin.validation, pin.test):
-            raise DataError(
-                f"The halves '{key}' are not the pinned ones; NumPy {np.__version__} draws otherwise."
-            )
+            raise DataError(f"The halves '{key}' are not the pinned ones; NumPy {np.__version__} draws otherwise.")
     return validation, test
 
 

@@ -42,9 +42,7 @@ def _check_classes(folder: Path, info: DatasetInfo) -> None:
     """The folders are the classes, no more and no fewer."""
     found = {p.name for p in folder.glob("[!.]*") if p.is_dir()} if folder.is_dir() else set()
     for name in sorted(found - set(info.class_names)):
-        raise DataError(
-            f"{folder / name}: {errors.unknown(f'class of {info.title}', name, info.class_names)}"
-        )
+        raise DataError(f"{folder / name}: {errors.unknown(f'class of {info.title}', name, info.class_names)}")
     for name in sorted(set(info.class_names) - found):
         raise DataError(f"{folder / name}: the folder of this class is missing.")
 

@@ -43,10 +43,7 @@ def _put_in_place(folder: Path, work: Path, names: list[str]) -> None:
 
 def _described(meta: Meta, info: DatasetInfo) -> dict[str, object]:
     """The content of meta.json."""
-    splits = {
-        split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]}
-        for split in layout.SPLITS
-    }
+    splits = {split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]} for split in layout.SPLITS}
     return {"name": info.name, "classes": list(meta.classes), "splits": splits}
 
 
