@@ -42,6 +42,9 @@ class Description:
     detail: str
     folder: Path | None
 
+    def __str__(self) -> str:
+        return f"{self.name:<10} {self.state:<10} {self.detail}"
+
 
 def describe(root: str | Path | None = None) -> list[Description]:
     """All known data sets and whether each is there; quick, since no image is read."""
