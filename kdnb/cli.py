@@ -220,7 +220,7 @@ def _train(
 def _print_plan(wanted: list[Run], store: Any, as_json: bool) -> None:
     from kdnb.study import plan as planning
 
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "id": group.id,
             "needs": list(group.needs),

@@ -15,7 +15,7 @@ def frozen(network: Network, device: torch.device, dtype: torch.dtype) -> Networ
     """A copy of the network for inference alone: eval mode, folded, no gradients, channels last."""
     teacher = copy.deepcopy(network).float().eval().requires_grad_(False)
     fold_batch_norms(teacher)
-    return teacher.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    return teacher.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
 
 
 def fold_batch_norms(network: nn.Module) -> None:

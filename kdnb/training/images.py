@@ -79,7 +79,7 @@ class DeviceImages:
         self.dtype = dtype
         padded = np.pad(np.asarray(images), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
         self.padded = torch.from_numpy(padded).to(device)
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.mean = 255.0 * torch.tensor(normalisation.mean, device=device)
         self.scale = 1.0 / (255.0 * torch.tensor(normalisation.std, device=device))
         self._grid = torch.arange(self.side, device=device)

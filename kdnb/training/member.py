@@ -43,7 +43,7 @@ class Member:
         self.numerics = numerics
         self.device = numerics.torch_device
         for module in stage.modules.values():
-            module.to(self.device, memory_format=torch.channels_last)
+            module.to(self.device).to(memory_format=torch.channels_last)
         student = stage.modules["student"]
         assert isinstance(student, Network)
         self.student = student
@@ -255,9 +255,14 @@ class Member:
 
     def _restore_optimiser(self, slots: dict[str, Tensor]) -> None:
         """The moments alone: learning rates follow the schedule, not what was saved."""
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in slots.items():
             index, _, slot = name.partition(".")
+            like = parameters[int(index)]
+            if tensor.shape == like.shape:
+                # The fused kernels walk through memory: a moment must lie there as its parameter does.
+                tensor = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
             state.setdefault(int(index), {})[slot] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -29,7 +29,7 @@ class Numerics:
     mode: str
     threads: int
     deterministic: bool
-    torch: str
+    torch_version: str
 
     @property
     def torch_device(self) -> torch.device:

@@ -1,0 +1,91 @@
+"""The study's dashboard: per exhibit what is printed, what can run, what is measured, what is broken."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from kdnb.exhibits import all_exhibits
+from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.study.profile import PROFILES
+from kdnb.study.store import Store
+
+
+def report(store: Store | None = None, seeds: int = 3) -> dict[str, Any]:
+    """The dashboard in plain values; `measured` counts cells with a record, `runs` the records in them."""
+    store = store or Store.open()
+    exhibits = [_exhibit(exhibit, store, seeds) for exhibit in all_exhibits()]
+    known = _known_fingerprints()
+    stale = [
+        {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
+        for r in store.all()
+        if r.fingerprint not in known and not str(r.experiment["profile"]["name"]).startswith("custom-")
+        and r.experiment.get("stage") is None
+    ]  # fmt: skip
+    broken = [{"path": str(p.path), "what": p.what} for p in store.problems]
+    return {"exhibits": exhibits, "broken": broken, "stale": stale}
+
+
+def told(found: dict[str, Any]) -> str:
+    """The dashboard as text."""
+    lines = []
+    for e in found["exhibits"]:
+        lines.append(f"{e['paper']}/{e['exhibit']}: {e['cells']} cells, {e['runnable']} can run")
+        for profile, counts in e["profiles"].items():
+            hours = f", about {counts['hours_left']:.1f} h left" if counts["hours_left"] else ""
+            lines.append(
+                f"  {profile:<6} {counts['measured']:>3} of {counts['cells']} cells measured, "
+                f"{counts['runs']} of {counts['wanted']} runs{hours}"
+            )
+    for kind in ("broken", "stale"):
+        lines += [f"{kind}: {problem['path']}: {problem['what']}" for problem in found[kind]]
+    return "\n".join(lines)
+
+
+def _exhibit(exhibit: Exhibit, store: Store, seeds: int) -> dict[str, Any]:
+    printed = len(exhibit.datasets) * len(exhibit.rows)
+    profiles = {name: _profile(exhibit, name, store, seeds) for name in PROFILES}
+    return {
+        "paper": exhibit.paper,
+        "exhibit": exhibit.name,
+        "cells": printed,
+        "runnable": sum(c.experiment is not None for d in exhibit.datasets for c in exhibit.cells("paper", d)),
+        "measured": {name: counts["measured"] for name, counts in profiles.items()},
+        "profiles": profiles,
+    }
+
+
+def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[str, Any]:
+    cells = [c for d in exhibit.datasets_of(profile) for c in exhibit.cells(profile, d) if c.experiment is not None]
+    counts = [_done(cell, store, seeds) for cell in cells]
+    wanted = sum(len(cell.runs(1 if cell.row.role == "teacher" else seeds)) for cell in cells)
+    costs = [r.cost["wall_seconds"] for cell in cells for r in _records(cell, store)]
+    left = max(0, wanted - sum(counts))
+    return {
+        "cells": len(cells),
+        "measured": sum(count > 0 for count in counts),
+        "runs": sum(counts),
+        "wanted": wanted,
+        "hours_left": round(left * statistics.mean(costs) / 3600, 2) if costs and left else None,
+    }
+
+
+def _done(cell: Cell, store: Store, seeds: int) -> int:
+    runs = cell.runs(1 if cell.row.role == "teacher" else seeds)
+    return sum(store.has(run) for run in runs)
+
+
+def _records(cell: Cell, store: Store) -> list[Any]:
+    assert cell.experiment is not None
+    return list(store.records(cell.experiment.fingerprint).values())
+
+
+def _known_fingerprints() -> set[str]:
+    return {
+        cell.experiment.fingerprint
+        for exhibit in all_exhibits()
+        for profile in PROFILES
+        for dataset in exhibit.datasets_of(profile)
+        for cell in exhibit.cells(profile, dataset)
+        if cell.experiment is not None
+    }

@@ -1,0 +1,18 @@
+"""Every test works in a store and a data folder of its own, on few threads."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch, request):
+    """Records and data sets of this machine are left alone, except where a test is marked `data`."""
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("KDNB_BATCH", raising=False)
+    if "data" not in request.keywords:
+        monkeypatch.setenv("KDNB_DATA", str(tmp_path / "data"))
