@@ -433,7 +433,9 @@ def test_describe_lists_what_is_there(tmp_path, monkeypatch):
 
     assert states()["digits"][0] == "embedded"
     assert states()["cifar100"] == ("missing", "Run `kdnb data prepare cifar100`.")
-    assert str(datasets.describe(tmp_path)[-1]).split() == "cifar100 missing Run `kdnb data prepare cifar100`.".split()
+    assert " ".join(str(datasets.describe(tmp_path)[-1]).split()) == (
+        "cifar100 missing Run `kdnb data prepare cifar100`."
+    )
     parts = samples.splits("cifar100")
     folder = samples.write_layout(tmp_path, "cifar100", parts)
     assert states()["cifar100"][0] == "prepared" and "not the published set" in states()["cifar100"][1]
