@@ -122,6 +122,7 @@ class Runner:
         self.on_epoch = on_epoch
         self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
         self.workbench = Workbench(store, numerics)
+        environment(numerics.as_dict(), {})  # the sources as they are when the work begins, not when it ends
         self.outcome = Outcome()
         self._stopped = False
         self._works: dict[tuple[str, int], Work] = {}

@@ -1,0 +1,58 @@
+"""Networks by family; importing this names them, creating one imports torch."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kdnb.errors import unknown
+
+if TYPE_CHECKING:
+    from kdnb.models.network import Network
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A network's file and class, its arguments, and its revision, raised when its function changes."""
+
+    file: str
+    build: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    revision: int = 1
+
+
+_NETWORKS = {
+    **{
+        f"resnet{depth}": _Entry("resnet", "ResNet", {"depth": depth, "widths": (16, 16, 32, 64)})
+        for depth in (8, 14, 20, 32, 44, 56, 110)
+    },
+    **{
+        f"resnet{depth}x4": _Entry("resnet", "ResNet", {"depth": depth, "widths": (32, 64, 128, 256)})
+        for depth in (8, 32)
+    },
+}
+
+
+def names() -> list[str]:
+    """Names of all networks."""
+    return sorted(_NETWORKS)
+
+
+def revision(name: str) -> int:
+    """The revision of a network: part of every experiment that uses it."""
+    return _entry(name).revision
+
+
+def create(name: str, num_classes: int = 100) -> Network:
+    """A fresh network from torch's current random state; its input is [B, 3, H, W], H = W = 16 or 32."""
+    entry = _entry(name)
+    module = importlib.import_module(f"kdnb.models.{entry.file}")
+    network: Network = getattr(module, entry.build)(num_classes=num_classes, **entry.arguments)
+    return network
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _NETWORKS:
+        raise unknown("network", name, _NETWORKS)
+    return _NETWORKS[name]

@@ -1,0 +1,73 @@
+"""Residual networks for small images (He et al. 2016), as the distillation benchmarks have them.
+
+Depth 6n + 2: a stem of 16 channels, three stages of n basic blocks of 16, 32 and 64 channels, strides 1, 2, 2,
+projection shortcuts (1x1 convolution and batch norm), global average pooling, one linear layer.  `x4` has a
+stem of 32 and stages of 64, 128, 256.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.models.network import ConvNorm, Network
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int) -> ConvNorm:
+    """A padded convolution without bias and its batch norm."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return ConvNorm(conv, nn.BatchNorm2d(outputs))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; the sum is returned before its ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = conv_norm(inputs, outputs, 3, stride)
+        self.second = conv_norm(outputs, outputs, 3, 1)
+        same_shape = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same_shape else conv_norm(inputs, outputs, 1, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(features))) + self.shortcut(features)
+
+
+class ResNet(Network):
+    """A residual network of `depth` layers; `widths` are those of the stem and the three stages."""
+
+    def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        self.stem_width, self.stage_widths = widths[0], widths[1:]
+        self.embedding_width = widths[-1]
+        self.num_classes = num_classes
+        self.stem = conv_norm(3, widths[0], 3, 1)
+        self.stages = nn.ModuleList(
+            _stage(blocks, inputs, outputs, stride)
+            for inputs, outputs, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
+        )
+        self.classifier = nn.Linear(widths[-1], num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def run_stem(self, images: Tensor) -> Tensor:
+        return F.relu(self.stem(images))
+
+    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        preactivation = features
+        stage = self.stages[index]
+        assert isinstance(stage, nn.Sequential)
+        for block in stage:
+            preactivation = block(features)
+            features = F.relu(preactivation)
+        return features, preactivation
+
+    def embed(self, features: Tensor) -> Tensor:
+        return features.mean(dim=(2, 3))
+
+
+def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(inputs, outputs, stride)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
