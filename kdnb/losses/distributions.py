@@ -44,8 +44,8 @@ def mmd(
     within_t, within_s, between = squared_distances(t, t), squared_distances(s, s), squared_distances(t, s)
     count = t.shape[1] + s.shape[1]
     pairs = within_t.sum((1, 2)) + within_s.sum((1, 2)) + 2 * between.sum((1, 2))
-    # Below 1e-6 a distance of unit vectors is rounding: equal channels must not be told apart by it.
-    spread = (pairs / (count**2 - count)).detach().clamp_min(1e-6)
+    # Distances of unit vectors are rounded at some 1e-7: a floor keeps equal channels from being told apart.
+    spread = (pairs / (count**2 - count)).detach().clamp_min(1e-4)
     return (_gaussians(within_t, spread) + _gaussians(within_s, spread) - 2 * _gaussians(between, spread)).mean()
 
 
