@@ -7,7 +7,6 @@ away afterwards.  Negatives come from memory banks, or, with `in_batch`, from th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from kdnb import losses
@@ -24,20 +23,14 @@ def crd(
     momentum: float = 0.5,
     width: int = 128,
     in_batch: bool = False,
-    epochs: int | None = None,
-    lr: float | None = None,
-    milestones: tuple[int, ...] | None = None,
 ) -> list[Stage]:
     """L = CE + w (L_S + L_T), see `kdnb.losses.contrastive`.
 
-    `negatives` is capped by what the training set has; `epochs`, `lr` and `milestones` replace the
-    protocol's where they are given.  With KD, labels and soft targets keep the weights of the supervision.
+    `negatives` is capped by what the training set has.  With KD, labels and soft targets keep the weights of
+    the supervision.
     """
-    recipe = setup.recipe
-    own: dict[str, Any] = {"epochs": epochs, "lr": lr, "milestones": milestones and tuple(milestones)}
-    recipe = dataclasses.replace(recipe, **{k: v for k, v in own.items() if v is not None})
     widths = setup.student.embedding_width, setup.teacher_network().embedding_width
-    labels, size = setup.training_set.labels, recipe.batch_size
+    labels, size = setup.training_set.labels, setup.recipe.batch_size
     memory: dict[str, Any] = {}
     contrast: losses.Contrastive | losses.InBatchContrastive
     if in_batch:
@@ -59,7 +52,7 @@ def crd(
         return {**setup.supervision(batch), "crd": weight * contrast(*seen(batch))}
 
     return [
-        dataclasses.replace(setup, recipe=recipe).training(
+        setup.training(
             objective,
             modules={"contrast": contrast},
             teacher_depth=deepest("embedding", setup.supervision.teacher_depth),

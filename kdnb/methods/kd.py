@@ -7,9 +7,7 @@ from kdnb.methods.stage import Batch, Losses, Setup, Stage, Supervision
 
 
 @method("kd", revision=1)
-def kd(
-    setup: Setup, labels_weight: float = 0.1, soft_weight: float = 0.9, temperature: float = 4.0
-) -> list[Stage]:
+def kd(setup: Setup, labels_weight: float = 0.1, soft_weight: float = 0.9, temperature: float = 4.0) -> list[Stage]:
     """L = w_labels CE(z_S, y) + w_soft T^2 KL(p_T^T || p_S^T)."""
     supervision = Supervision(labels_weight, soft_weight, temperature)
 

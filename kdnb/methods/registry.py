@@ -79,9 +79,7 @@ def catalogue() -> dict[str, Method]:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         for entry in _registered(path):
             if entry.name in found:
-                raise KdnbError(
-                    f"Method '{entry.name}' is registered in {found[entry.name].file} and {path.name}."
-                )
+                raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {path.name}.")
             found[entry.name] = entry
     return found
 
