@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,17 @@ def vectors(batch: int, seed: int) -> Tensor:
 
 
 def pyramid(batch: int, seed: int) -> list[Tensor]:
-    return [
-        noise(batch, 3, 8, 12, seed=seed),
-        noise(batch, 4, 4, 6, seed=seed + 100),
-        noise(batch, 2, 2, 3, seed=seed + 200),
-    ]
+    shapes = [(3, 4, 6), (4, 2, 3), (2, 1, 3)]
+    return [noise(batch, *shape, seed=seed + 100 * k) for k, shape in enumerate(shapes)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These tensors are small: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 Make = Callable[[int, int], Any]
