@@ -139,10 +139,10 @@ class Contrastive(_CommonSpace):
         """L_S + L_T of a batch: embeddings [B, D_S] and [B, D_T], classes [B], indices [B]."""
         with exactly(student_embedding):
             student, teacher = self.project(student_embedding, teacher_embedding)
+            scores = self._scores(student, teacher, labels, indices, draws)
             self.student_anchor[: len(labels)].copy_(student.detach())
             self.teacher_anchor[: len(labels)].copy_(teacher.detach())
-            scores = self._scores(student, teacher, labels, indices, draws)
-            noise = self.negatives / self.count
+            noise = student.new_full((), self.negatives / self.count)
             terms = [_noise_contrastive(s - z, noise) for s, z in zip(scores, self.log_normaliser, strict=True)]
             return torch.stack(terms).sum()
 
@@ -199,7 +199,7 @@ class InBatchContrastive(_CommonSpace):
         """L_S + L_T of a batch: embeddings [B, D_S], [B, D_T], classes [B]."""
         with exactly(student_embedding):
             scores, other = self._scores(student_embedding, teacher_embedding, labels)
-            noise = other.sum(1, keepdim=True) / len(labels)
+            noise = other.to(scores[0].dtype).mean(1, keepdim=True)
             positive = torch.ones_like(other[:, :1])
             terms = [
                 _noise_contrastive(s - z, noise, torch.cat([positive, other], dim=1))
@@ -228,13 +228,12 @@ class InBatchContrastive(_CommonSpace):
         return (pair[0], pair[1]), labels[:, None] != labels[None, :]
 
 
-def _noise_contrastive(log_g: Tensor, noise: float | Tensor, counted: Tensor | None = None) -> Tensor:
-    """The criterion above, from log g [B, 1 + K] with the positive first, and K/N as `noise`.
+def _noise_contrastive(log_g: Tensor, noise: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The criterion above, from log g [B, 1 + K] with the positive first, and K/N as `noise` ([] or [B, 1]).
 
     Computed from u = log g - log(K/N + eps), so that nothing overflows:
     -log g/(g + K/N + eps) = softplus(-u) and -log (K/N)/(g + K/N + eps) = softplus(u) + log(1 + eps N/K).
     """
-    noise = torch.as_tensor(noise, dtype=log_g.dtype, device=log_g.device)
     u = log_g - (noise + EPSILON).log()
     positive = F.softplus(-u[:, 0])
     negative = F.softplus(u[:, 1:]) + torch.log1p(EPSILON / noise.clamp_min(EPSILON))
