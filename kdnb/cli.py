@@ -30,9 +30,7 @@ ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure, 
 ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Seeds 1 to N; a teacher has one.")]
-EpochsOption = Annotated[
-    int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")
-]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
 DtypeOption = Annotated[str, typer.Option(help="auto, bfloat16 or float32.")]
@@ -86,9 +84,7 @@ def study(
         bool, typer.Option("--plan", help="List what would be trained, in cohorts; train nothing.")
     ] = False,
     cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")
-    ] = None,
+    export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later."""
@@ -133,6 +129,28 @@ def import_(
 
     for line in import_archives(Store.open(), archives):
         typer.echo(line)
+
+
+@app.command()
+def bench(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    device: DeviceOption = "auto",
+    mode: ModeOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Measure the engine against the usual loop and the machine, in one process, in turns."""
+    from kdnb.bench.speed import Bench
+    from kdnb.training.checkpoint import write_atomically
+    from kdnb.training.numerics import detect
+
+    measured = Bench(detect(device, dtype, mode), say=lambda line: typer.echo(line, err=True))
+    found: Any = {"methods": measured.methods(rounds)} if methods else measured.speed(rounds)
+    text = json.dumps(found, indent=1)
+    if json_file is not None:
+        write_atomically(json_file, (text + "\n").encode())
+    typer.echo(text)
 
 
 @data_app.command("prepare")
@@ -183,9 +201,7 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _wanted(
-    exhibit: Exhibit, profile: Profile, dataset: str | None, seeds: int, rows: str | None
-) -> list[Run]:
+def _wanted(exhibit: Exhibit, profile: Profile, dataset: str | None, seeds: int, rows: str | None) -> list[Run]:
     """The runs of the cells in rounds: all rows of all data sets at seed 1, then at seed 2, ..."""
     names = (dataset,) if dataset else exhibit.datasets_of(profile)
     chosen = [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
@@ -193,15 +209,11 @@ def _wanted(
     for name in names:
         cells = exhibit.cells(profile, name, chosen)
         for turn in range(seeds):
-            wanted += [
-                c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)
-            ]
+            wanted += [c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)]
     return wanted
 
 
-def _train(
-    exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None
-) -> Any:
+def _train(exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None) -> Any:
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
     from kdnb.study.store import Store

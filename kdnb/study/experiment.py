@@ -77,8 +77,7 @@ class Experiment:
             },
             "images": _plain(self.images.canonical()),
             "network": {"name": self.network, "revision": models.revision(self.network)},
-            "teacher": self.teacher
-            and {"name": self.teacher.network, "fingerprint": self.teacher.fingerprint},
+            "teacher": self.teacher and {"name": self.teacher.network, "fingerprint": self.teacher.fingerprint},
             "recipe": _plain(dataclasses.asdict(self.recipe)),
             "method": {
                 "name": self.method,

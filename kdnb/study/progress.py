@@ -47,12 +47,8 @@ def told(cohort: Cohort) -> str:
     """`epoch 3/25  [###-----]  1,240 images/s  12.3 % to 41.0 %`."""
     total = max(m.stage.epochs for m in cohort.members)
     filled = round(20 * cohort.epoch / total)
-    accuracies = [
-        m.history["validation_accuracy"][-1] for m in cohort.members if "validation_accuracy" in m.history
-    ]
-    spread = (
-        f"  validation {100 * min(accuracies):.1f} to {100 * max(accuracies):.1f} %" if accuracies else ""
-    )
+    accuracies = [m.history["validation_accuracy"][-1] for m in cohort.members if "validation_accuracy" in m.history]
+    spread = f"  validation {100 * min(accuracies):.1f} to {100 * max(accuracies):.1f} %" if accuracies else ""
     bar = "#" * filled + "-" * (20 - filled)
     rate = f"{cohort.meter.rate:,.0f} images/s, {len(cohort.members)} runs"
     return f"  epoch {cohort.epoch}/{total}  [{bar}]  {rate}{spread}"

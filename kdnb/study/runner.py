@@ -62,9 +62,9 @@ class Work:
         return Member(self.stages[self.index], self.run.label, self.run.seed, self.numerics)
 
     @property
-    def place(self) -> tuple[int, int, int]:
-        """Where in which stream of batches: works of the same place can share a cohort."""
-        return self.member.stage.batch_size, self.member.epoch, self.member.step
+    def place(self) -> tuple[int, int, int, str]:
+        """Where in which stream of batches, and how: works of the same place can share a cohort."""
+        return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics.mode
 
     def next_stage(self) -> bool:
         """Take the finished stage's weights into the next one; False if it was the last."""
@@ -137,7 +137,7 @@ class Runner:
                 ready = [r for r in todo if not self._waits(r)]
                 if not ready:
                     break
-                self._train_together(ready)
+                self._train_together(_urgent(ready, todo))
         self.outcome.left = len(plan.missing(wanted, self.store))
         return self.outcome
 
@@ -185,7 +185,7 @@ class Runner:
         """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
         if run.key not in self._works:
             try:
-                work = Work(run, self.workbench.stages(run), self.numerics)
+                work = self._built(run)
                 if work.resume(self.store):
                     stage = work.member.stage
                     self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
@@ -195,12 +195,18 @@ class Runner:
             self._works[run.key] = work
         return self._works[run.key]
 
+    def _built(self, run: Run) -> Work:
+        stages = self.workbench.stages(run)
+        material, _ = self.workbench.material(run.experiment.images)
+        images = len(material.training) * sum(stage.epochs for stage in stages)
+        return Work(run, stages, self.numerics.for_images(images))
+
     def _cohort(self, works: list[Work]) -> Cohort:
         material, _ = self.workbench.material(works[0].run.experiment.images)
         taught = [w.run for w in works if w.run.experiment.teacher is not None]
         teacher = self.workbench.teacher(taught[0].needs()[0]) if taught else None
         members = [w.member for w in works]
-        return Cohort(members, teacher, material, self.numerics, self.on_epoch, notice=self.say)
+        return Cohort(members, teacher, material, works[0].numerics, self.on_epoch, notice=self.say)
 
     def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
         for work in works:
@@ -233,7 +239,7 @@ class Runner:
             metrics={k: round(v, 6) for k, v in metrics.items()},
             history=thinned(work.history),
             cost=self._cost(work),
-            environment=environment(self.numerics.as_dict(), identity(run.experiment.images.dataset)),
+            environment=environment(work.numerics.as_dict(), identity(run.experiment.images.dataset)),
             correct=bits,
         )
         if run.seed == TEACHER_SEED or run.experiment.stage is not None:
@@ -305,6 +311,13 @@ class Runner:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _urgent(ready: list[Run], todo: list[Run]) -> list[Run]:
+    """The ready runs, first those that the most urgent one's companions wait for: so that they train together."""
+    companions = [run for run in todo if _may_share(ready[0], run)]
+    waited_for = {need.key for run in companions for need in run.needs()}
+    return sorted(ready, key=lambda run: run.key not in waited_for)
 
 
 def _may_share(first: Run, other: Run) -> bool:

@@ -77,9 +77,7 @@ class Workbench:
         for shared in done:
             weights = self.store.load_weights(Run(shared, run.seed))
             if weights is None:
-                raise StoreError(
-                    f"The weights of stage '{shared.stage}' of {run.label} are missing; train it again."
-                )
+                raise StoreError(f"The weights of stage '{shared.stage}' of {run.label} are missing; train it again.")
             load_weights(stages[names.index(str(shared.stage))].modules, weights)
         profile = experiment.profile
         return [stage.shortened(profile.factor, profile.at_most) for stage in stages[len(done) :]]
@@ -93,9 +91,7 @@ class Workbench:
             teacher=self.teacher(run.needs()[0]) if needed else None,
             recipe=experiment.recipe,
             supervision=_supervision(experiment),
-            training_set=TrainingSet(
-                material.training.labels, datasets.info(experiment.images.dataset).num_classes
-            ),
+            training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
             seed=run.seed,
             device=self.numerics.torch_device,
         )
@@ -106,9 +102,7 @@ class Workbench:
         augmentation = Augmentation(data.info.crop_padding, data.info.flip)
         chosen: Any = slice(None)
         if images.student_images is not None and images.student_images < len(data.train.labels):
-            chosen = datasets.class_balanced(
-                data.train.labels, images.student_images, f"student/{images.dataset}"
-            )
+            chosen = datasets.class_balanced(data.train.labels, images.student_images, f"student/{images.dataset}")
         everything = np.arange(len(data.test.labels))
         validation, score = everything, everything
         if images.split == "halves":

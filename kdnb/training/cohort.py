@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdnb.methods.stage import deepest
 from kdnb.models.network import Activations, Depth, Network
+from kdnb.training.compiled import forward_for
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
@@ -63,8 +64,8 @@ class Cohort:
     ) -> None:
         first = members[0]
         for member in members:
-            same = (member.seed, member.stage.batch_size, member.epoch, member.step)
-            assert same == (first.seed, first.stage.batch_size, first.epoch, first.step), "not one cohort"
+            same = (member.seed, member.stage.batch_size, member.epoch, member.step, member.numerics)
+            assert same == (first.seed, first.stage.batch_size, first.epoch, first.step, numerics), "not one cohort"
         self.members = list(members)
         self.active = [m for m in members if not m.finished]
         self.teacher = teacher
@@ -76,6 +77,7 @@ class Cohort:
         self.on_epoch = on_epoch
         self.notice = notice
         self.meter = Meter()
+        self._forward = forward_for(numerics.mode, self.batch_size)
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
         self._stepper: EagerSteps = _stepper(self)
 
@@ -120,7 +122,7 @@ class Cohort:
         """The teacher's activations, as deep as asked; empty where nobody asks."""
         if depth is None or self.teacher is None:
             return Activations(stem=images[:0])
-        return self.teacher.activations(images, depth)
+        return self._forward(self.teacher, images, depth)
 
     def teacher_depth(self) -> Depth | None:
         """The union of what the active members ask of the teacher."""

@@ -21,13 +21,9 @@ def make(spec: Optimiser, modules: Iterable[nn.Module], device: torch.device) ->
     on_cuda = device.type == "cuda"
     lr: Any = torch.tensor(spec.lr, device=device) if on_cuda else spec.lr
     if spec.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True
-        )
+        return torch.optim.SGD(parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
     if spec.name == "adam":
-        return torch.optim.Adam(
-            parameters, lr=lr, weight_decay=spec.weight_decay, fused=True, capturable=on_cuda
-        )
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=spec.weight_decay, fused=True, capturable=on_cuda)
     if spec.name == "rmsprop":
         return torch.optim.RMSprop(
             parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, capturable=on_cuda

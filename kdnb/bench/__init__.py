@@ -1,0 +1,1 @@
+"""How fast the engine is, against the usual loop and against the machine itself."""
