@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
-    from kdnb.exhibits import Exhibit
+    from kdnb.exhibits import Exhibit, Row
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
+    from kdnb.study.store import Store
 
 app = typer.Typer(
     help="The evidence of knowledge distillation, re-run: train, measure, and see what is known.",
@@ -26,7 +27,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Prepare and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure, as <paper>/<name>.")]
+ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>, a <paper>, or all.")]
 ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Seeds 1 to N; a teacher has one.")]
@@ -60,7 +61,7 @@ def run(
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
     wanted = Run(cell.experiment, seed)
-    store = _train(chosen, [wanted], device, mode, dtype, None)
+    store = _train(chosen.paper, [wanted], device, mode, dtype, None)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -92,7 +93,7 @@ def study(
     from kdnb.study import plan as planning
     from kdnb.study.store import Store
 
-    chosen = exhibits.get(exhibit)
+    chosen = exhibits.select(exhibit)
     wanted = _wanted(chosen, _profile(profile, epochs), dataset, seeds, rows)
     if plan:
         _print_plan(wanted, Store.open(), as_json)
@@ -102,7 +103,7 @@ def study(
         if cohort not in groups:
             raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
         wanted = list(groups[cohort].runs)
-    store = _train(chosen, wanted, device, mode, dtype, _seconds(budget))
+    store = _train(chosen[0].paper, wanted, device, mode, dtype, _seconds(budget))
     if export is not None:
         from kdnb.study.transfer import export_store
 
@@ -201,19 +202,24 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _wanted(exhibit: Exhibit, profile: Profile, dataset: str | None, seeds: int, rows: str | None) -> list[Run]:
-    """The runs of the cells in rounds: all rows of all data sets at seed 1, then at seed 2, ..."""
-    names = (dataset,) if dataset else exhibit.datasets_of(profile)
-    chosen = [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
-    wanted = []
-    for name in names:
-        cells = exhibit.cells(profile, name, chosen)
+def _wanted(chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds: int, rows: str | None) -> list[Run]:
+    """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set."""
+    names = list(dict.fromkeys(d for e in chosen for d in e.datasets_of(profile)))
+    if dataset is not None and dataset not in names:
+        raise unknown(f"data set under profile '{profile.name}'", dataset, names)
+    wanted: list[Run] = []
+    for name in [dataset] if dataset else names:
+        cells = [c for e in chosen for c in e.cells(profile, name, _rows(e, rows)) if name in e.datasets_of(profile)]
         for turn in range(seeds):
             wanted += [c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)]
     return wanted
 
 
-def _train(exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None) -> Any:
+def _rows(exhibit: Exhibit, rows: str | None) -> list[Row]:
+    return [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
+
+
+def _train(paper: str, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None) -> Store:
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
     from kdnb.study.store import Store
@@ -221,7 +227,7 @@ def _train(exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: s
 
     store = Store.open()
     progress = Progress()
-    runner = Runner(store, detect(device, dtype, mode), exhibit.paper, budget, progress.say, progress.epoch)
+    runner = Runner(store, detect(device, dtype, mode), paper, budget, progress.say, progress.epoch)
     outcome = runner.run(wanted)
     progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.failed:
@@ -229,7 +235,7 @@ def _train(exhibit: Exhibit, wanted: list[Run], device: str, mode: str, dtype: s
     return store
 
 
-def _print_plan(wanted: list[Run], store: Any, as_json: bool) -> None:
+def _print_plan(wanted: list[Run], store: Store, as_json: bool) -> None:
     from kdnb.study import plan as planning
 
     lines: list[dict[str, Any]] = [

@@ -6,7 +6,7 @@ from kdnb.errors import unknown
 from kdnb.exhibits import comparison
 from kdnb.exhibits.exhibit import Cell, Exhibit, Row, measure
 
-_ALL = {exhibit.key: exhibit for exhibit in comparison.EXHIBITS}
+_ALL = {exhibit.key: exhibit for exhibit in (*comparison.EXHIBITS, *comparison.ABLATIONS)}
 
 
 def get(key: str) -> Exhibit:
@@ -16,9 +16,24 @@ def get(key: str) -> Exhibit:
     return _ALL[key]
 
 
+def select(key: str) -> list[Exhibit]:
+    """`<paper>/<name>` is one exhibit; `<paper>` is all of a paper's, ablations included; `all` is everything."""
+    papers = sorted({exhibit.paper for exhibit in _ALL.values()})
+    if key in papers or key == "all":
+        return [exhibit for exhibit in _ALL.values() if key in (exhibit.paper, "all")]
+    if key not in _ALL:
+        raise unknown("exhibit", key, [*_ALL, *papers, "all"])
+    return [_ALL[key]]
+
+
 def all_exhibits() -> list[Exhibit]:
-    """Every exhibit of the study, in the order of the book."""
-    return list(_ALL.values())
+    """Every table and figure that the papers print, in the order of the book."""
+    return [exhibit for exhibit in _ALL.values() if not exhibit.ablation]
 
 
-__all__ = ["Cell", "Exhibit", "Row", "all_exhibits", "get", "measure"]
+def ablations() -> list[Exhibit]:
+    """Every table of our own: what one choice of a method is worth."""
+    return [exhibit for exhibit in _ALL.values() if exhibit.ablation]
+
+
+__all__ = ["Cell", "Exhibit", "Row", "ablations", "all_exhibits", "get", "measure", "select"]

@@ -69,7 +69,7 @@ def recipe(row: Row, dataset: str) -> Recipe:
     brief = dataset == "cifar10"
     if row.role == "teacher":
         return LONG
-    if row.method.startswith("crd"):
+    if row.method.startswith("crd") or row.schedule == "crd":
         return CRD_BRIEF if brief else CRD_LONG
     return BRIEF if brief else LONG
 
@@ -113,6 +113,65 @@ TABLE_1 = Exhibit(
     rows=_rows(),
     datasets=("cifar100", "cifar10"),
     build=build,
+)
+
+
+def _ablation(name: str, title: str, *rows: Row) -> Exhibit:
+    return Exhibit(PAPER, name, title, rows, TABLE_1.datasets, build, ablation=True)
+
+
+ABLATIONS = (
+    _ablation(
+        "kd-temperature",
+        "KD: the temperature",
+        *(variation(f"kd-t{t}", f"T = {t}", "kd", temperature=float(t)) for t in (1, 2, 4, 8, 16)),
+    ),
+    _ablation(
+        "kd-alpha",
+        "KD: the weight alpha of the soft term, 1 - alpha of the labels",
+        *(
+            variation(f"kd-a{a}", f"alpha = {a / 100:g}", "kd", soft_weight=a / 100, labels_weight=(100 - a) / 100)
+            for a in (20, 50, 80, 95, 100)
+        ),
+    ),
+    _ablation(
+        "pretraining",
+        "FitNet and PKT: how long step 1 may last, in epochs",
+        *(variation(f"fitnet-{n}", f"FitNet, {n}", "fitnet", hint_epochs=n) for n in (1, 30, 500)),
+        *(variation(f"pkt-{n}", f"PKT, {n}", "pkt", kernel_epochs=n) for n in (1, 30, 500)),
+    ),
+    _ablation(
+        "mmd-weight",
+        "MMD: the weight beta, calibrated or printed elsewhere",
+        *(
+            variation(f"mmd-{kernel}-{name}", f"{kernel.capitalize()}, {label}", f"mmd-{kernel}", weight=weight)
+            for kernel, printed, fixed in (
+                ("linear", 1.7122e-3, 50.0),
+                ("polynomial", 9.5243e-18, 50.0),
+                ("gaussian", 26.5041, 100.0),
+            )
+            for name, label, weight in (
+                ("calibrated", "calibrated", None),
+                ("printed", f"as printed, {printed:g}", printed),
+                ("nst", f"as in NST, {fixed:g}", fixed),
+            )
+        ),
+    ),
+    _ablation(
+        "crd-negatives",
+        "CRD: the number of negatives, and negatives from the batch",
+        *(variation(f"crd-{k}", f"K = {k}", "crd", negatives=k) for k in (16, 256, 4096)),
+        variation("crd-in-batch", "negatives from the batch", "crd", in_batch=True),
+    ),
+    _ablation(
+        "schedule",
+        "The plain student and KD on CRD's schedule",
+        TABLE_1.row("plain"),
+        replace(TABLE_1.row("plain"), key="plain-long", label="Plain student, CRD's schedule", schedule="crd"),
+        TABLE_1.row("kd"),
+        replace(TABLE_1.row("kd"), key="kd-long", label="KD, CRD's schedule", schedule="crd"),
+        TABLE_1.row("crd"),
+    ),
 )
 
 EXHIBITS = (TABLE_1,)

@@ -22,13 +22,17 @@ Build = Callable[["Row", Profile, str], Experiment]
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a method with its arguments, or a network alone."""
+    """One row of a table: a method with its arguments, or a network alone.
+
+    `schedule` names another training recipe of the paper than the row's own, for controls.
+    """
 
     key: str
     label: str
     method: str
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     role: str = "student"
+    schedule: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure: its rows, its data sets, and how a cell becomes an experiment."""
+    """A table or figure: its rows, its data sets, and how a cell becomes an experiment.
+
+    An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
+    """
 
     paper: str
     name: str
@@ -63,6 +70,7 @@ class Exhibit:
     rows: tuple[Row, ...]
     datasets: tuple[str, ...]
     build: Build
+    ablation: bool = False
 
     @property
     def key(self) -> str:
@@ -83,9 +91,7 @@ class Exhibit:
         """The cells of one data set, in the table's order."""
         profile = get_profile(profile) if isinstance(profile, str) else profile
         if dataset not in self.datasets_of(profile):
-            raise unknown(
-                f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile)
-            )
+            raise unknown(f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile))
         printed = reported(self.paper)
         return [
             Cell(
@@ -112,9 +118,7 @@ def reported(paper: str) -> dict[tuple[str, str, str], float]:
     return found
 
 
-def measure(
-    exhibit: Exhibit, profile: str | Profile, dataset: str, store: Store | None = None
-) -> pd.DataFrame:
+def measure(exhibit: Exhibit, profile: str | Profile, dataset: str, store: Store | None = None) -> pd.DataFrame:
     """Every stored run of an exhibit, one line a run, accuracies in percent."""
     store = store or Store.open()
     lines = []
