@@ -78,9 +78,10 @@ class Network(nn.Module):
             acts.stages.append(features)
             acts.preactivations.append(preactivation)
         if not isinstance(depth, int):
-            acts.embedding = self.embed(features)
+            # In float32 whatever the precision of the maps: relations between embeddings are fine ones.
+            acts.embedding = self.embed(features).float()
             if depth == "logits":
-                acts.logits = self.classifier(acts.embedding)
+                acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
         return acts
 
     def forward(self, images: Tensor) -> Tensor:

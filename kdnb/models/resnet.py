@@ -65,7 +65,7 @@ class ResNet(Network):
         return features, preactivation
 
     def embed(self, features: Tensor) -> Tensor:
-        return features.mean(dim=(2, 3))
+        return features.float().mean(dim=(2, 3))
 
 
 def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -12,13 +12,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdnb.errors import StoreError
 
-#: No file of a checkpoint is larger (a single tensor may be, and then has a file of its own).
+#: No file of a checkpoint holds more; a larger tensor is laid down in slices of its rows.
 LARGEST_FILE = 15 * 2**20
 META = "checkpoint.json"
 
@@ -48,7 +49,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
     """Replace the checkpoint in `folder` by these tensors and this description (JSON values)."""
     generation = uuid.uuid4().hex[:8]
     files = []
-    for number, part in enumerate(_parts(tensors)):
+    for number, part in enumerate(_parts(_sliced(tensors))):
         name = f"{generation}-{number:03d}.safetensors"
         write_atomically(folder / name, save({k: v.detach().cpu().contiguous() for k, v in part.items()}))
         files.append(name)
@@ -66,7 +67,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         tensors: dict[str, Tensor] = {}
         for name in content["files"]:
             tensors |= load_file(folder / name)
-        return tensors, content["meta"]
+        return _joined(tensors), content["meta"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
@@ -78,6 +79,27 @@ def remove_checkpoint(folder: Path) -> None:
             path.unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _sliced(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors too large for a file as `<name>@0`, `<name>@1`, ...: slices of their rows."""
+    sliced: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        pieces = -(-tensor.numel() * tensor.element_size() // LARGEST_FILE)
+        if pieces <= 1 or len(tensor) < pieces:
+            sliced[name] = tensor
+        else:
+            sliced |= {f"{name}@{i}": piece for i, piece in enumerate(tensor.tensor_split(pieces))}
+    return sliced
+
+
+def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `_sliced`."""
+    joined = {name: tensor for name, tensor in tensors.items() if "@" not in name}
+    for name in dict.fromkeys(n.rpartition("@")[0] for n in tensors if "@" in n):
+        count = sum(n.rpartition("@")[0] == name for n in tensors)
+        joined[name] = torch.cat([tensors[f"{name}@{i}"] for i in range(count)])
+    return joined
 
 
 def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

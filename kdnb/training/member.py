@@ -191,7 +191,7 @@ class Member:
             value = validated[name]
             sign = 1 if selection.highest else -1
             if math.isfinite(value) and (self.best_value is None or sign * value > sign * self.best_value):
-                self.best_value, self.best_epoch, self.best = value, last, self.weights()
+                self.best_value, self.best_epoch, self.best = value, last, self._weights_of("student")
             if selection.patience is not None and last - self.best_epoch >= selection.patience:
                 self.finished = True
         self.finished = self.finished or self.epoch >= self.stage.epochs
@@ -208,15 +208,15 @@ class Member:
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of all modules' state, `<module>.<key>` -> tensor."""
-        return {
-            f"{name}.{key}": value.detach().clone()
-            for name, module in self.stage.modules.items()
-            for key, value in module.state_dict().items()
-        }
+        return {k: v for name in self.stage.modules for k, v in self._weights_of(name).items()}
 
     def selected_weights(self) -> dict[str, Tensor]:
-        """What leaves the stage: the selected epoch's weights, or the last one's."""
-        return self.best if self.best else self.weights()
+        """What leaves the stage: the student of the selected epoch, or the last one; all else as it ended."""
+        return {**self.weights(), **self.best}
+
+    def _weights_of(self, name: str) -> dict[str, Tensor]:
+        state = self.stage.modules[name].state_dict()
+        return {f"{name}.{key}": value.detach().clone() for key, value in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that a later `restore` needs to go on as if nothing had happened."""

@@ -1,0 +1,74 @@
+"""Checkpoints: whole or absent, in files that can travel."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from kdnb.training import checkpoint
+from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    monkeypatch.setattr(checkpoint, "LARGEST_FILE", 4096)
+
+
+def tensors(seed: int) -> dict[str, torch.Tensor]:
+    stream = torch.Generator().manual_seed(seed)
+    return {
+        "bank": torch.randn(1000, 8, generator=stream),
+        "steps": torch.tensor(seed),
+        **{f"weight.{i}": torch.randn(10, 10, generator=stream) for i in range(25)},
+    }
+
+
+def test_what_is_saved_is_loaded_from_files_that_can_travel(tmp_path, small_files):
+    save_checkpoint(tmp_path, tensors(1), {"epoch": 3})
+    found, meta = load_checkpoint(tmp_path) or ({}, {})
+    assert meta == {"epoch": 3}
+    assert found.keys() == tensors(1).keys()
+    assert all(torch.equal(found[name], value) for name, value in tensors(1).items())
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
+    assert len(sizes) > 8 and max(sizes) < 4096 + 2048  # the header of a file comes on top
+
+
+def test_a_write_that_breaks_off_leaves_the_old_state(tmp_path, small_files, monkeypatch):
+    save_checkpoint(tmp_path, tensors(1), {"epoch": 1})
+    written = checkpoint.write_atomically
+
+    def broken(path, content):
+        if path.name == checkpoint.META:
+            raise KeyboardInterrupt
+        written(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", broken)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, tensors(2), {"epoch": 2})
+    found, meta = load_checkpoint(tmp_path) or ({}, {})
+    assert meta == {"epoch": 1} and torch.equal(found["bank"], tensors(1)["bank"])
+    monkeypatch.undo()
+    save_checkpoint(tmp_path, tensors(3), {"epoch": 3})
+    named = json.loads((tmp_path / checkpoint.META).read_text())["files"]
+    assert sorted(named) == sorted(path.name for path in tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "no json", "foreign json"])
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path, damage):
+    save_checkpoint(tmp_path, tensors(1), {"epoch": 1})
+    file = next(tmp_path.glob("*.safetensors"))
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-10])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (tmp_path / checkpoint.META).write_text("{" if damage == "no json" else "[]")
+    assert load_checkpoint(tmp_path) is None
+
+
+def test_removed_is_gone(tmp_path):
+    save_checkpoint(tmp_path / "here", tensors(1), {})
+    remove_checkpoint(tmp_path / "here")
+    assert not (tmp_path / "here").exists()
