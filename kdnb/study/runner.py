@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from kdnb.datasets.identity import identity
-from kdnb.errors import KdnbError
+from kdnb.errors import DataError, KdnbError
 from kdnb.evaluation.correct import correct, pack
 from kdnb.methods.stage import Stage
 from kdnb.study import plan
@@ -189,6 +189,8 @@ class Runner:
                 if work.resume(self.store):
                     stage = work.member.stage
                     self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
+            except DataError:
+                raise  # no other run would fare better
             except KdnbError as error:
                 self._fail(run, str(error))
                 return None
