@@ -35,6 +35,12 @@ LARGEST_COHORT = 16
 RESERVE_SECONDS = 5.0
 
 
+#: A checkpoint larger than this does not travel: within a budget such a stage must be able to finish.
+LARGEST_CHECKPOINT = 64 * 2**20
+#: After so many steps the rest of a stage can be estimated.
+STEPS_TO_ESTIMATE = 100
+
+
 @dataclass
 class Outcome:
     """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left."""
@@ -65,6 +71,10 @@ class Work:
     def place(self) -> tuple[int, int, int, str]:
         """Where in which stream of batches, and how: works of the same place can share a cohort."""
         return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics.mode
+
+    def position(self, cohort: Cohort) -> int:
+        """Steps of the stage that are done."""
+        return self.member.epoch * cohort.steps_per_epoch + self.member.step
 
     def next_stage(self) -> bool:
         """Take the finished stage's weights into the next one; False if it was the last."""
@@ -126,6 +136,7 @@ class Runner:
         self.outcome = Outcome()
         self._stopped = False
         self._works: dict[tuple[str, int], Work] = {}
+        self._put_off: set[tuple[str, int]] = set()
 
     def run(self, wanted: Iterable[Run]) -> Outcome:
         """Train every wanted run that has no record, with what it needs, until done or out of time."""
@@ -134,7 +145,7 @@ class Runner:
         with self._signals():
             while not self._stopping():
                 todo = [r for r in plan.missing(wanted, self.store) if r.label not in self.outcome.failed]
-                ready = [r for r in todo if not self._waits(r)]
+                ready = [r for r in todo if not self._waits(r) and r.key not in self._put_off]
                 if not ready:
                     break
                 self._train_together(_urgent(ready, todo))
@@ -147,39 +158,50 @@ class Runner:
     # -- one cohort ------------------------------------------------------------------------------------
 
     def _train_together(self, ready: list[Run]) -> None:
-        """Train the most urgent run, and whoever can share its stream of batches, to the end of a stage."""
-        works = self._company(ready)
+        """Train the most urgent run, and whoever can share its stream of batches, to the end of a stage.
+
+        On CUDA further seeds go side by side, a cohort each.
+        """
+        companies = self._companies(ready)
+        works = [work for company in companies for work in company]
         if not works:
             return
-        cohort = self._cohort(works)
+        cohorts = [self._cohort(company) for company in companies]
+        pairs = list(zip(companies, cohorts, strict=True))
+        began = {id(work): work.position(cohort) for company, cohort in pairs for work in company}
+        for company, cohort in pairs:
+            self._announce(company, cohort)
+        whole = run_side_by_side(cohorts, _Watch(self, works, cohorts))
+        for company, cohort in pairs:
+            self._account(company, cohort, began)
+        if not whole:
+            self._save(works)
+        for work in works:
+            self._settle(work)
+
+    def _announce(self, works: list[Work], cohort: Cohort) -> None:
         names = ", ".join(work.run.experiment.method for work in works)
         stage = works[0].member.stage
         self.say(
             f"seed {cohort.seed}, {works[0].run.experiment.images.dataset}: {names} "
             f"({stage.epochs - cohort.epoch} epochs of stage '{stage.name}', batch {cohort.batch_size})"
         )
-        saved = time.monotonic()
 
-        def stop() -> bool:
-            nonlocal saved
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                self._save(works)
-                saved = time.monotonic()
-            return self._stopping()
-
-        began = {id(w): w.member.epoch * cohort.steps_per_epoch for w in works}
-        whole = run_side_by_side([cohort], stop)
-        self._account(works, cohort, began)
-        if not whole:
-            self._save(works)
-        for work in works:
-            self._settle(work)
-
-    def _company(self, ready: list[Run]) -> list[Work]:
-        first = ready[0]
-        alike = [r for r in ready if _may_share(first, r)]
-        works = [w for w in (self._work(run) for run in alike) if w is not None]
-        return [w for w in works if w.place == works[0].place][:LARGEST_COHORT] if works else []
+    def _companies(self, ready: list[Run]) -> list[list[Work]]:
+        """Works that train at the same time, a list for each cohort; the most urgent run is in the first."""
+        companies: list[list[Work]] = []
+        room = LARGEST_COHORT
+        leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
+        for lead in sorted(leads.values(), key=ready.index):
+            alike = [r for r in ready if _may_share(lead, r)]
+            works = [w for w in (self._work(run) for run in alike) if w is not None]
+            if works:
+                company = [w for w in works if w.place == works[0].place][:room]
+                companies.append(company)
+                room -= len(company)
+            if room <= 0 or self.numerics.device == "cpu":
+                break
+        return companies
 
     def _work(self, run: Run) -> Work | None:
         """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
@@ -214,8 +236,7 @@ class Runner:
         for work in works:
             work.company = len(works)
             work.seconds += cohort.meter.member_seconds.get(work.member.label, 0.0)
-            steps = work.member.epoch * cohort.steps_per_epoch + work.member.step - began[id(work)]
-            work.images += steps * cohort.batch_size
+            work.images += (work.position(cohort) - began[id(work)]) * cohort.batch_size
 
     def _settle(self, work: Work) -> None:
         """After a cohort: record a finished run, forget a failed one, keep the rest."""
@@ -284,8 +305,13 @@ class Runner:
 
     def _save(self, works: list[Work]) -> None:
         for work in works:
-            if work.member.failed is None:
+            if work.member.failed is None and work.run.key not in self._put_off:
                 work.save(self.store)
+
+    def put_off(self, work: Work) -> None:
+        """Leave a run for another time: it would not finish in this budget, and its state is too large to keep."""
+        self._put_off.add(work.run.key)
+        self.say(f"{work.run.label}: put off, it would not finish within the budget and is too large to travel")
 
     def _fail(self, run: Run, reason: str) -> None:
         self.outcome.failed[run.label] = reason
@@ -313,6 +339,38 @@ class Runner:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class _Watch:
+    """Asked between any two steps whether to stop; writes checkpoints now and then."""
+
+    def __init__(self, runner: Runner, works: list[Work], cohorts: list[Cohort]) -> None:
+        self.runner, self.works, self.cohorts = runner, works, cohorts
+        self.began = self.saved = time.monotonic()
+        self.steps = 0
+
+    def __call__(self) -> bool:
+        self.steps += 1
+        if self.steps == STEPS_TO_ESTIMATE * len(self.cohorts) and self._hopeless():
+            return True
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self.runner._save(self.works)
+            self.saved = time.monotonic()
+        return self.runner._stopping()
+
+    def _hopeless(self) -> bool:
+        """Whether a stage that cannot travel would not end in time; its runs are put off, and that is said."""
+        if self.runner.deadline is None:
+            return False
+        large = [w for w in self.works if w.member.state_bytes() > LARGEST_CHECKPOINT]
+        seconds_per_step = (time.monotonic() - self.began) / STEPS_TO_ESTIMATE
+        steps = max(cohort.steps_per_epoch for cohort in self.cohorts)
+        left = max(((w.member.stage.epochs - w.member.epoch) * steps for w in large), default=0)
+        if time.monotonic() + left * seconds_per_step <= self.runner.deadline:
+            return False
+        for work in large:
+            self.runner.put_off(work)
+        return bool(large)
 
 
 def _urgent(ready: list[Run], todo: list[Run]) -> list[Run]:

@@ -239,6 +239,10 @@ class Member:
         }
         return tensors, meta
 
+    def state_bytes(self) -> int:
+        """How large the state is."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state()[0].values())
+
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Take up a state that `state` gave, under the same numerics."""
         groups: dict[str, dict[str, Tensor]] = {}
