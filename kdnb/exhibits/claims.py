@@ -275,11 +275,11 @@ def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[
         differences = dict(zip(pairs, evidence.differences(pairs), strict=True)) if pairs else {}
         for leaf in comparisons:
             found[leaf] = _compared(leaf, differences[leaf.a, leaf.b], evidence, printed, len(pairs))
-        for leaf in here:
-            if isinstance(leaf, LittleCorrelation) and _needed(leaf) <= evidence.rows:
-                r = leaf.of(evidence.means())
+        for other in here:
+            if isinstance(other, LittleCorrelation) and _needed(other) <= evidence.rows:
+                r = other.of(evidence.means())
                 enough = evidence.frame["seed"].nunique() > 1
-                found[leaf] = Finding(dataset, leaf.text(), leaf.holds_for(r) if enough else None, correlation=r)
+                found[other] = Finding(dataset, other.text(), other.holds_for(r) if enough else None, correlation=r)
     return found
 
 
