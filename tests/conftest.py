@@ -1,4 +1,4 @@
-"""Every test works in a store and a data folder of its own, on few threads."""
+"""Every test works in a store and a data folder of its own, on one thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Tiny networks gain nothing from a second thread, and lose much where another process wants the core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

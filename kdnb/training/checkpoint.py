@@ -6,6 +6,7 @@ generation: a crash at any moment leaves the old state or the new one.  Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -38,9 +39,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StoreError(
-            f"{path} could not be written ({error.strerror}); what was there before is untouched. "
+            f"{path} could not be written ({error.strerror or error}); what was there before is untouched. "
             "Free some space or point $KDNB_STORE elsewhere, then run the same command again."
         ) from error
 
