@@ -100,7 +100,7 @@ def test_two_seeds_differ_and_one_repeats(runs, reference):
 
 def test_other_numerics_start_again(runs):
     train([runs[0]], stop_after=4)
-    other = dataclasses.replace(detect("cpu", dtype="float32"), threads=1)
+    other = dataclasses.replace(detect("cpu"), threads=2)
     lines: list[str] = []
     Runner(Store.open(), other, "comparison", say=lines.append).run([runs[0]])
     assert not any("goes on" in line for line in lines)

@@ -46,7 +46,7 @@ class Outcome:
     """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left."""
 
     recorded: list[Run] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[tuple[str, int], str] = field(default_factory=dict)
     left: int = 0
 
 
@@ -144,7 +144,7 @@ class Runner:
         numerics_module.apply(self.numerics)
         with self._signals():
             while not self._stopping():
-                todo = [r for r in plan.missing(wanted, self.store) if r.label not in self.outcome.failed]
+                todo = [r for r in plan.missing(wanted, self.store) if r.key not in self.outcome.failed]
                 ready = [r for r in todo if not self._waits(r) and r.key not in self._put_off]
                 if not ready:
                     break
@@ -193,8 +193,7 @@ class Runner:
         room = LARGEST_COHORT
         leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
         for lead in sorted(leads.values(), key=ready.index):
-            alike = [r for r in ready if _may_share(lead, r)]
-            works = [w for w in (self._work(run) for run in alike) if w is not None]
+            works = [w for w in (self._work(run) for run in _alike(lead, ready)) if w is not None]
             if works:
                 company = [w for w in works if w.place == works[0].place][:room]
                 companies.append(company)
@@ -235,7 +234,7 @@ class Runner:
     def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
         for work in works:
             work.company = len(works)
-            work.seconds += cohort.meter.member_seconds.get(work.member.label, 0.0)
+            work.seconds += cohort.meter.member_seconds.get(id(work.member), 0.0)
             work.images += (work.position(cohort) - began[id(work)]) * cohort.batch_size
 
     def _settle(self, work: Work) -> None:
@@ -314,7 +313,7 @@ class Runner:
         self.say(f"{work.run.label}: put off, it would not finish within the budget and is too large to travel")
 
     def _fail(self, run: Run, reason: str) -> None:
-        self.outcome.failed[run.label] = reason
+        self.outcome.failed[run.key] = reason
         self._works.pop(run.key, None)
         self.say(reason)
 
@@ -385,6 +384,13 @@ def _may_share(first: Run, other: Run) -> bool:
     a, b = first.experiment, other.experiment
     teachers = {e.teacher.fingerprint for e in (a, b) if e.teacher is not None}
     return a.images == b.images and first.seed == other.seed and len(teachers) <= 1
+
+
+def _alike(lead: Run, ready: list[Run]) -> list[Run]:
+    """The runs that can share a cohort with `lead` and with each other: two may share with it, but not a teacher."""
+    found = [run for run in ready if _may_share(lead, run)]
+    taught = next((run for run in [lead, *found] if run.experiment.teacher is not None), lead)
+    return [run for run in found if _may_share(taught, run)]
 
 
 def _told(metrics: dict[str, float]) -> str:

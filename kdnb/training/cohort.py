@@ -39,7 +39,7 @@ class Meter:
 
     images: int = 0
     seconds: float = 0.0
-    member_seconds: dict[str, float] = field(default_factory=dict)
+    member_seconds: dict[int, float] = field(default_factory=dict)  # by the member's identity
 
     @property
     def rate(self) -> float:
@@ -160,6 +160,7 @@ class Cohort:
         for member in self.active:
             member.end_epoch(validated[id(member)])
         self.epoch, self.step = self.epoch + 1, 0
+        self._drop_failed()
         self.on_epoch(self)
         self.active = [m for m in self.active if not m.finished]
 
@@ -188,7 +189,7 @@ class Cohort:
         self.meter.seconds += elapsed
         for member in self.active:
             share = elapsed / max(1, len(self.active))
-            self.meter.member_seconds[member.label] = self.meter.member_seconds.get(member.label, 0.0) + share
+            self.meter.member_seconds[id(member)] = self.meter.member_seconds.get(id(member), 0.0) + share
 
 
 class EagerSteps:

@@ -174,15 +174,17 @@ class Member:
 
     def end_epoch(self, validated: dict[str, float]) -> None:
         """Write the epoch into the history, keep the best weights, and see whether the stage is over."""
-        images = float(self.sums.pop("images").item())
+        images = float(self.sums["images"].item())
         row = {"lr": self.stage.schedule.rate(self.stage.optimiser.lr, self.epoch)}
-        row |= {name: float(total.item()) / images for name, total in self.sums.items()}
+        row |= {name: float(total.item()) / images for name, total in self.sums.items() if name != "images"}
         row |= validated
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
-        self.sums = {}
+        for total in self.sums.values():
+            total.zero_()  # in place: a captured step goes on adding to these very tensors
         self.epoch, self.step = self.epoch + 1, 0
         self._select(validated)
+        self._distrust([name for name, value in row.items() if not math.isfinite(value)])
 
     def _select(self, validated: dict[str, float]) -> None:
         selection, last = self.stage.selection, self.epoch - 1
@@ -195,6 +197,16 @@ class Member:
             if selection.patience is not None and last - self.best_epoch >= selection.patience:
                 self.finished = True
         self.finished = self.finished or self.epoch >= self.stage.epochs
+
+    def _distrust(self, columns: list[str]) -> None:
+        """A number that is not finite ends the run, and so does a last step that left such weights."""
+        if self.finished and not all(bool(v.isfinite().all()) for v in self._weights_of("student").values()):
+            columns = [*columns, "the student's weights"]
+        if columns and self.failed is None:
+            self.failed = (
+                f"{self.label}: {', '.join(columns)} not finite after epoch {self.epoch} of {self.stage.epochs} "
+                f"of stage '{self.stage.name}'; the run ends and leaves no record."
+            )
 
     def train_mode(self) -> None:
         for name, module in self.stage.modules.items():
