@@ -97,6 +97,7 @@ def build(row: Row, profile: Profile, dataset: str) -> Experiment:
         method=row.method,
         arguments=row.arguments,
         teacher=None if row.method == "plain" else teacher(profile, dataset),
+        note=f"{row.schedule}-schedule" if row.schedule else "",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from kdnb.exhibits import all_exhibits
+from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
@@ -83,7 +83,7 @@ def _records(cell: Cell, store: Store) -> list[Any]:
 def _known_fingerprints() -> set[str]:
     return {
         cell.experiment.fingerprint
-        for exhibit in all_exhibits()
+        for exhibit in [*all_exhibits(), *ablations()]
         for profile in PROFILES
         for dataset in exhibit.datasets_of(profile)
         for cell in exhibit.cells(profile, dataset)

@@ -58,6 +58,8 @@ class Experiment:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     teacher: Experiment | None = None
     stage: str | None = None
+    #: What tells the experiment from its neighbours where its arguments do not; for people, no part of it.
+    note: str = field(default="", compare=False)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -101,10 +103,10 @@ class Experiment:
 
     @property
     def variant(self) -> str:
-        """Arguments that differ from the method's defaults, for people: `temperature-8`."""
+        """Arguments that differ from the method's defaults, and the note, for people: `temperature-8`."""
         defaults = methods.get(self.method).defaults
         changed = {k: v for k, v in self.arguments.items() if v != defaults.get(k)}
-        return "_".join(f"{k}-{v}" for k, v in sorted(changed.items()))
+        return "_".join([*(f"{k}-{v}" for k, v in sorted(changed.items())), *([self.note] if self.note else [])])
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,19 @@ class Record:
 def read(path: Path) -> Record:
     """Read a record; raises StoreError that says what is wrong with the file."""
     try:
-        content = json.loads(path.read_text(), parse_constant=_refuse)
+        text = path.read_text()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is not a whole record ({error}).") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Record:
+    """The record that a file at `path` holds, or would hold; raises StoreError that says what is wrong."""
+    try:
+        content = json.loads(text, parse_constant=_refuse)
         record = Record(**content, path=path)
         problem = _problem(record)
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is not a whole record ({error}).") from error
     if problem:
         raise StoreError(f"{path} {problem}.")
@@ -69,14 +78,17 @@ def read(path: Path) -> Record:
 
 
 def thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The history with an `epoch` column, rounded, and at most LONGEST_HISTORY epochs of it."""
+    """The history with an `epoch` column, rounded, and at most LONGEST_HISTORY epochs of it.
+
+    A column that is shorter than the others, an earlier stage's, ends with its stage.
+    """
     count = max((len(column) for column in history.values()), default=0)
     kept = list(range(count))
     if count > LONGEST_HISTORY:
         kept = sorted({round(i * (count - 1) / (LONGEST_HISTORY - 1)) for i in range(LONGEST_HISTORY)})
     columns: dict[str, list[float]] = {"epoch": [i + 1 for i in kept]}
-    for name, values in history.items():
-        columns[name] = [_rounded(values[i]) for i in kept]
+    for name, values in history.items():  # an earlier stage's columns may be shorter
+        columns[name] = [_rounded(values[i]) for i in kept if i < len(values)]
     return columns
 
 
@@ -90,6 +102,8 @@ def _problem(record: Record) -> str:
         return "holds a number that is not finite"
     if not record.metrics:
         return "holds no metrics"
+    if type(record.seed) is not int or not isinstance(record.experiment, dict) or not isinstance(record.cost, dict):
+        return "holds a seed, an experiment or costs of another kind than a record's"
     return ""
 
 

@@ -7,7 +7,9 @@ where it is set, else to the folder of their profile.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +78,7 @@ class Store:
                 except StoreError as error:
                     self.problems.append(Problem(path, str(error)))
                     continue
-                if record.fingerprint != _fingerprint_of(record):
+                if record.fingerprint != fingerprint_of(record):
                     self.problems.append(Problem(path, f"{path} carries another experiment's fingerprint."))
                     continue
                 self._index[record.fingerprint, record.seed] = record
@@ -104,10 +106,14 @@ class Store:
         return self.demo if experiment.profile.embedded_data else self.published
 
     def write(self, run: Run, record: Record, paper: str) -> Path:
-        """Write a run's record where people expect it; an old one is replaced whole or not at all."""
+        """Write a run's record where people expect it; an old one is replaced whole or not at all.
+
+        A record of another experiment is never replaced: the new one then lies beside it.
+        """
         from kdnb.training.checkpoint import write_atomically
 
         path = self.home(run.experiment).results / record_path(run, paper)
+        path = beside_others(path, run.experiment.fingerprint)
         write_atomically(path, record.to_json().encode())
         written = read(path)
         self._index[run.key] = written
@@ -116,10 +122,10 @@ class Store:
     # -- weights and checkpoints ------------------------------------------------------------------------
 
     def weights_folder(self, run: Run) -> Path | None:
-        """Where a finished run's weights lie, or None."""
+        """Where a finished run's weights lie, whole as far as sizes tell, or None."""
         for home in reversed(self.homes()):
             folder = home.checkpoints / _weights_path(run)
-            if (folder / "checkpoint.json").exists():
+            if is_whole(folder):
                 return folder
         return None
 
@@ -168,6 +174,34 @@ def _weights_path(run: Run) -> Path:
     return Path(kind) / f"{run.experiment.network}-{run.experiment.fingerprint}-seed{run.seed}"
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint is there with all its files, none of them cut short; free of torch."""
+    try:
+        names = json.loads((folder / "checkpoint.json").read_text())["files"]
+        return all(_is_whole_file(folder / name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return False
+
+
+def _is_whole_file(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(min(length, size)))
+    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    return size == 8 + length + int(end)
+
+
+def beside_others(path: Path, fingerprint: str) -> Path:
+    """The path for a record, or one in a folder `<method>~<fingerprint>` where another experiment's lies there."""
+    try:
+        taken = read(path).fingerprint != fingerprint
+    except StoreError:
+        taken = False
+    return path.parent.with_name(f"{path.parent.name}~{fingerprint[:8]}") / path.name if taken else path
+
+
 def _halved(name: str, tensor: Tensor) -> Tensor:
     running = name.endswith(("running_mean", "running_var"))
     return tensor if running or not tensor.is_floating_point() else tensor.half()
@@ -175,11 +209,10 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
 
 def _record_files(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
-        yield from (p for p in sorted(folder.rglob("seed*.json")) if "checkpoints" not in p.parts)
+        yield from (p for p in sorted(folder.rglob("seed*.json")) if "checkpoints" not in p.relative_to(folder).parts)
 
 
-def _fingerprint_of(record: Record) -> str:
-    import hashlib
-
+def fingerprint_of(record: Record) -> str:
+    """The fingerprint of the experiment that a record carries: what the record should say."""
     text = json.dumps(record.experiment, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

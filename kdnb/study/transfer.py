@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from kdnb.errors import StoreError
-from kdnb.study.record import read
-from kdnb.study.store import Home, Store
-from kdnb.training.checkpoint import META, write_atomically
+from kdnb.study.record import parse
+from kdnb.study.store import Home, Store, beside_others, fingerprint_of, is_whole
+from kdnb.training.checkpoint import META, remove_checkpoint, write_atomically
 
 #: No archive of an export is larger, as far as its largest file allows.
 LARGEST_ARCHIVE = 15 * 2**20
@@ -22,8 +25,8 @@ def export_store(store: Store, target: Path) -> list[Path]:
 
     Returns the archives, the records' first.  Without `$KDNB_STORE` the published home is packed.
     """
-    home = store.own or store.published
-    archives = [_pack(target, home, sorted(home.results.rglob("*.json")) + sorted(home.results.rglob("*.npz")))]
+    home = _home(store)
+    archives = [_pack(target, home, sorted(home.results.rglob("seed*.json")) + sorted(home.results.rglob("*.npz")))]
     stem = target.name.removesuffix(".tar.gz").removesuffix(".tgz")
     for number, part in enumerate(_parts(_checkpoint_folders(home))):
         archives.append(_pack(target.with_name(f"{stem}-checkpoints-{number}.tar.gz"), home, part))
@@ -31,53 +34,113 @@ def export_store(store: Store, target: Path) -> list[Path]:
 
 
 def import_archives(store: Store, archives: list[Path]) -> Iterator[str]:
-    """Take in archives of `export_store`; yields a line for each thing taken or refused.
+    """Take in archives of `export_store`; yields a line for each record taken and each thing refused.
 
-    A record that is already here is kept, a broken one is refused, and nothing leaves the store's folders.
+    What is already here is kept: records, and weights; of two checkpoints of one unfinished run the further
+    one.  Broken records are refused, and nothing leaves the store's folders.
     """
+    descriptions: dict[str, bytes] = {}
     for archive in archives:
-        try:
-            with tarfile.open(archive) as packed:
-                members = [m for m in packed.getmembers() if m.isfile()]
-                contents = {m.name: _content(packed, m) for m in members}
-        except (OSError, tarfile.TarError, EOFError) as error:
-            raise StoreError(f"{archive} is not a whole archive of an export ({error}).") from error
-        yield from _take(store, archive, contents)
+        for name, content in _contents(archive).items():
+            if PurePosixPath(name).name == META:
+                descriptions[name] = content  # the last of all: a description makes its checkpoint whole
+            else:
+                yield from _take(store, archive.name, name, content)
     store.refresh()
+    for name, content in descriptions.items():
+        yield from _take_description(store, name, content)
 
 
-def _take(store: Store, archive: Path, contents: dict[str, bytes]) -> Iterator[str]:
-    # A checkpoint's description goes last: it makes the checkpoint whole.
-    for name in sorted(contents, key=lambda n: (n.endswith(META), n)):
-        place = _place(store, name)
-        if place is None:
-            yield f"{archive.name}: {name} does not belong in a store; left out"
-        elif place.exists() and not name.endswith(META):
-            continue
-        else:
-            write_atomically(place, contents[name])
-            if name.startswith("results/") and name.endswith(".json"):
-                yield _checked(place)
+def _take(store: Store, archive: str, name: str, content: bytes) -> Iterator[str]:
+    place = _place(store, name)
+    if place is None:
+        yield f"{archive}: {name} does not belong in a store; left out"
+    elif name.startswith("results/") and place.suffix == ".json":
+        yield from _take_record(store, place, content)
+    elif not place.exists():
+        write_atomically(place, content)
 
 
-def _checked(path: Path) -> str:
+def _take_record(store: Store, place: Path, content: bytes) -> Iterator[str]:
     try:
-        record = read(path)
+        record = parse(content.decode(errors="replace"), place)
     except StoreError as error:
-        path.unlink()
-        return f"refused: {error}"
-    return f"record {record.fingerprint}, seed {record.seed}: {path}"
+        yield f"refused: {error}"
+        return
+    if record.fingerprint != fingerprint_of(record):
+        yield f"refused: {place} carries another experiment's fingerprint"
+    elif store.get(record.fingerprint, record.seed) is None:
+        place = beside_others(place, record.fingerprint)
+        write_atomically(place, content)
+        yield f"record {record.fingerprint}, seed {record.seed}: {place}"
+
+
+def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
+    place = _place(store, name)
+    theirs = _progress(content)
+    if place is None or theirs is None:
+        yield f"{name} does not describe a checkpoint of a store; left out"
+        return
+    folder = place.parent
+    here = _progress(place.read_bytes()) if is_whole(folder) else None
+    fingerprint, _, seed = folder.name.partition("-seed")
+    running = folder.parent.name == "running" and seed.isdigit()
+    if running and store.get(fingerprint, int(seed)) is not None:
+        remove_checkpoint(folder)  # the run has ended since
+        return
+    if here is None or (here.numerics == theirs.numerics and here.position < theirs.position):
+        write_atomically(place, content)
+        here = theirs
+    for path in folder.glob("*.safetensors"):
+        if path.name not in here.files:
+            path.unlink()
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """What a checkpoint's description says: its files, how far it is, and how it was computed."""
+
+    files: tuple[str, ...]
+    position: tuple[int, int, int]
+    numerics: Any
+
+
+def _progress(description: bytes) -> _Progress | None:
+    """None where this is no description, or one that names files elsewhere."""
+    try:
+        content = json.loads(description)
+        meta, files = content["meta"], tuple(content["files"])
+        position = int(meta.get("index", 0)), int(meta.get("epoch", 0)), int(meta.get("step", 0))
+        within = all(PurePosixPath(f).name == f and f.endswith(".safetensors") for f in files)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return _Progress(files, position, meta.get("numerics")) if within else None
+
+
+def _contents(archive: Path) -> dict[str, bytes]:
+    try:
+        with tarfile.open(archive) as packed:
+            return {m.name: _content(packed, m) for m in packed.getmembers() if m.isfile()}
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise StoreError(f"{archive} is not a whole archive of an export ({error}).") from error
+
+
+def _home(store: Store) -> Home:
+    return store.own or store.published
 
 
 def _place(store: Store, name: str) -> Path | None:
     """Where a file of an archive goes: only below the store's own folders, whatever its name says."""
     path = PurePosixPath(name)
-    home = store.own or store.published
-    if path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
+    home = _home(store)
+    if path.is_absolute() or ".." in path.parts or len(path.parts) < 3:
         return None
     if path.parts[0] == "results" and path.suffix in (".json", ".npz"):
+        if store.own is None:  # what no table of the published study shows does not go there
+            profile = path.parts[2]
+            home = store.demo if profile == "demo" else store.custom if profile.startswith("custom-") else home
         return home.results.joinpath(*path.parts[1:])
-    if path.parts[0] == "checkpoints" and path.suffix in (".json", ".safetensors"):
+    if path.parts[0] == "checkpoints" and (path.name == META or path.suffix == ".safetensors"):
         return home.checkpoints.joinpath(*path.parts[1:])
     return None
 
@@ -86,8 +149,9 @@ def _checkpoint_folders(home: Home) -> list[list[Path]]:
     """The files of each checkpoint, by what its description names: a killed write leaves others behind."""
     found = []
     for meta in sorted(home.checkpoints.rglob(META)):
-        names = json.loads(meta.read_text())["files"]
-        found.append([*(meta.parent / name for name in names), meta])
+        if is_whole(meta.parent):
+            names = json.loads(meta.read_text())["files"]
+            found.append([*(meta.parent / name for name in names), meta])
     return found
 
 
