@@ -1,0 +1,32 @@
+# Two commands do everything: `make book` and `make test`.  Python 3.11 or newer, nothing else installed.
+
+PYTHON ?= python3
+# The environment; `make book VENV=$$CONDA_PREFIX` uses one that is there already.
+VENV ?= .venv
+export VENV
+
+.PHONY: help book test lab install clean
+
+help:  ## what can be made
+	@echo "make book    set up, run the demo study, execute the notebooks, build the book (minutes)"
+	@echo "make test    set up, run the test suite"
+	@echo "make lab     set up, open the notebooks in JupyterLab"
+	@echo "make install only set up: $(VENV) with kdnb and everything it needs"
+	@echo "make clean   remove the book, the executed notebooks and the demo's records"
+
+book:
+	@$(PYTHON) book/build.py book
+
+test:
+	@$(PYTHON) book/build.py install
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGUMENTS)
+
+lab:
+	@$(PYTHON) book/build.py install
+	@$(VENV)/bin/python -m jupyter lab --notebook-dir=notebooks
+
+install:
+	@$(PYTHON) book/build.py install
+
+clean:
+	@$(PYTHON) book/build.py clean

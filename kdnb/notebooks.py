@@ -1,0 +1,193 @@
+"""Notebooks into pages: parameters checked, executed by papermill, and executed again only where it matters.
+
+    python -m kdnb.notebooks run notebooks/comparison/kd.ipynb book/executed/comparison/kd.ipynb \\
+        --parameters '{"profile": "demo"}'
+
+A page is current while its notebook, its parameters, the code that shows and the records that it shows are
+the ones it was made from; their digest is kept in the page.  A notebook's metadata may say, under `kdnb`,
+which `exhibits` it shows (default: all of its paper), which `rows` of them it is the page of, and which
+other `files` it reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kdnb import paths
+from kdnb.errors import KdnbError, unknown
+
+#: Rooms whose code never decides how a stored run is shown.
+NOT_SHOWING = ("training", "evaluation", "bench", "cli.py", "__main__.py")
+
+
+def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have: papermill itself only warns."""
+    import papermill
+
+    known = papermill.inspect_notebook(str(source))
+    for name in parameters:
+        if name not in known:
+            raise unknown(f"parameter of {source.stem}.ipynb", name, known)
+
+
+def execute(
+    source: Path, target: Path, parameters: dict[str, Any], project: Path | None = None, made_from: str = ""
+) -> None:
+    """Execute a notebook as a page of the book: it shows what is stored and trains nothing.
+
+    The page appears whole or not at all.  Raises KdnbError for an unknown parameter, and where a cell fails.
+    """
+    import nbformat
+    import papermill
+    from traitlets.config import Config
+
+    check_parameters(source, parameters)
+    made_from = made_from or digest(source, parameters)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _kernel_environment(project or paths.ROOT), tempfile.TemporaryDirectory(prefix="kdnb-") as place:
+        os.environ["JUPYTER_RUNTIME_DIR"] = place  # short, since sockets lie in it
+        draft = Path(place) / "page.ipynb"
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(draft),
+                parameters,
+                kernel_name="python3",
+                cwd=str(target.parent),
+                progress_bar=False,
+                # Kernels that start together on the ports of one machine take each other's; sockets do not.
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{place}/kernel"}}),
+                extra_arguments=["--log-level=50"],  # a kernel that is told to stop calls that an error
+            )
+        except papermill.exceptions.PapermillExecutionError as error:
+            raise KdnbError(f"{source} failed in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+        notebook = nbformat.read(draft, as_version=4)
+    _tag_injected(notebook)
+    notebook.metadata["kdnb"] = {**notebook.metadata.get("kdnb", {}), "digest": made_from}
+    notebook.metadata.pop("papermill", None)
+    written = target.with_suffix(f".{os.getpid()}.tmp")
+    nbformat.write(notebook, written)
+    os.replace(written, target)
+
+
+def taken(source: Path, study: dict[str, Any]) -> dict[str, Any]:
+    """Those parameters of a whole study that the notebook has."""
+    import papermill
+
+    known = papermill.inspect_notebook(str(source))
+    return {name: value for name, value in study.items() if name in known}
+
+
+def is_current(source: Path, target: Path, parameters: dict[str, Any]) -> bool:
+    """Whether the executed page was made from what is there now."""
+    try:
+        kept = json.loads(target.read_text())["metadata"]["kdnb"]["digest"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(kept == digest(source, parameters))
+
+
+def digest(source: Path, parameters: dict[str, Any]) -> str:
+    """sha256 of everything a page is made from."""
+    found = hashlib.sha256()
+    metadata = json.loads(source.read_text())["metadata"].get("kdnb", {})
+    found.update(source.read_bytes())
+    found.update(json.dumps(parameters, sort_keys=True).encode())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in NOT_SHOWING:
+            _add(found, path)
+    for path in sorted(paths.reported().glob("*.csv")):
+        _add(found, path)
+    for pattern in metadata.get("files", []):
+        for path in sorted(paths.ROOT.glob(pattern)):
+            _add(found, path)
+    for line in _records_shown(source.parent.name, metadata.get("exhibits"), str(parameters.get("profile", "demo"))):
+        found.update(line.encode())
+    return found.hexdigest()
+
+
+def _add(found: Any, path: Path) -> None:
+    found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+
+
+def _records_shown(paper: str, keys: list[str] | None, profile: str) -> Iterator[str]:
+    """One line a record of the exhibits' cells, and of the first steps that they start from, in every profile."""
+    from kdnb import exhibits
+    from kdnb.study.store import Store
+
+    store = Store.open()
+    papers = {exhibit.paper for exhibit in exhibits.select("all")}
+    for key in keys if keys is not None else [paper] if paper in papers else []:
+        for exhibit in exhibits.select(key):
+            for cell in _cells(exhibit, profile):
+                for experiment in (cell.experiment, *cell.experiment.shared_stages()):
+                    for seed, record in store.records(experiment.fingerprint).items():
+                        yield f"{exhibit.key} {cell.profile} {cell.dataset} {cell.row.key} {seed} {record.to_json()}"
+
+
+def _cells(exhibit: Any, profile: str) -> Iterator[Any]:
+    from kdnb.study.profile import PROFILES
+
+    for name in dict.fromkeys([*PROFILES, profile]):
+        for dataset in exhibit.datasets_of(name):
+            yield from (cell for cell in exhibit.cells(name, dataset) if cell.experiment is not None)
+
+
+def _tag_injected(notebook: Any) -> None:
+    """The cell that papermill put in is hidden on the page, and can be opened there."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags and "hide-input" not in tags:
+            cell.metadata["tags"] = [*tags, "hide-input"]
+
+
+@contextlib.contextmanager
+def _kernel_environment(project: Path) -> Iterator[None]:
+    """What the kernel inherits: that it only shows, which book it is for, and this environment's kernel."""
+    before = dict(os.environ)
+    os.environ |= {"KDNB_BATCH": "1", "KDNB_BOOK": str(project), "JUPYTER_PREFER_ENV_PATH": "1"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`run`: execute unless the page is current."""
+    parser = argparse.ArgumentParser(prog="python -m kdnb.notebooks", description=main.__doc__)
+    parser.add_argument("command", choices=["run"])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--parameters", type=json.loads, default={}, metavar="JSON", help="an unknown one is an error")
+    parser.add_argument(
+        "--study", type=json.loads, default={}, metavar="JSON", help="taken where the notebook has them"
+    )
+    parser.add_argument("--project", type=Path, default=paths.ROOT, help="the folder with the book")
+    given = parser.parse_args(arguments)
+    source, target = given.source.resolve(), given.target.resolve()
+    asked = {**given.study, **given.parameters}
+    try:
+        if is_current(source, target, asked):
+            print(f"{source.stem}: shows nothing new")
+        else:
+            parameters = {**taken(source, given.study), **given.parameters}
+            execute(source, target, parameters, given.project.resolve(), made_from=digest(source, asked))
+    except KdnbError as error:
+        print(f"kdnb: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Tables of the book: numbered, with a caption, a CSV to download, and the runs behind their numbers."""
+
+from kdnb.tables.claims import claims
+from kdnb.tables.in_short import Sentences, in_short
+from kdnb.tables.method import costs, parameters, selection
+from kdnb.tables.results import results
+from kdnb.tables.runs import runs
+from kdnb.tables.sheet import Entry, Table
+from kdnb.tables.speed import method_costs, speed
+
+__all__ = [
+    "Entry",
+    "Sentences",
+    "Table",
+    "claims",
+    "costs",
+    "in_short",
+    "method_costs",
+    "parameters",
+    "results",
+    "runs",
+    "selection",
+    "speed",
+]

@@ -1,0 +1,211 @@
+"""A table as a thing of its own: entries, a caption, a name, and the numbers to download.
+
+In the book it is MyST, so that it is numbered, can be referred to, and every link in it is checked when the
+book is built; in a notebook run by hand it is HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from kdnb import page
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table, or in several that it spans.
+
+    `page` is another page of the book (relative), `target` a label anywhere in it, `file` something beside
+    the page that the text lets one download; at most one of them.  `label` is a target for others.
+    """
+
+    text: str
+    page: str = ""
+    target: str = ""
+    file: str = ""
+    label: str = ""
+    columns: int = 1
+    rows: int = 1
+
+    def linked(self, role_format: str) -> str:
+        """The text, as a role of the book where it links somewhere."""
+        for role, where in (("doc", self.page), ("ref", self.target), ("download", self.file)):
+            if where:
+                return role_format.format(role=role, text=self.text, where=where)
+        return ""
+
+
+Line = Sequence[Entry]
+
+
+@dataclass
+class Table:
+    """Head and body in lines of entries; `frame` is what the CSV beside it holds; `note` stands below."""
+
+    name: str
+    caption: str
+    head: Sequence[Line]
+    body: Sequence[Line]
+    frame: pd.DataFrame | None = None
+    note: str = ""
+    css: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        bundle = {"text/plain": self.to_text()}
+        return bundle | ({"text/markdown": self.to_myst()} if page.in_book() else {"text/html": self.to_html()})
+
+    # -- the book ---------------------------------------------------------------------------------------
+
+    def to_myst(self) -> str:
+        """The table for the book; writes the CSV beside the page."""
+        text = self._grid() if self._has_spans() else self._list()
+        below = self.note
+        if self.frame is not None:
+            self.frame.to_csv(page.folder() / f"{self.name}.csv", index=False)
+            below = f"{below} {{download}}`CSV <{self.name}.csv>`".strip()
+        return f"{text}\n\n{{.kdnb-below}}\n{below}\n" if below else text + "\n"
+
+    def _has_spans(self) -> bool:
+        return any(e.columns > 1 or e.rows > 1 for line in [*self.head, *self.body] for e in line)
+
+    def _list(self) -> str:
+        lines = [f"`````{{list-table}} {self.caption}", f":name: tab-{self.name}", f":header-rows: {len(self.head)}"]
+        lines += [f":class: kdnb-table {self.css}".rstrip(), ""]
+        for line in [*self.head, *self.body]:
+            for position, entry in enumerate(line):
+                lead = "* - " if position == 0 else "  - "
+                label = f"({entry.label})=\n    " if entry.label else ""
+                text = entry.linked("{{{role}}}`{text} <{where}>`") or _myst(entry.text)
+                lines.append(f"{lead}{label}{text}".rstrip())
+        return "\n".join([*lines, "`````"])
+
+    def _grid(self) -> str:
+        cells = [
+            [(_rst(e) if not (t := e.linked(":{role}:`{text} <{where}>`")) else t, e.columns, e.rows) for e in line]
+            for line in [*self.head, *self.body]
+        ]
+        drawn = grid(cells, len(self.head))
+        lines = [
+            "```{eval-rst}",
+            f".. table:: {self.caption}",
+            f"   :name: tab-{self.name}",
+            f"   :class: kdnb-table {self.css}".rstrip(),
+            "",
+        ]
+        return "\n".join([*lines, *(f"   {line}" for line in drawn), "```"])
+
+    # -- a notebook run by hand -------------------------------------------------------------------------
+
+    def to_html(self) -> str:
+        """The table with its caption, without links."""
+
+        def rows(lines: Sequence[Line], tag: str) -> Iterator[str]:
+            for line in lines:
+                yield "<tr>" + "".join(_html(entry, tag) for entry in line) + "</tr>"
+
+        caption = html.escape(re.sub(r"[`*]", "", self.caption))
+        return "\n".join(
+            [
+                f'<table class="kdnb-table"><caption>{caption}</caption>',
+                "<thead>", *rows(self.head, "th"), "</thead>", "<tbody>", *rows(self.body, "td"), "</tbody></table>",
+            ]
+        )  # fmt: skip
+
+    def to_text(self) -> str:
+        """Plain lines: what a log shows."""
+        return "\n".join([self.caption, *(" | ".join(e.text for e in line) for line in [*self.head, *self.body])])
+
+
+def grid(cells: list[list[tuple[str, int, int]]], head: int) -> list[str]:
+    """Draw lines of (text, columns, rows) as a grid table of reStructuredText, the first `head` as header."""
+    owner = _owners(cells)
+    count = len(owner[0])
+    flat = [cell for line in cells for cell in line]
+    widths = [5] * count
+    for index, (text, columns, _) in enumerate(flat):
+        first = min(c for line in owner for c, who in enumerate(line) if who == index)
+        own = range(first, first + columns)
+        short = len(text) + 2 - sum(widths[c] for c in own) - (columns - 1)
+        if columns == 1:
+            widths[first] = max(widths[first], len(text) + 2)
+        elif short > 0:
+            for c in own:
+                widths[c] += -(-short // columns)
+    drawn = []
+    for r in range(len(owner) + 1):
+        drawn.append(_rule(owner, r, widths, "=" if r == head else "-"))
+        if r < len(owner):
+            drawn.append(_text_line(owner, r, widths, flat))
+    return drawn
+
+
+def _owners(cells: list[list[tuple[str, int, int]]]) -> list[list[int]]:
+    """Which cell, by its number, owns each place."""
+    count = sum(columns for _, columns, _ in cells[0])
+    owner = [[-1] * count for _ in cells]
+    number = 0
+    for r, line in enumerate(cells):
+        c = 0
+        for _, columns, rows in line:
+            while owner[r][c] != -1:
+                c += 1
+            for rr in range(r, r + rows):
+                owner[rr][c : c + columns] = [number] * columns
+            number += 1
+    return owner
+
+
+def _rule(owner: list[list[int]], r: int, widths: list[int], stroke: str) -> str:
+    """The line above row r: drawn where the cells above and below it differ."""
+
+    def border(c: int) -> bool:
+        return r in (0, len(owner)) or owner[r - 1][c] != owner[r][c]
+
+    def upright(row: int, c: int) -> bool:
+        inside = 0 <= row < len(owner)
+        return inside and (c in (0, len(widths)) or owner[row][c - 1] != owner[row][c])
+
+    text = ""
+    for c in range(len(widths) + 1):
+        beside = (c > 0 and border(c - 1)) or (c < len(widths) and border(c))
+        text += "+" if beside else ("|" if upright(r - 1, c) or upright(r, c) else " ")
+        if c < len(widths):
+            text += (stroke if border(c) else " ") * widths[c]
+    return text
+
+
+def _text_line(owner: list[list[int]], r: int, widths: list[int], flat: list[tuple[str, int, int]]) -> str:
+    text, c = "", 0
+    while c < len(widths):
+        who = owner[r][c]
+        columns = flat[who][1]
+        room = sum(widths[c : c + columns]) + columns - 1
+        begins = r == 0 or owner[r - 1][c] != who
+        text += "|" + f" {flat[who][0] if begins else ''}".ljust(room)
+        c += columns
+    return text + "|"
+
+
+def _rst(entry: Entry) -> str:
+    return re.sub(r"([*`|\\_])", r"\\\1", entry.text)
+
+
+def _myst(text: str) -> str:
+    return re.sub(r"([*_\\<>{}\[\]$|])", r"\\\1", text) if text else ""
+
+
+def _html(entry: Entry, tag: str) -> str:
+    spans = f' colspan="{entry.columns}"' * (entry.columns > 1) + f' rowspan="{entry.rows}"' * (entry.rows > 1)
+    return f"<{tag}{spans}>{html.escape(entry.text)}</{tag}>"
+
+
+def line(*texts: object) -> list[Entry]:
+    """A line of plain entries."""
+    return [text if isinstance(text, Entry) else Entry(str(text)) for text in texts]
