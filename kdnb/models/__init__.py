@@ -31,6 +31,17 @@ _NETWORKS = {
         f"resnet{depth}x4": _Entry("resnet", "ResNet", {"depth": depth, "widths": (32, 64, 128, 256)})
         for depth in (8, 32)
     },
+    "resnet50": _Entry("resnet", "BottleneckResNet"),
+    **{
+        f"wrn_{depth}_{width}": _Entry("wrn", "WideResNet", {"depth": depth, "width": width})
+        for depth, width in ((16, 1), (16, 2), (40, 1), (40, 2), (40, 4), (46, 4), (28, 10))
+    },
+    "vgg8": _Entry("vgg", "VGG", {"layers": (1, 1, 1, 1, 1)}),
+    "vgg11": _Entry("vgg", "VGG", {"layers": (1, 1, 2, 2, 2)}),
+    "vgg13": _Entry("vgg", "VGG", {"layers": (2, 2, 2, 2, 2)}),
+    "mobilenet_v2": _Entry("mobilenet", "MobileNetV2"),
+    "shufflenet_v1": _Entry("shufflenet", "ShuffleNetV1"),
+    "shufflenet_v2": _Entry("shufflenet", "ShuffleNetV2"),
 }
 
 

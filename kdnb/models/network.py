@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
+from kdnb.errors import KdnbError
+
 #: How far a forward goes: 0 is the stem, k the k-th stage, then the embedding and the logits.
 Depth: TypeAlias = int | Literal["embedding", "logits"]
 
@@ -34,6 +36,12 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         self.add_module("conv", conv)
         self.add_module("norm", norm)
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> ConvNorm:
+    """A convolution padded to keep the size, without bias, and its batch norm."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return ConvNorm(conv, nn.BatchNorm2d(outputs))
 
 
 class Network(nn.Module):
@@ -78,17 +86,28 @@ class Network(nn.Module):
             acts.stages.append(features)
             acts.preactivations.append(preactivation)
         if not isinstance(depth, int):
-            # In float32 whatever the precision of the maps: relations between embeddings are fine ones.
-            acts.embedding = self.embed(features).float()
-            if depth == "logits":
-                acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
+            self.finish(acts, features, depth)
         return acts
+
+    def finish(self, acts: Activations, features: Tensor, depth: Depth) -> None:
+        """From the last map to the embedding and, that deep, to the logits."""
+        # In float32 whatever the precision of the maps: relations between embeddings are fine ones.
+        acts.embedding = self.embed(features).float()
+        if depth == "logits":
+            acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] -> logits [B, K]."""
         logits = self.activations(images).logits
         assert logits is not None
         return logits
+
+    def margin_norms(self) -> list[nn.BatchNorm2d]:
+        """Per stage the batch norm before its last ReLU, whose statistics tell how negative a map may be.
+
+        Raises KdnbError for a family whose stages have none.
+        """
+        raise KdnbError(f"{type(self).__name__} has no batch norms before its stages' ReLUs; take another teacher.")
 
     def trunk(self, depth: Depth = "logits") -> list[nn.Module]:
         """The modules that a forward to `depth` runs: what a stage that goes no deeper may train."""

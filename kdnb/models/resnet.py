@@ -10,13 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.models.network import ConvNorm, Network
-
-
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int) -> ConvNorm:
-    """A padded convolution without bias and its batch norm."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return ConvNorm(conv, nn.BatchNorm2d(outputs))
+from kdnb.models.network import ConvNorm, Network, conv_norm
 
 
 class BasicBlock(nn.Module):
@@ -48,9 +42,7 @@ class ResNet(Network):
             for inputs, outputs, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
         )
         self.classifier = nn.Linear(widths[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _kaiming_fan_out(self)
 
     def run_stem(self, images: Tensor) -> Tensor:
         return F.relu(self.stem(images))
@@ -67,7 +59,62 @@ class ResNet(Network):
     def embed(self, features: Tensor) -> Tensor:
         return features.float().mean(dim=(2, 3))
 
+    def margin_norms(self) -> list[nn.BatchNorm2d]:
+        return [_last_norm(stage) for stage in self.stages]
+
+
+class Bottleneck(nn.Module):
+    """1x1 to a quarter of the width, 3x3, 1x1 back, and a shortcut; the sum is returned before its ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        hidden = outputs // 4
+        self.first = conv_norm(inputs, hidden, 1, 1)
+        self.second = conv_norm(hidden, hidden, 3, stride)
+        self.third = conv_norm(hidden, outputs, 1, 1)
+        same_shape = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same_shape else conv_norm(inputs, outputs, 1, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = F.relu(self.second(F.relu(self.first(features))))
+        return self.third(hidden) + self.shortcut(features)
+
+
+class BottleneckResNet(ResNet):
+    """ResNet-50 for small images: a 3x3 stem of 64 without pooling, four stages of bottleneck blocks."""
+
+    def __init__(self, num_classes: int, blocks: tuple[int, int, int, int] = (3, 4, 6, 3)) -> None:
+        Network.__init__(self)
+        self.stem_width, self.stage_widths = 64, (256, 512, 1024, 2048)
+        self.embedding_width = 2048
+        self.num_classes = num_classes
+        self.stem = conv_norm(3, 64, 3, 1)
+        inputs = (64, *self.stage_widths[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(Bottleneck(i, o, stride), *(Bottleneck(o, o, 1) for _ in range(count - 1)))
+            for i, o, stride, count in zip(inputs, self.stage_widths, (1, 2, 2, 2), blocks, strict=True)
+        )
+        self.classifier = nn.Linear(2048, num_classes)
+        _kaiming_fan_out(self)
+
+
+def _kaiming_fan_out(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
 
 def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
     first = BasicBlock(inputs, outputs, stride)
     return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+
+def _last_norm(stage: nn.Module) -> nn.BatchNorm2d:
+    """The norm of the last block's branch; the shortcut that is added to it is left aside."""
+    assert isinstance(stage, nn.Sequential)
+    block = stage[-1]
+    branch = block.third if isinstance(block, Bottleneck) else block.second
+    assert isinstance(branch, ConvNorm)
+    norm = branch[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    return norm
