@@ -13,8 +13,9 @@ from kdnb.models.network import ConvNorm, Network
 
 def frozen(network: Network, device: torch.device, dtype: torch.dtype) -> Network:
     """A copy of the network for inference alone: eval mode, folded, no gradients, channels last."""
-    teacher = copy.deepcopy(network).float().eval().requires_grad_(False)
+    teacher = copy.deepcopy(network).float().eval()
     fold_batch_norms(teacher)
+    teacher = teacher.eval().requires_grad_(False)
     return teacher.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
 
 
