@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
     from kdnb.study.store import Store
+    from kdnb.training.numerics import Numerics
 
 app = typer.Typer(
     help="The evidence of knowledge distillation, re-run: train, measure, and see what is known.",
@@ -35,6 +36,9 @@ EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many e
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
 DtypeOption = Annotated[str, typer.Option(help="auto, bfloat16 or float32.")]
+DeterministicOption = Annotated[
+    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -49,6 +53,7 @@ def run(
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
+    deterministic: DeterministicOption = None,
 ) -> None:
     """Train one run of a table, with what it needs; a stored one is shown at once."""
     from kdnb import exhibits
@@ -61,7 +66,7 @@ def run(
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
     wanted = Run(cell.experiment, seed)
-    store = _train(chosen.paper, [wanted], device, mode, dtype, None)
+    store = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -81,12 +86,16 @@ def study(
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
+    deterministic: DeterministicOption = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="List what would be trained, in cohorts; train nothing.")
     ] = False,
     cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
-    as_json: JsonOption = False,
+    as_json: DeterministicOption = Annotated[
+    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
+]
+JsonOption = False,
 ) -> None:
     """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later."""
     from kdnb import exhibits
@@ -103,7 +112,7 @@ def study(
         if cohort not in groups:
             raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
         wanted = list(groups[cohort].runs)
-    store = _train(chosen[0].paper, wanted, device, mode, dtype, _seconds(budget))
+    store = _train(chosen[0].paper, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget))
     if export is not None:
         from kdnb.study.transfer import export_store
 
@@ -112,7 +121,10 @@ def study(
 
 
 @app.command()
-def status(as_json: JsonOption = False) -> None:
+def status(as_json: DeterministicOption = Annotated[
+    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
+]
+JsonOption = False) -> None:
     """The study's dashboard: what each exhibit has, what is missing, what is broken."""
     from kdnb.exhibits.status import report, told
 
@@ -140,13 +152,13 @@ def bench(
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
+    deterministic: DeterministicOption = None,
 ) -> None:
     """Measure the engine against the usual loop and the machine, in one process, in turns."""
     from kdnb.bench.speed import Bench
     from kdnb.training.checkpoint import write_atomically
-    from kdnb.training.numerics import detect
 
-    measured = Bench(detect(device, dtype, mode), say=lambda line: typer.echo(line, err=True))
+    measured = Bench(_numerics(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
     found: Any = {"methods": measured.methods(rounds)} if methods else measured.speed(rounds)
     text = json.dumps(found, indent=1)
     if json_file is not None:
@@ -219,15 +231,20 @@ def _rows(exhibit: Exhibit, rows: str | None) -> list[Row]:
     return [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
 
 
-def _train(paper: str, wanted: list[Run], device: str, mode: str, dtype: str, budget: float | None) -> Store:
+def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Numerics:
+    from kdnb.training.numerics import detect
+
+    return detect(device, dtype, mode, deterministic)
+
+
+def _train(paper: str, wanted: list[Run], numerics: Numerics, budget: float | None) -> Store:
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
     from kdnb.study.store import Store
-    from kdnb.training.numerics import detect
 
     store = Store.open()
     progress = Progress()
-    runner = Runner(store, detect(device, dtype, mode), paper, budget, progress.say, progress.epoch)
+    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch)
     outcome = runner.run(wanted)
     progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.failed:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kdnb.models.network import Network
-from kdnb.training.cohort import EVALUATION_BATCH
+from kdnb.training.cohort import evaluation_batch
 from kdnb.training.images import DeviceImages
 from kdnb.training.numerics import Numerics
 
@@ -18,7 +18,7 @@ def correct(network: Network, images: DeviceImages, numerics: Numerics) -> np.nd
     """For every image, in order, whether the network's first choice is its label: bool [N]."""
     network.eval()
     found = []
-    for _, batch, labels in images.plain_batches(EVALUATION_BATCH):
+    for _, batch, labels in images.plain_batches(evaluation_batch(numerics.torch_device)):
         with numerics.autocast():
             found.append(network(batch).argmax(dim=1) == labels)
     return torch.cat(found).cpu().numpy()

@@ -20,8 +20,10 @@ from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_ep
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
 
-#: Images in one evaluation batch where nothing depends on it.
-EVALUATION_BATCH = 500
+
+def evaluation_batch(device: torch.device) -> int:
+    """Images in one evaluation batch where nothing depends on it: large where launches are what costs."""
+    return 2500 if device.type == "cuda" else 500
 
 
 @dataclass
@@ -170,7 +172,7 @@ class Cohort:
         apart = [m for m in self.active if not m.validation_needs_teacher()]
         taught = [m for m in self.active if m.validation_needs_teacher()]
         # A transfer loss may depend on the batch size (PKT's does): it is validated at the stage's own.
-        for group, size in ((apart, EVALUATION_BATCH), (taught, self.batch_size)):
+        for group, size in ((apart, evaluation_batch(self.numerics.torch_device)), (taught, self.batch_size)):
             watching = [m for m in group if m.watched() or m.stage.observe is not None]
             if not watching:
                 continue

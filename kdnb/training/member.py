@@ -170,7 +170,7 @@ class Member:
             if self.stage.observe is not None:
                 values |= self.stage.observe(batch)
         for name, value in values.items():
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu() * size
+            sums[name] = sums.get(name, 0.0) + value.double() * size  # stays on the device
 
     def end_epoch(self, validated: dict[str, float]) -> None:
         """Write the epoch into the history, keep the best weights, and see whether the stage is over."""

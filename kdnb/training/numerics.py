@@ -73,6 +73,8 @@ def detect(
 ) -> Numerics:
     """The numerics of this machine: bf16 where it is faster, captured steps on CUDA.
 
+    A CPU is deterministic as it is; on CUDA `deterministic` picks kernels that repeat, for some time.
+
     Raises KdnbError for a device that is not there.
     """
     kind = _device(device)
@@ -103,6 +105,9 @@ def apply(numerics: Numerics) -> None:
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
+    if numerics.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first use
+    torch.use_deterministic_algorithms(numerics.deterministic, warn_only=True)
 
 
 def _device(device: str) -> str:
