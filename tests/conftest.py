@@ -17,3 +17,11 @@ def _own_folders(tmp_path, monkeypatch, request):
     monkeypatch.delenv("KDNB_BATCH", raising=False)
     if "data" not in request.keywords:
         monkeypatch.setenv("KDNB_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def empty_project(tmp_path, monkeypatch):
+    """No published record and no demo: the store holds what the test puts there."""
+    monkeypatch.setattr("kdnb.paths.committed_results", lambda: tmp_path / "published" / "results")
+    monkeypatch.setattr("kdnb.paths.committed_checkpoints", lambda: tmp_path / "published" / "checkpoints")
+    monkeypatch.setattr("kdnb.paths.demo_results", lambda: tmp_path / "demo")

@@ -196,7 +196,8 @@ def _is_whole_file(path: Path) -> bool:
 def beside_others(path: Path, fingerprint: str) -> Path:
     """The path for a record, or one in a folder `<method>~<fingerprint>` where another experiment's lies there."""
     try:
-        taken = read(path).fingerprint != fingerprint
+        there = read(path)
+        taken = there.fingerprint == fingerprint_of(there) != fingerprint
     except StoreError:
         taken = False
     return path.parent.with_name(f"{path.parent.name}~{fingerprint[:8]}") / path.name if taken else path

@@ -1,0 +1,311 @@
+"""The store: what is read, what is not and why, and what a crash or a full disk leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from study_samples import TINY, experiment, keep, keep_teacher, record
+
+from kdnb import exhibits
+from kdnb.errors import StoreError
+from kdnb.evaluation.correct import pack, unpack
+from kdnb.exhibits import measure, status
+from kdnb.study import plan
+from kdnb.study.environment import environment
+from kdnb.study.experiment import Run
+from kdnb.study.profile import PROFILES
+from kdnb.study.record import LARGEST_RECORD, LONGEST_HISTORY, read, thinned
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store, record_path
+from kdnb.training import checkpoint
+from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.numerics import detect
+
+RUN = Run(experiment("plain"), 1)
+pytestmark = pytest.mark.usefixtures("empty_project")
+
+
+def changed(text: str, **fields: object) -> str:
+    return json.dumps({**json.loads(text), **fields})
+
+
+BROKEN = {
+    "cut in the middle": (lambda text: text[: len(text) // 2], "is not a whole record"),
+    "empty": (lambda text: "", "is not a whole record"),
+    "no JSON": (lambda text: "\x00\xff" * 40, "is not a whole record"),
+    "a list": (lambda text: "[]", "is not a whole record"),
+    "NaN": (lambda text: text.replace('"headline": 0.5', '"headline": NaN'), "it holds NaN"),
+    "infinite": (lambda text: text.replace('"headline": 0.5', '"headline": 1e999'), "not finite"),
+    "NaN in the history": (lambda text: text.replace("[0.2, 0.5]", "[0.2, NaN]"), "it holds NaN"),
+    "another experiment's": (lambda text: changed(text, fingerprint="0" * 16), "another experiment's fingerprint"),
+    "stale": (lambda text: text.replace('"engine": 1', '"engine": 0'), "another experiment's fingerprint"),
+    "a field too many": (lambda text: changed(text, extra=1), "is not a whole record"),
+    "a field too few": (lambda text: json.dumps({"seed": 1}), "is not a whole record"),
+    "metrics of another kind": (lambda text: changed(text, metrics=[1]), "is not a whole record"),
+    "history of another kind": (lambda text: changed(text, history=3), "is not a whole record"),
+    "a seed of another kind": (lambda text: changed(text, seed="1"), "of another kind"),
+    "no metrics": (lambda text: changed(text, metrics={}), "holds no metrics"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_record_is_ignored_listed_and_run_again(name):
+    damage, what = BROKEN[name]
+    path, other = keep(RUN), keep(Run(RUN.experiment, 2))
+    path.write_text(damage(path.read_text()), encoding="latin-1")
+    store = Store.open()
+    assert store.get(*RUN.key) is None and RUN in plan.missing([RUN], store)
+    (problem,) = store.problems
+    assert problem.path == path and what in problem.what and "\n" not in problem.what
+    (listed,) = status.report(store)["broken"]
+    assert listed["path"] == str(path)
+    assert store.records(RUN.experiment.fingerprint).keys() == {2} and other.exists()
+    keep(RUN)  # run again on demand: the broken file is replaced
+    assert Store.open().get(*RUN.key) is not None and not Store.open().problems
+
+
+def test_records_are_found_by_fingerprint_wherever_they_lie(tmp_path):
+    path = keep(RUN)
+    place = tmp_path / "store" / "results" / "elsewhere" / "seed9.json"
+    place.parent.mkdir()
+    path.rename(place)
+    found = Store.open().get(*RUN.key)
+    assert found is not None and found.path == place and found.seed == 1
+
+
+def test_own_records_lie_on_top_of_the_published_ones(tmp_path, monkeypatch):
+    demo, paper = (Run(experiment("plain", PROFILES[p]), 1) for p in ("demo", "paper"))
+    custom = Run(experiment("plain", TINY.limited(1)), 1)
+    with monkeypatch.context() as patch:
+        patch.delenv("KDNB_STORE")
+        places = [keep(run, 0.25) for run in (paper, demo, custom)]
+        assert [p.relative_to(tmp_path).parts[0] for p in places] == ["published", "demo", "custom"]
+    assert Store.open().get(*paper.key).metrics["headline"] == 0.25
+    own = keep(paper, 0.75)
+    assert own.is_relative_to(tmp_path / "store")
+    assert Store.open().get(*paper.key).metrics["headline"] == 0.75
+    own.write_text("torn")
+    store = Store.open()
+    assert store.get(*paper.key).metrics["headline"] == 0.25 and [p.path for p in store.problems] == [own]
+
+
+def test_no_record_replaces_another_experiments():
+    """Two experiments that people would call the same: both are kept."""
+    other = Run(experiment("plain", recipe=dataclasses.replace(RUN.experiment.recipe, lr=0.2)), 1)
+    first, second = keep(RUN, 0.1), keep(other, 0.2)
+    assert first != second
+    assert keep(RUN, 0.3) == first and keep(other, 0.4) == second  # each its own
+    store = Store.open()
+    assert store.get(*RUN.key).metrics["headline"] == 0.3 and store.get(*other.key).metrics["headline"] == 0.4
+
+
+def test_every_run_of_every_exhibit_has_a_path_of_its_own():
+    places: dict[str, str] = {}
+    for exhibit in [*exhibits.all_exhibits(), *exhibits.ablations()]:
+        for profile in PROFILES:
+            for dataset in exhibit.datasets_of(profile):
+                for cell in exhibit.cells(profile, dataset):
+                    for run in plan.with_needs(cell.runs(1)):
+                        path = str(record_path(run, exhibit.paper))
+                        assert places.setdefault(path, run.experiment.fingerprint) == run.experiment.fingerprint, path
+                        assert max(len(part) for part in path.split("/")) <= 150
+    assert len(places) > 300
+
+
+# -- what a full disk or a crash leaves ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_is_said_and_leaves_earlier_records_untouched(call, monkeypatch):
+    path = keep(RUN, 0.25)
+    before = path.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(StoreError, match=r"seed1\.json could not be written \(No space left on device\)"):
+            keep(RUN, 0.75)
+        with pytest.raises(StoreError, match="could not be written"):
+            keep_teacher(experiment("kd"))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing half-written is left
+    assert Store.open().get(*RUN.key).metrics["headline"] == 0.25
+
+
+def test_a_store_that_cannot_be_a_folder_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="could not be written"):
+        keep(RUN)
+
+
+def test_a_full_disk_in_the_middle_of_a_study_loses_nothing(monkeypatch):
+    """The checkpoint that could not be replaced is still the old one, and the study goes on from it."""
+    runs = [RUN, Run(experiment("plain"), 2)]
+    train([runs[0]])
+    before = read(Store.open().get(*runs[0].key).path)
+    real, calls = os.replace, []
+
+    def sometimes(source: str, target: str) -> None:
+        calls.append(target)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kdnb.study.runner.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(os, "replace", sometimes)
+        with pytest.raises(StoreError, match="No space left"):
+            train(runs)
+    assert read(before.path) == before
+    lines: list[str] = []
+    train(runs, lines)
+    assert any("goes on at epoch" in line for line in lines)
+    assert not Store.open().problems and Store.open().has(runs[1])
+
+
+def train(runs: list[Run], lines: list[str] | None = None) -> None:
+    Runner(Store.open(), detect("cpu"), "comparison", say=(lines if lines is not None else []).append).run(runs)
+
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LARGEST_FILE", 100)
+    tensors = {**TENSORS, "large": torch.randn(7, 9), "wide": torch.randn(3, 2, 40)}
+    tensors["last"] = tensors["large"].t()
+    save_checkpoint(tmp_path, tensors, {"epoch": 3, "history": {"ce": [0.1]}})
+    found, meta = load_checkpoint(tmp_path)
+    assert found.keys() == tensors.keys() and meta == {"epoch": 3, "history": {"ce": [0.1]}}
+    for name, tensor in tensors.items():
+        assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
+    assert len(list(tmp_path.glob("*.safetensors"))) > 3
+    remove_checkpoint(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_no_file_of_a_checkpoint_is_larger_than_may_travel(tmp_path):
+    save_checkpoint(tmp_path, {"bank": torch.zeros(50_000, 128), "best.bank": torch.zeros(50_000, 128)}, {})
+    assert max(p.stat().st_size for p in tmp_path.iterdir()) < 16 * 2**20
+    assert load_checkpoint(tmp_path)[0]["bank"].shape == (50_000, 128)
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 3])
+def test_a_crash_while_writing_leaves_the_old_checkpoint_or_the_new_one(crash_at, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LARGEST_FILE", 20)
+    save_checkpoint(tmp_path, {"w": torch.zeros(4), "v": torch.zeros(4)}, {"generation": 0})
+    real, calls = os.replace, []
+
+    def crash(source: str, target: str) -> None:
+        calls.append(target)
+        if len(calls) == crash_at:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, {"w": torch.ones(4), "v": torch.ones(4)}, {"generation": 1})
+    tensors, meta = load_checkpoint(tmp_path)
+    assert {float(t.mean()) for t in tensors.values()} == {float(meta["generation"])} == {0.0}
+    save_checkpoint(tmp_path, {"w": torch.ones(4), "v": torch.ones(4)}, {"generation": 2})
+    assert load_checkpoint(tmp_path)[1] == {"generation": 2}
+    names = json.loads((tmp_path / "checkpoint.json").read_text())["files"]
+    assert {p.name for p in tmp_path.glob("*.safetensors")} == set(names)
+
+
+DAMAGES = {
+    "cut": lambda folder: shorten(next(folder.glob("*.safetensors"))),
+    "gone": lambda folder: next(folder.glob("*.safetensors")).unlink(),
+    "header": lambda folder: next(folder.glob("*.safetensors")).write_bytes(b"\xff" * 200),
+    "description": lambda folder: shorten(folder / "checkpoint.json"),
+}
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_teacher_is_trained_again_not_used(name):
+    taught = experiment("kd")
+    teacher = keep_teacher(taught)
+    run = Run(taught, 1)
+    assert plan.missing([run], Store.open()) == [run]
+    DAMAGES[name](Store.open().weights_folder(teacher))
+    store = Store.open()
+    assert store.weights_folder(teacher) is None and store.load_weights(teacher) is None
+    assert plan.missing([run], store) == [teacher, run]
+
+
+def test_a_teacher_is_kept_in_half_precision_and_nothing_is_pickled():
+    teacher = keep_teacher(experiment("kd"))
+    store = Store.open()
+    kept, meta = load_checkpoint(store.weights_folder(teacher))
+    assert {k: v.dtype for k, v in kept.items() if "weight" in k}.popitem()[1] == torch.float16
+    assert kept["student.stem.norm.running_var"].dtype == torch.float32
+    assert all(v.dtype in (torch.float32, torch.int64) for v in store.load_weights(teacher).values())
+    assert meta == {"fingerprint": teacher.experiment.fingerprint, "seed": 0}
+    assert {p.suffix for p in store.weights_folder(teacher).iterdir()} == {".safetensors", ".json"}
+
+
+# -- records ---------------------------------------------------------------------------------------------------
+
+
+def test_a_full_record_of_the_longest_run_is_small():
+    """240 epochs of a run with many columns, 10,000 images."""
+    row = exhibits.get("comparison/table1").row("crd+kd")
+    full = exhibits.get("comparison/table1").build(row, PROFILES["paper"], "cifar100")
+    stream = np.random.default_rng(0)
+    names = ["lr", "ce", "kd", "crd", "train_accuracy", "validation_accuracy"]
+    right = stream.random(10_000) < 0.7
+    numerics = dataclasses.asdict(detect("cpu"))
+    found = record(
+        Run(full, 3),
+        history=thinned({name: stream.random(240).tolist() for name in names}),
+        correct=pack(right),
+        environment=environment(numerics, {"train": "0" * 64, "test": "0" * 64}),
+        metrics={name: 0.123456 for name in ("epochs", "selected", "selected_epoch", "headline", "last", "all_images")},
+    )
+    assert len(found.to_json().encode()) <= LARGEST_RECORD
+    assert len(found.history["epoch"]) == LONGEST_HISTORY
+    assert (found.history["epoch"][0], found.history["epoch"][-1]) == (1, 240)
+    assert np.array_equal(unpack(found.correct, 10_000), right)
+
+
+def test_a_history_is_thinned_evenly_and_rounded():
+    long = thinned({"a": [i + 0.123456 for i in range(100)], "hint.a": [1.0, 2.0]})
+    assert long["a"][0] == 0.1235 and long["a"][-1] == 99.12
+    steps = np.diff(long["epoch"])
+    assert len(steps) == LONGEST_HISTORY - 1 and set(steps) <= {1, 2}
+    assert long["hint.a"] == [1.0] or long["hint.a"] == [1.0, 2.0]  # a shorter stage's column ends with it
+    assert thinned({"a": [1 / 3] * 64})["a"] == [0.3333] * 64
+    assert thinned({}) == {"epoch": []}
+
+
+def test_a_record_with_a_nan_is_not_written():
+    with pytest.raises(StoreError, match="NaN"):
+        Store.open().write(RUN, record(RUN, float("nan")), "comparison")
+    assert Store.open().all() == []
+
+
+def test_what_a_table_shows_is_what_the_record_says():
+    demo = PROFILES["demo"]
+    run = Run(experiment("kd", demo), 2)
+    store = Store.open()
+    store.write(run, record(run, metrics={"headline": 0.875, "last": 0.75, "all_images": 0.5}), "comparison")
+    frame = measure(exhibits.get("comparison/table1"), "demo", "digits")
+    (line,) = frame.to_dict("records")
+    assert (line["value"], line["last"], line["all_images"], line["seed"]) == (87.5, 75.0, 50.0, 2)
+    assert (line["teacher"], line["student"], line["device"]) == ("resnet14", "resnet8", "test")
+    assert line["fingerprint"] == run.experiment.fingerprint
