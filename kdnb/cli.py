@@ -37,7 +37,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
 DtypeOption = Annotated[str, typer.Option(help="auto, bfloat16 or float32.")]
 DeterministicOption = Annotated[
-    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
+    bool | None, typer.Option("--deterministic", help="On CUDA, only kernels that repeat bit for bit.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -92,10 +92,7 @@ def study(
     ] = False,
     cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
-    as_json: DeterministicOption = Annotated[
-    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
-]
-JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later."""
     from kdnb import exhibits
@@ -121,10 +118,7 @@ JsonOption = False,
 
 
 @app.command()
-def status(as_json: DeterministicOption = Annotated[
-    bool | None, typer.Option("--deterministic", help="On CUDA: only kernels that repeat bit for bit; a CPU always does.")
-]
-JsonOption = False) -> None:
+def status(as_json: JsonOption = False) -> None:
     """The study's dashboard: what each exhibit has, what is missing, what is broken."""
     from kdnb.exhibits.status import report, told
 
