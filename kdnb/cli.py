@@ -238,7 +238,7 @@ def _train(paper: str, wanted: list[Run], numerics: Numerics, budget: float | No
 
     store = Store.open()
     progress = Progress()
-    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch)
+    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step)
     outcome = runner.run(wanted)
     progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.failed:

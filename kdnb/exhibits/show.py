@@ -76,4 +76,4 @@ def _train(store: Store, wanted: list[Run], paper: str, device: str) -> None:
     from kdnb.training.numerics import detect
 
     progress = Progress(sys.stdout)
-    Runner(store, detect(device), paper, say=progress.say, on_epoch=progress.epoch).run(wanted)
+    Runner(store, detect(device), paper, say=progress.say, on_epoch=progress.epoch, on_step=progress.step).run(wanted)

@@ -112,8 +112,8 @@ class Work:
 class Runner:
     """Trains runs into the store.
 
-    `say` gets lines for people; `on_epoch` gets every cohort after each of its epochs.  `budget` is in
-    seconds.  SIGTERM and SIGINT stop cleanly: checkpoints are written and `run` returns.
+    `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and
+    steps.  `budget` is in seconds.  SIGTERM and SIGINT stop cleanly: checkpoints are written and `run` returns.
     """
 
     def __init__(
@@ -124,12 +124,14 @@ class Runner:
         budget: float | None = None,
         say: Callable[[str], None] = print,
         on_epoch: Callable[[Cohort], None] = lambda cohort: None,
+        on_step: Callable[[Cohort], None] = lambda cohort: None,
     ) -> None:
         self.store = store
         self.numerics = numerics
         self.paper = paper
         self.say = say
         self.on_epoch = on_epoch
+        self.on_step = on_step
         self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
         self.workbench = Workbench(store, numerics)
         environment(numerics.as_dict(), {})  # the sources as they are when the work begins, not when it ends
@@ -350,6 +352,8 @@ class _Watch:
 
     def __call__(self) -> bool:
         self.steps += 1
+        for cohort in self.cohorts:
+            self.runner.on_step(cohort)
         if self.steps == STEPS_TO_ESTIMATE * len(self.cohorts) and self._hopeless():
             return True
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
