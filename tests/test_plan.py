@@ -1,0 +1,250 @@
+"""The plan: what needs what, what belongs together, and what makes an experiment another one."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+from study_samples import TINY, experiment, keep, keep_teacher
+
+from kdnb import exhibits, methods, models
+from kdnb.errors import KdnbError
+from kdnb.exhibits import comparison
+from kdnb.randomness import keyed_seed
+from kdnb.study import experiment as experiments
+from kdnb.study import plan
+from kdnb.study.experiment import Experiment, Images, Run
+from kdnb.study.profile import PROFILES
+from kdnb.study.runner import _alike
+from kdnb.study.store import Store, record_path
+
+pytestmark = pytest.mark.usefixtures("empty_project")
+TABLE = comparison.TABLE_1
+
+
+def table(profile: str = "demo", seeds: int = 3) -> list[Run]:
+    dataset = TABLE.datasets_of(profile)[0]
+    cells = TABLE.cells(profile, dataset)
+    return [run for cell in cells for run in cell.runs(1 if cell.row.role == "teacher" else seeds)]
+
+
+# -- needs and groups --------------------------------------------------------------------------------------
+
+
+def test_needs_come_before_users_and_each_once():
+    runs = plan.with_needs(reversed(table()))
+    keys = [run.key for run in runs]
+    assert len(set(keys)) == len(keys)
+    for place, run in enumerate(runs):
+        assert all(keys.index(need.key) < place for need in run.needs())
+    shared = [run for run in runs if run.experiment.stage is not None]
+    # fitnet, fsp and pkt, each with and without KD, share one first stage a seed
+    assert sorted((r.experiment.method, r.experiment.stage, r.seed) for r in shared) == sorted(
+        (m, s, seed) for m, s in (("fitnet", "hint"), ("fsp", "flow"), ("pkt", "kernel")) for seed in (1, 2, 3)
+    )
+    assert len(runs) == 1 + 3 * 16 + 3 * 3
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_groups_hold_every_run_once_and_need_no_circle(profile):
+    runs = table(profile)
+    groups = plan.groups(runs)
+    ids = [group.id for group in groups]
+    assert len(set(ids)) == len(ids)
+    held = [run.key for group in groups for run in group.runs]
+    assert sorted(held) == sorted(run.key for run in plan.with_needs(runs))
+    for place, group in enumerate(groups):
+        assert all(ids.index(need) < place for need in group.needs)  # in order: no circle
+        assert len({(run.seed, run.experiment.images, run.experiment.profile) for run in group.runs}) == 1
+        for need in {need.key for run in group.runs for need in run.needs()}:
+            (home,) = [g.id for g in groups if need in {r.key for r in g.runs}]
+            assert home in group.needs
+    assert plan.groups(list(reversed(runs)))[0].id == groups[0].id  # a group's name does not depend on the order
+
+
+def test_of_stored_runs_nothing_is_missing_and_needs_only_where_needed():
+    kd, plain = Run(experiment("kd"), 1), Run(experiment("plain"), 1)
+    teacher, hint = kd.needs()[0], Run(experiment("fitnet"), 1).needs()[1]
+    assert plan.missing([kd, plain], Store.open()) == [teacher, kd, plain]
+    keep(teacher)  # a record without weights teaches nobody
+    assert plan.missing([kd, teacher], Store.open()) == [teacher, kd]
+    keep_teacher(kd.experiment)
+    assert plan.missing([kd], Store.open()) == [kd]
+    assert plan.missing([Run(experiment("fitnet"), 1)], Store.open())[0] == hint
+    keep(kd)
+    assert plan.missing([kd], Store.open()) == []
+
+
+def test_runs_of_different_teachers_never_share_a_cohort():
+    """A plain student could join either; then the two would have one teacher between them."""
+    plain, kd = experiment("plain"), experiment("kd")
+    other = dataclasses.replace(kd, teacher=dataclasses.replace(kd.teacher, network="resnet20"))
+    runs = [Run(e, 1) for e in (plain, other, kd)]
+    assert _alike(runs[0], runs) == [runs[0], runs[1]]
+    assert _alike(runs[2], runs) == [runs[0], runs[2]]
+    assert _alike(runs[0], [runs[0], Run(kd, 2), runs[2]]) == [runs[0], runs[2]]
+
+
+# -- fingerprints ------------------------------------------------------------------------------------------
+
+
+def test_fingerprints_of_the_published_study_do_not_move():
+    """Whoever changes one of these throws the stored records away: raise a revision instead, and mean it."""
+    demo = PROFILES["demo"]
+    assert experiment("plain", demo).fingerprint == "ae6375f4ea1c1489"
+    assert experiment("kd", demo).fingerprint == "8efdeca680c0be13"
+    assert experiment("fitnet+kd", demo).shared_stages()[0].fingerprint == "c27d209559488905"
+    assert comparison.teacher(demo, "digits").fingerprint == "c79310755d4e3938"
+    assert keyed_seed(1, "network", "resnet20") == 2398003251864864491
+    assert keyed_seed(1) != keyed_seed("1")
+
+
+BASE = experiment("kd")
+CHANGES: dict[str, Experiment] = {
+    "epochs": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, at_most=3)),
+    "factor": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, factor=Fraction(1, 8))),
+    "profile": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, name="demo")),
+    "network": dataclasses.replace(BASE, network="resnet14"),
+    "method": dataclasses.replace(BASE, method="crd+kd"),
+    "argument": dataclasses.replace(BASE, arguments={**BASE.arguments, "temperature": 4.0}),
+    "teacher": dataclasses.replace(BASE, teacher=dataclasses.replace(BASE.teacher, network="resnet20")),
+    "teacher's recipe": dataclasses.replace(
+        BASE, teacher=dataclasses.replace(BASE.teacher, recipe=dataclasses.replace(comparison.LONG, lr=0.3))
+    ),
+    "no teacher": dataclasses.replace(BASE, teacher=None),
+    "stage": dataclasses.replace(BASE, stage="hint"),
+    **{
+        f"recipe.{name}": dataclasses.replace(BASE, recipe=dataclasses.replace(BASE.recipe, **{name: value}))
+        for name, value in {
+            "epochs": 201, "batch_size": 65, "lr": 0.11, "milestones": (80,), "momentum": 0.8,
+            "weight_decay": 1e-4, "factor": 0.2, "selection": "last",
+        }.items()
+    },
+    **{
+        f"images.{name}": dataclasses.replace(BASE, images=dataclasses.replace(BASE.images, **{name: value}))
+        for name, value in {
+            "dataset": "cifar100", "split": "test", "mean": (0.5,) * 3, "std": (0.5,) * 3, "student_images": 151,
+        }.items()
+    },
+}  # fmt: skip
+
+
+def test_every_field_makes_another_experiment():
+    prints = {name: changed.fingerprint for name, changed in CHANGES.items()} | {"base": BASE.fingerprint}
+    alike = [(a, b) for a, b in itertools.combinations(prints, 2) if prints[a] == prints[b]]
+    assert not alike
+    told = {field.name for field in dataclasses.fields(Experiment)} - {"note"}
+    covered = {"profile", "images", "network", "recipe", "method", "arguments", "teacher", "stage"}
+    assert told == covered  # a new field needs a line above
+    assert {f.name for f in dataclasses.fields(BASE.recipe)} == {n[7:] for n in CHANGES if n.startswith("recipe.")}
+    assert {f.name for f in dataclasses.fields(Images)} == {n[7:] for n in CHANGES if n.startswith("images.")}
+
+
+@pytest.mark.parametrize("room", ["engine", "network", "method", "data"])
+def test_a_revision_makes_another_experiment(room, monkeypatch):
+    before = BASE.fingerprint
+    fresh = dataclasses.replace(BASE)
+    if room == "engine":
+        monkeypatch.setattr(experiments, "ENGINE_REVISION", 99)
+    elif room == "network":
+        monkeypatch.setattr(models, "revision", lambda name: 99)
+    elif room == "method":
+        monkeypatch.setattr(methods, "get", lambda name: dataclasses.replace(methods.registry.get(name), revision=99))
+    else:
+        monkeypatch.setattr(experiments, "identity", lambda name: {"train": "0", "test": "0"})
+    assert fresh.fingerprint != before
+
+
+def test_what_is_no_part_of_an_experiment_does_not_change_it():
+    """Arguments at their defaults, a note for people, the paper that asks, the order of arguments, the seed."""
+    method = methods.get("kd")
+    spelled = dataclasses.replace(BASE, arguments={**method.defaults, **BASE.arguments})
+    assert spelled.fingerprint == BASE.fingerprint
+    turned = dataclasses.replace(BASE, arguments=dict(reversed(BASE.arguments.items())), note="something")
+    assert turned.fingerprint == BASE.fingerprint and turned == dataclasses.replace(BASE, arguments=turned.arguments)
+    assert Run(BASE, 1).key[0] == Run(BASE, 2).key[0]
+    assert record_path(Run(BASE, 1), "comparison") != record_path(Run(BASE, 1), "slkd")
+    assert json.loads(json.dumps(BASE.canonical())) == BASE.canonical()  # what a record keeps is what was hashed
+    assert "seed" not in json.dumps(BASE.canonical()) and "comparison" not in json.dumps(BASE.canonical())
+
+
+def test_a_shared_stage_depends_on_its_own_arguments_alone():
+    def stage(key: str, **arguments: object) -> str:
+        changed = experiment(key)
+        changed = dataclasses.replace(changed, arguments={**changed.arguments, **arguments})
+        (found,) = changed.shared_stages()
+        return found.fingerprint
+
+    assert stage("fitnet") == stage("fitnet+kd") == stage("fitnet+kd", temperature=2.0)
+    assert stage("fitnet") != stage("fitnet", hint_epochs=30) == stage("fitnet+kd", hint_epochs=30)
+
+
+def test_an_override_of_the_epochs_is_in_no_table():
+    limited = PROFILES["paper"].limited(1)
+    assert limited.name.startswith("custom-") and limited.limited(None) is limited
+    assert limited.name != PROFILES["short"].limited(1).name != PROFILES["short"].limited(2).name
+    table_prints = {c.experiment.fingerprint for p in PROFILES for d in TABLE.datasets_of(p) for c in TABLE.cells(p, d)}
+    cells = TABLE.cells(limited, "cifar100")
+    assert not {c.experiment.fingerprint for c in cells} & table_prints
+    assert {c.experiment.network for c in cells} == {"resnet56", "resnet20"}  # the scale stays
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (lambda: exhibits.get("comparison/table"), "did you mean comparison/table1"),
+        (lambda: exhibits.select("comparision"), "did you mean comparison"),
+        (lambda: TABLE.row("fitnet+kdd"), r"did you mean fitnet\+kd"),
+        (lambda: TABLE.cells("demo", "digit"), "did you mean digits"),
+        (lambda: TABLE.cells("papr", "cifar100"), "did you mean paper"),
+        (lambda: models.revision("resnet21"), "did you mean resnet"),
+        (lambda: methods.get("fitnett"), "did you mean fitnet"),
+        (lambda: methods.get("crd+k"), r"did you mean crd\+kd"),
+        (lambda: experiment("kd", arguments={"temprature": 2}).fingerprint, "did you mean temperature"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_the_nearest(ask, answer):
+    with pytest.raises(KdnbError, match=answer):
+        ask()
+
+
+# -- nothing that plans or shows waits for torch -----------------------------------------------------------
+
+SHOWING = """
+import sys
+from kdnb import exhibits
+from kdnb.exhibits.show import show
+from kdnb.exhibits import status
+from kdnb.study import plan
+from kdnb.study.store import Store
+shown = show("comparison/table1", rows=["plain", "kd"], profile="demo")
+assert len(shown.missing) == int(sys.argv[1]), shown.missing
+exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits")
+status.told(status.report())
+runs = [r for e in exhibits.all_exhibits() for c in e.cells("demo", "digits") for r in c.runs(3)]
+assert plan.groups(runs) and plan.missing(runs, Store.open())
+sys.argv = ["kdnb", "study", "--plan", "--json"]
+import kdnb.cli
+try:
+    kdnb.cli.main()
+except SystemExit as done:
+    assert not done.code
+print(sorted({"torch", "torchvision", "matplotlib", "jupyter", "papermill", "snakemake"} & set(sys.modules)))
+"""
+
+
+def test_planning_and_showing_import_no_torch(tmp_path):
+    project = tmp_path / "project"  # a project without records of its own
+    environment = {**os.environ, "KDNB_BATCH": "1", "KDNB_STORE": str(tmp_path / "store")}
+    start = f"from pathlib import Path; import kdnb.paths as p; p.demo_results = lambda: Path({str(project)!r})\n"
+    command = [sys.executable, "-c", start + SHOWING, "6"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert json.loads(done.stdout[: done.stdout.rindex("[]")])["cohorts"]
