@@ -54,9 +54,9 @@ def executed(page):
     return Path("book/executed") / f"{page}.ipynb"
 
 
-def forget(stamp, unless):
-    """A stamp says that something is there: take it away where that is no longer so."""
-    if not unless:
+def forget(*stamps):
+    """A stamp says that something is there as it should be: take it away where that is no longer so."""
+    for stamp in stamps:
         Path(stamp).unlink(missing_ok=True)
 
 
@@ -72,12 +72,15 @@ COHORTS = planned()
 PAGES = pages()
 DATASETS = sorted({d for key in STUDIED for e in exhibits.select(key) for d in e.datasets_of(PROFILE)})
 
-for name, cohort in COHORTS.items():
-    stamp = STAMPS / "cohorts" / name
-    remember(stamp) if cohort["done"] else forget(stamp, unless=False)
-for page in PAGES:
-    forget(STAMPS / "pages" / page, unless=notebooks.is_current(source(page), executed(page), PARAMETERS))
-forget(STAMPS / "book", unless=Path("_build/html/index.html").exists())
+# Snakemake does not make again what is missing halfway, so whatever rests on a missing stamp goes with it.
+missing = [name for name, cohort in COHORTS.items() if not cohort["done"]]
+for name in COHORTS:
+    remember(STAMPS / "cohorts" / name)
+forget(*(STAMPS / "cohorts" / name for name in missing))
+stale = [p for p in PAGES if missing or not notebooks.is_current(source(p), executed(p), PARAMETERS)]
+forget(*(STAMPS / "pages" / page for page in stale))
+if stale or not Path("_build/html/index.html").exists():
+    forget(STAMPS / "book")
 
 
 rule all:

@@ -1,7 +1,8 @@
 """What `make` calls: set up the environment, build the book, clean up.  Needs nothing but Python itself.
 
     build.py install        the environment with kdnb, once per pyproject.toml and Python
-    build.py book           install, then everything the Snakefile asks for
+    build.py book           install, then build
+    build.py build          everything the Snakefile asks for: data, training, notebooks, pages
     build.py clean          remove what a build makes
     build.py step PHASE NAME -- COMMAND...    one job of the Snakefile: said, timed, run
 
@@ -59,7 +60,7 @@ def install() -> None:
     stamp.write_text(key)
 
 
-def book() -> None:
+def build() -> None:
     """Everything the Snakefile asks for; says where the time went and where the book is."""
     began = time.time()
     TIMES.unlink(missing_ok=True)
@@ -143,7 +144,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are waited for, not orphaned
     if arguments[:1] == ["step"]:
         return step(arguments[1], arguments[2], arguments[arguments.index("--") + 1 :])
-    tasks = {"install": [install], "book": [install, book], "clean": [clean]}
+    tasks = {"install": [install], "build": [build], "book": [install, build], "clean": [clean]}
     if len(arguments) != 1 or arguments[0] not in tasks:
         print(__doc__)
         return 2

@@ -70,8 +70,9 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
 def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFrame:
     """One line a run: its value less the baseline's of the same profile, data set and seed."""
     frame = measured(exhibit, exhibit.rows, Store.open(), profile)
-    base = frame[frame["row"] == baseline].set_index(["profile", "dataset", "seed"])["value"].rename("baseline")
-    joined = frame.join(base, on=["profile", "dataset", "seed"], how="inner")
+    key = ["profile", "dataset", "seed"]
+    base = frame[frame["row"] == baseline][[*key, "value"]].rename(columns={"value": "baseline"})
+    joined = frame.merge(base, how="inner", on=key)
     joined = joined[~joined["row"].isin([baseline, "teacher"])]
     return joined.assign(gain=joined["value"] - joined["baseline"])
 

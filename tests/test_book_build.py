@@ -1,0 +1,271 @@
+"""The build: one at a time, times told, and a book of a few notebooks whose pages say what the store says."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from book_samples import fill, project
+from bs4 import BeautifulSoup
+
+from kdnb import exhibits, paths
+from kdnb.study.store import Store
+
+BUILD = paths.ROOT / "book" / "build.py"
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """The script as a module that works in a folder of its own."""
+    monkeypatch.setenv("KDNB_BOOK", str(tmp_path))
+    spec = importlib.util.spec_from_file_location("build", BUILD)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(task, folder, **environment):
+    return subprocess.Popen(
+        [sys.executable, str(folder / "book" / "build.py") if (folder / "book").exists() else str(BUILD), task],
+        env={**os.environ, "KDNB_BOOK": str(folder), "VENV": sys.prefix, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_second_build_says_that_it_waits_and_then_goes_on(tmp_path):
+    (tmp_path / ".stamps").mkdir()
+    (tmp_path / "_build").mkdir()
+    with (tmp_path / ".stamps" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = run("clean", tmp_path)
+        assert second.stdout is not None
+        assert "another build is at work" in second.stdout.readline()
+        time.sleep(0.3)
+        assert second.poll() is None and (tmp_path / "_build").exists()
+    assert second.wait(timeout=20) == 0
+    assert not (tmp_path / "_build").exists()
+
+
+def test_times_of_a_phase_count_once_where_its_jobs_ran_side_by_side(build):
+    assert build._union([(0, 10), (5, 12), (20, 21)]) == 13
+    assert build._union([]) == 0
+    assert build.told(59.6) == "1 min 0 s" and build.told(7.2) == "7 s"
+
+
+def test_a_step_says_what_it_does_keeps_its_time_and_passes_its_exit_code_on(build, capfd):
+    assert build.step("training", "a job", [sys.executable, "-c", "print('inside'); raise SystemExit(3)"]) == 3
+    said = capfd.readouterr().out
+    assert "a job\n" in said and "inside" in said and "FAILED after" in said
+    assert build.step("notebooks", "another", [sys.executable, "-c", ""]) == 0
+    build.report(60)
+    assert "training 0 s, notebooks 0 s, book 0 s; 1 min 0 s in all" in capfd.readouterr().out
+
+
+def test_an_old_python_is_refused_before_anything_is_made(build, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "OLDEST_PYTHON", (99, 0))
+    with pytest.raises(SystemExit, match=r"needs Python 99\.0 or newer"):
+        build.install()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_environment_is_left_alone_until_pyproject_changes(build, monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(build, "VENV", Path("env"))
+    monkeypatch.setattr(build.subprocess, "run", lambda command, **_: commands.append(command) or _Done())
+    (tmp_path / "pyproject.toml").write_text("one")
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "env" / "bin" / "python").touch()
+    build.install()
+    assert [command[-1] for command in commands] == [f"{tmp_path}[book,test]"]
+    build.install()
+    assert len(commands) == 1
+    (tmp_path / "pyproject.toml").write_text("two")
+    build.install()
+    assert len(commands) == 2
+
+
+class _Done:
+    returncode = 0
+
+
+# -- a book of three notebooks from a small store --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A built book: its folder, the store it shows, and what the build said."""
+    folder = project(tmp_path_factory.mktemp("book"))
+    store = folder / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDNB_STORE", str(store))
+        fill(Store.open(), seeds=3)
+    done = run("build", folder, KDNB_STORE=str(store))
+    said, _ = done.communicate(timeout=400)
+    assert done.returncode == 0, said
+    return folder, store, said
+
+
+@pytest.fixture
+def html(book):
+    return book[0] / "_build" / "html"
+
+
+def pages_of(html):
+    return sorted(p for p in html.rglob("*.html") if "_static" not in p.parts)
+
+
+def soup(path):
+    return BeautifulSoup(path.read_text(), "html.parser")
+
+
+@pytest.mark.book
+def test_the_build_says_what_it_does_and_where_the_book_is(book):
+    folder, _, said = book
+    assert "notebook comparison/kd" in said and re.search(r"time: training .*, notebooks .*, book .* in all", said)
+    assert str(folder / "_build" / "html" / "index.html") in said
+    assert "training demo" not in said  # everything was stored
+
+
+@pytest.mark.book
+def test_a_second_build_executes_nothing_and_a_changed_record_only_what_shows_it(book):
+    folder, store, _ = book
+    began = time.monotonic()
+    again = run("build", folder, KDNB_STORE=str(store))
+    said, _ = again.communicate(timeout=200)
+    assert again.returncode == 0 and "nothing has changed" in said and "notebook" not in said
+    assert time.monotonic() - began < 30
+    kept = (folder / "book" / "executed" / "comparison" / "kd.ipynb").read_bytes()
+    record = next(p for p in (store / "results").rglob("seed1.json") if "temperature-2" in str(p))
+    text = record.read_text()
+    record.write_text(text.replace('"wall_seconds": 3.5', '"wall_seconds": 4.5'))
+    third = run("build", folder, KDNB_STORE=str(store))
+    said, _ = third.communicate(timeout=300)
+    record.write_text(text)
+    assert third.returncode == 0, said
+    assert "notebook comparison/runs" in said and "notebook comparison/kd:" not in said
+    assert (folder / "book" / "executed" / "comparison" / "kd.ipynb").read_bytes() == kept
+
+
+@pytest.mark.book
+def test_the_root_leads_to_the_front_page(html):
+    assert "book/index.html" in (html / "index.html").read_text()
+    front = soup(html / "book" / "index.html")
+    assert "In this build’s demo 17 of 17 cells are measured" in front.article.text
+    assert "claims that can be checked" in front.article.text
+
+
+@pytest.mark.book
+def test_the_table_has_the_papers_and_the_stores_numbers(html, book, monkeypatch):
+    monkeypatch.setenv("KDNB_STORE", str(book[1]))
+    exhibit = exhibits.get("comparison/table1")
+    page = soup(html / "book" / "executed" / "comparison" / "table1.html")
+    table = page.find("table", class_="kdnb-results")
+    assert table.caption.text.startswith("Table ")
+    assert [th.text for th in table.thead.find_all("tr")[0].find_all("th")] == [
+        "Method",
+        "The paper",
+        "Measured at paper scale",
+        "Demo of this build",
+    ]
+    lines = {tr.td.text: [td.text for td in tr.find_all("td")] for tr in table.tbody.find_all("tr")}
+    store = Store.open()
+    assert len(lines) == 17
+    for cell in exhibit.cells("demo", "digits"):
+        values = [100 * r.metrics["headline"] for r in store.records(cell.experiment.fingerprint).values()]
+        mean = sum(values) / len(values)
+        assert lines[cell.row.label][-1].startswith(f"{mean:.2f}")
+        assert lines[cell.row.label][-1].endswith(f"({len(values)})")
+        printed = exhibit.cells("paper", "cifar100", [cell.row])[0].reported
+        assert lines[cell.row.label][1] == f"{printed:.2f}"
+
+
+@pytest.mark.book
+def test_a_measured_number_leads_to_its_runs_and_their_records(html):
+    page = html / "book" / "executed" / "comparison" / "table1.html"
+    table = soup(page).find("table", class_="kdnb-results")
+    line = next(tr for tr in table.tbody.find_all("tr") if tr.td.text == "FitNet + KD")
+    file, _, anchor = line.find_all("td")[-1].a["href"].partition("#")
+    runs = soup((page.parent / file).resolve())
+    place = runs.find(id=anchor)
+    assert place is not None
+    row = place.find_parent("tr")
+    assert "FitNet + KD" in row.text and "0123456789ab" in row.text and "CPU, 2 threads" in row.text
+    record = (page.parent / row.find("a", class_="download")["href"]).resolve()
+    assert '"fingerprint"' in record.read_text()
+
+
+@pytest.mark.book
+def test_no_page_has_a_traceback_or_a_warning_of_python(html):
+    for path in pages_of(html):
+        text = soup(path).text
+        assert "Traceback" not in text and "Warning:" not in text, path
+
+
+@pytest.mark.book
+def test_nothing_is_loaded_from_anywhere_else(html):
+    for path in pages_of(html):
+        page = soup(path)
+        loaded = [t["src"] for t in page.find_all(["script", "img", "iframe", "source"]) if t.get("src")]
+        loaded += [t["href"] for t in page.find_all("link") if t.get("href")]
+        for where in loaded:
+            assert not urlsplit(where).scheme and not where.startswith("//"), f"{path}: {where}"
+            assert (path.parent / unquote(urlsplit(where).path)).exists(), f"{path}: {where}"
+        inside = " ".join(t.text for t in page.find_all("script"))
+        assert "//cdn" not in inside and "unpkg" not in inside
+    for sheet in html.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), sheet
+
+
+@pytest.mark.book
+def test_every_link_inside_the_book_leads_somewhere(html):
+    ids: dict[Path, set[str]] = {}
+    for path in pages_of(html):
+        for link in soup(path).find_all("a", href=True):
+            where = urlsplit(link["href"])
+            if where.scheme or link["href"] == "#":
+                continue
+            target = (path.parent / unquote(where.path)).resolve() if where.path else path
+            assert target.exists(), f"{path}: {link['href']}"
+            if where.fragment and target.suffix == ".html":
+                if target not in ids:
+                    ids[target] = {t["id"] for t in soup(target).find_all(id=True)}
+                assert unquote(where.fragment) in ids[target], f"{path}: {link['href']}"
+
+
+@pytest.mark.book
+def test_mathematics_code_figures_and_downloads_are_there(html):
+    page = soup(html / "book" / "executed" / "comparison" / "kd.html")
+    assert page.find(class_="math") is not None
+    assert (html / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
+    listings = [c.text for c in page.find_all(class_="code-block-caption")]
+    assert any("kdnb/losses/logits.py" in c for c in listings) and any("kdnb/methods/kd.py" in c for c in listings)
+    figure = page.find("figure")
+    assert figure.img["src"].endswith(".svg") and figure.figcaption.text.strip().startswith("Fig.")
+    assert {a.text for a in page.find_all("a", class_="download")} == {"CSV"}
+
+
+@pytest.mark.book
+def test_the_injected_cell_is_hidden_and_can_be_opened(html):
+    page = soup(html / "book" / "executed" / "comparison" / "kd.html")
+    injected = page.find(class_="tag_injected-parameters")
+    assert injected.find("details") is not None and "seeds" in injected.find("details").text
+
+
+@pytest.mark.book
+def test_the_executed_notebooks_hold_no_paths_of_this_machine(book):
+    folder, _, _ = book
+    for path in (folder / "book" / "executed").rglob("*.ipynb"):
+        outputs = [str(c.get("outputs", "")) for c in nbformat.read(path, as_version=4).cells]
+        assert str(folder) not in "".join(outputs) and str(paths.ROOT) not in "".join(outputs), path

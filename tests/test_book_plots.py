@@ -1,0 +1,82 @@
+"""Figures of the book: they draw what the store holds, even where that is nothing, and the same bytes every time."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from book_samples import accuracy, fill
+
+from kdnb import paths, plots
+from kdnb.exhibits.show import show
+from kdnb.study.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _only_this_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "demo_results", lambda: tmp_path / "demo")
+    monkeypatch.setattr(paths, "committed_results", lambda: tmp_path / "published")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def store():
+    found = Store.open()
+    fill(found, seeds=3)
+    return found
+
+
+DRAWN = {
+    "gains": lambda: plots.gains("comparison/table1"),
+    "rows": lambda: plots.rows("comparison/kd-alpha"),
+    "alone": lambda: plots.alone_and_combined("comparison/table1"),
+    "cost": lambda: plots.accuracy_and_cost("comparison/table1"),
+    "curves": lambda: plots.curves(show("comparison/table1", ["plain", "fitnet", "fitnet+kd"]), "fitnet+kd"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_a_picture_with_numbers_and_a_caption(name, store, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    plot = DRAWN[name]()
+    bundle = plot._repr_mimebundle_()
+    assert f":name: fig-{plot.name}" in bundle["text/markdown"] and plot.caption.endswith(".")
+    assert ET.parse(tmp_path / f"{plot.name}.svg").getroot().tag.endswith("svg")
+    assert len((tmp_path / f"{plot.name}.csv").read_text().splitlines()) > 5
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_of_nothing_is_still_a_figure(name, monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    assert "<svg" in DRAWN[name]().to_svg()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_same_numbers_give_the_same_bytes(name, store, monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    assert DRAWN[name]().to_svg() == DRAWN[name]().to_svg()
+
+
+def test_by_hand_a_figure_is_shown_and_leaves_no_file(store, tmp_path):
+    data, metadata = plots.gains("comparison/table1")._repr_mimebundle_()
+    assert "<svg" in data["image/svg+xml"] and metadata["image/svg+xml"]["needs_background"] == "light"
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_gains_are_differences_within_a_seed(store):
+    frame = plots.gains("comparison/table1").frame
+    one = frame[(frame["row"] == "kd") & (frame["seed"] == 2)].iloc[0]
+    assert one["gain"] == pytest.approx(100 * (accuracy(2, 2) - accuracy(1, 2)))
+    assert set(frame["row"]).isdisjoint({"plain", "teacher"})
+
+
+def test_the_printed_points_are_the_papers(store):
+    frame = plots.alone_and_combined("comparison/table1").frame
+    fsp = frame[(frame["row"] == "fsp") & (frame["scale"] == "the paper") & (frame["dataset"] == "cifar100")].iloc[0]
+    assert fsp["alone"] == pytest.approx(0.46) and fsp["with_kd"] == pytest.approx(2.12)
+
+
+def test_a_colour_stands_for_a_method_alone_and_combined():
+    assert plots.colour("crd") == plots.colour("crd+kd") != plots.colour("kd")
+    assert plots.colour("something new") == plots.colour("something new")
+    assert len({plots.colour(name) for name in plots.COLOURS}) == len(plots.COLOURS)

@@ -1,0 +1,254 @@
+"""Tables of the book: what stands in them is what the store and the papers say, and they render as what they are."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from book_samples import accuracy, fill
+from bs4 import BeautifulSoup
+from docutils.core import publish_doctree
+
+from kdnb import exhibits, listing, page, paths, tables
+from kdnb.errors import KdnbError
+from kdnb.exhibits.show import show
+from kdnb.study.store import Store
+from kdnb.tables.sheet import Entry, Table, grid, line
+from kdnb.tables.speed import method_costs, speed
+
+
+@pytest.fixture(autouse=True)
+def _only_this_store(tmp_path, monkeypatch):
+    """The records of this machine's demo and study stay out."""
+    monkeypatch.setattr(paths, "demo_results", lambda: tmp_path / "demo")
+    monkeypatch.setattr(paths, "committed_results", lambda: tmp_path / "published")
+    monkeypatch.setattr(paths, "committed_checkpoints", lambda: tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def store():
+    found = Store.open()
+    fill(found, seeds=3)
+    return found
+
+
+@pytest.fixture
+def in_book(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    monkeypatch.setenv("KDNB_BOOK", str(paths.ROOT))
+
+
+def texts(lines):
+    return [[entry.text for entry in entries] for entries in lines]
+
+
+# -- drawing ---------------------------------------------------------------------------------------------
+
+
+def test_a_grid_with_spans_is_the_table_that_was_meant():
+    cells = [
+        [("Method", 1, 2), ("The paper", 2, 1), ("Demo", 1, 1)],
+        [("C100", 1, 1), ("C10", 1, 1), ("Digits", 1, 1)],
+        [("KD + more", 1, 1), ("1", 1, 1), ("not yet measured", 2, 2)],
+        [("b", 1, 1), ("2", 1, 1)],
+    ]
+    tree = publish_doctree("\n".join(grid(cells, head=2)), settings_overrides={"report_level": 2, "halt_level": 2})
+    found = [
+        (entry.astext(), 1 + entry.get("morecols", 0), 1 + entry.get("morerows", 0))
+        for entry in tree.findall(lambda node: node.tagname == "entry")
+    ]
+    assert found == [cell for entries in cells for cell in entries]
+    assert len(next(tree.findall(lambda node: node.tagname == "thead"))) == 2
+
+
+def test_a_table_by_hand_is_html_and_leaves_no_file(tmp_path):
+    table = Table("t", "A & B", [line("x", "y")], [line("1 < 2", Entry("wide", columns=2))], pd.DataFrame({"x": [1]}))
+    bundle = table._repr_mimebundle_()
+    html = BeautifulSoup(bundle["text/html"], "html.parser")
+    assert html.caption.text == "A & B" and html.find_all("td")[0].text == "1 < 2"
+    assert html.find_all("td")[1]["colspan"] == "2"
+    assert "text/markdown" not in bundle and not list(tmp_path.glob("*.csv"))
+
+
+def test_a_table_in_the_book_is_myst_with_its_csv_beside_it(tmp_path, in_book):
+    table = Table(
+        "t", "Caption", [line("x", "y")], [line("a_b", Entry("7", target="some-label"))], pd.DataFrame({"x": [1]})
+    )
+    text = table._repr_mimebundle_()["text/markdown"]
+    assert ":name: tab-t" in text and r"a\_b" in text and "{ref}`7 <some-label>`" in text
+    assert "{download}`CSV <t.csv>`" in text and (tmp_path / "t.csv").read_text() == "x\n1\n"
+
+
+# -- results ---------------------------------------------------------------------------------------------
+
+
+def test_results_show_print_measured_and_demo_in_three_groups(store):
+    table = tables.results("comparison/table1")
+    assert texts(table.head)[0] == ["Method", "The paper", "Measured at paper scale", "Demo of this build"]
+    by_row = {entries[0].text: entries for entries in table.body}
+    assert [e.text for e in by_row["KD"][1:3]] == ["69.78", "92.66"]
+    values = pd.Series([100 * accuracy(2, seed) for seed in (1, 2, 3)])
+    assert by_row["KD"][-1].text == f"{values.mean():.2f} ± {values.std():.2f} (3)"
+    assert by_row["Teacher"][-1].text == f"{100 * accuracy(0, 0):.2f} (1)"
+
+
+def test_what_nobody_measured_is_said_and_never_filled_in(store):
+    table = tables.results("comparison/table1")
+    first = table.body[0]
+    assert first[3].text == "not yet measured" and (first[3].columns, first[3].rows) == (2, 17)
+    fill(store, "paper", seeds=1, dataset="cifar100")
+    after = tables.results("comparison/table1")
+    kd = next(entries for entries in after.body if entries[0].text == "KD")
+    assert kd[3].text == f"{100 * accuracy(2, 1):.2f} (1)" and kd[4].text == "not yet"
+
+
+def test_a_demo_is_marked_as_demo(store):
+    assert "says nothing about the paper" in tables.results("comparison/table1").note
+
+
+def test_pilot_and_short_stand_there_once_measured(store):
+    fill(store, "pilot", seeds=1, dataset="cifar100")
+    heads = texts(tables.results("comparison/table1").head)
+    assert "Measured at pilot scale" in heads[0] and heads[1].count("CIFAR-100") == 3
+    assert "resnet20 → resnet8" in tables.results("comparison/table1").note
+
+
+def test_an_ablation_has_no_column_of_the_paper(store):
+    assert "The paper" not in texts(tables.results("comparison/kd-alpha").head)[0]
+
+
+def test_the_csv_holds_what_the_table_shows(store):
+    frame = tables.results("comparison/table1").frame
+    kd = frame[(frame["row"] == "kd") & (frame["profile"] == "demo")].iloc[0]
+    assert kd["runs"] == 3 and kd["seeds"] == "1 2 3" and len(kd["fingerprint"]) == 16
+    assert kd["mean"] == pytest.approx(100 * sum(accuracy(2, s) for s in (1, 2, 3)) / 3, abs=1e-3)
+
+
+def test_links_lead_to_pages_that_exist(store, in_book, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_BOOK", str(tmp_path))
+    page._rows.cache_clear()
+    assert {e.target or e.page for entries in tables.results("comparison/table1").body for e in entries} == {""}
+    monkeypatch.setenv("KDNB_BOOK", str(paths.ROOT))
+    table = tables.results("comparison/table1")
+    assert {e.page for entries in table.body for e in entries[:1]} == {
+        "teacher", "plain_student", "kd", "fitnet", "fsp", "pkt", "mmd", "crd",
+    }  # fmt: skip
+    assert table.body[2][-1].target == "runs-comparison-table1-demo-digits-kd"
+
+
+def test_every_target_of_a_table_is_a_label_on_the_page_of_runs(store, in_book):
+    wanted = {e.target for entries in tables.results("comparison/table1").body for e in entries if e.target}
+    labels = {e.label for t in tables.runs("comparison/table1") for entries in t.body for e in entries if e.label}
+    assert wanted == labels and len(wanted) == 17
+
+
+def test_runs_copy_their_records_beside_the_page(store, in_book, tmp_path):
+    (table,) = tables.runs("comparison/table1")
+    assert len(table.body) == 1 + 16 * 3
+    link = table.body[1][-1]
+    record = json.loads((tmp_path / link.file).read_text())
+    assert record["seed"] == 1 and record["metrics"]["headline"] == accuracy(1, 1)
+    assert texts(table.body)[1][1:3] == ["1", f"{100 * accuracy(1, 1):.2f}"]
+
+
+# -- a method's page -------------------------------------------------------------------------------------
+
+
+def test_parameters_are_the_papers_and_differ_by_data_set_where_they_do():
+    body = dict(texts(tables.parameters("comparison/table1", ["kd"]).body))
+    assert body["epochs"] == "200 / 100" and body["temperature"] == "8" and body["soft weight"] == "0.8"
+    assert body["networks"] == "resnet56 → resnet20" and body["learning rate"] == "0.1"
+
+
+def test_costs_count_a_shared_first_step_with_each_user(store):
+    table = tables.costs(show("comparison/table1", ["kd", "fitnet"], seeds=3))
+    (kd, fitnet) = texts(table.body)
+    assert kd[3] == "–" and fitnet[2] == "4 s" and fitnet[3] == "4 s"
+    assert list(table.frame["first_step_seconds"]) == [0.0, 3.5]
+
+
+def test_selection_reads_the_same_runs_in_two_ways(store):
+    table = tables.selection(show("comparison/table1", ["kd"], seeds=3))
+    assert texts(table.body)[0][3] == "+0.20"
+
+
+# -- claims ----------------------------------------------------------------------------------------------
+
+
+def test_claims_say_what_holds_in_print_and_that_a_demo_says_nothing(store):
+    body = {entries[0].text: [e.text for e in entries] for entries in tables.claims("comparison").body}
+    assert len(body) == 17
+    assert body["C1"][2:] == ["yes", "not yet measured"] and body["C13"][2] == "no"
+    assert body["C17"][3] == "a judgement"
+
+
+def test_claims_carry_the_scale_they_were_judged_at(store):
+    fill(store, "pilot", seeds=3, dataset="cifar100")
+    table = tables.claims("comparison")
+    assert texts(table.head)[0][-1] == "Measured at pilot scale"
+    c10 = next(entries for entries in table.body if entries[0].text == "C10")
+    assert "at that scale" in c10[3].text or "undetermined" in c10[3].text
+    assert {"difference", "low", "high", "seeds", "for_it"} <= set(table.frame.columns)
+    assert "confirmed" not in " ".join(e.text for entries in table.body for e in entries[3:])
+
+
+def test_claims_about_rows_are_those_that_name_them():
+    shown = [entries[0].text for entries in tables.claims("comparison", ["crd", "crd+kd"]).body]
+    assert shown == ["C1", "C10", "C11", "C12"]
+
+
+def test_in_short_counts_cells_and_claims(store, in_book, tmp_path):
+    text = tables.in_short("comparison")._repr_mimebundle_()["text/markdown"]
+    assert "At paper scale nothing is measured yet." in text and "17 of 17 cells are measured, with 49 runs" in text
+    assert "Of 16 claims that can be checked, the paper's own table bears out 12" in text
+    assert (tmp_path / "in-short.md").read_text().strip() == text
+
+
+# -- speed, code -----------------------------------------------------------------------------------------
+
+BENCH = {
+    "device": "a device",
+    "images": "random",
+    "networks": "a -> b, batch 64",
+    "rounds": 3,
+    "reference_images_per_s": 1000.0,
+    "cohorts": [{"size": 4, "images_per_s": 5000.0, "ratio": 5.0, "peak_gib": 1.5}],
+    "roofline": {"reached": {"4": 0.42}},
+}
+
+
+def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_path):
+    assert "not yet measured" in speed()[0].to_text()
+    bench = tmp_path / "published" / "bench"
+    bench.mkdir(parents=True)
+    (bench / "here.json").write_text(json.dumps(BENCH))
+    (table,) = speed()
+    assert texts(table.body)[1] == ["4", "5,000", "5.00", "42 %", "1.50"]
+    assert method_costs() == []
+    (bench / "torn.json").write_text("{")
+    with pytest.raises(KdnbError, match=r"torn\.json is not a measurement"):
+        speed()
+
+
+def test_a_listing_is_the_packages_own_code():
+    shown = listing.loss("kd")
+    assert shown.path == "kdnb/losses/logits.py" and shown.code.startswith("@loss\ndef kd(")
+    source = (paths.ROOT / shown.path).read_text().splitlines()
+    assert source[shown.first_line - 1] == "@loss"
+    assert listing.method("fitnet+kd").code.startswith('@method("fitnet"')
+    assert "def remember" in listing.loss("Contrastive.remember").code
+
+
+def test_a_listing_of_nothing_names_the_nearest():
+    with pytest.raises(KdnbError, match="did you mean"):
+        listing.loss("pkd")
+
+
+def test_every_notebook_row_is_a_row_of_table_1():
+    rows = {row.key for row in exhibits.get("comparison/table1").rows}
+    named = set()
+    for path in (paths.ROOT / "notebooks" / "comparison").glob("*.ipynb"):
+        named |= set(json.loads(path.read_text())["metadata"].get("kdnb", {}).get("rows", []))
+    assert named == rows

@@ -1,0 +1,162 @@
+"""Notebooks: as they are committed, how they take parameters, and how they become pages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from book_samples import fill, notebook
+
+from kdnb import exhibits, notebooks, paths
+from kdnb.errors import KdnbError
+from kdnb.study.store import Store
+
+SOURCES = sorted((paths.ROOT / "notebooks").glob("*/*.ipynb"))
+STUDY = {"profile": "demo", "seeds": 2}
+
+
+def named(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.fixture(params=SOURCES, ids=named)
+def source(request):
+    return request.param
+
+
+def test_there_are_notebooks():
+    assert {"kd", "fitnet", "fsp", "pkt", "mmd", "crd", "table1", "findings"} <= {path.stem for path in SOURCES}
+
+
+def test_outputs_are_stripped(source):
+    for cell in nbformat.read(source, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+def test_the_pre_commit_hook_changes_nothing_and_keeps_tags(tmp_path):
+    copies = [shutil.copy(path, tmp_path / f"{path.parent.name}-{path.name}") for path in SOURCES]
+    subprocess.run([sys.executable, "-m", "nbstripout", "--keep-id", *map(str, copies)], check=True)
+    for source, copy in zip(SOURCES, copies, strict=True):
+        assert json.loads(copy.read_text()) == json.loads(source.read_text()), named(source)
+
+
+def test_exactly_one_cell_of_parameters_with_plain_values(source):
+    tagged = [c for c in nbformat.read(source, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    known = papermill.inspect_notebook(str(source))
+    assert "profile" in known and known["profile"]["default"] == '"demo"'
+    assert not {"numpy", "Path", "tuple"} & {p["inferred_type_name"] for p in known.values()}
+
+
+def test_the_kernel_is_anybodys(source):
+    assert nbformat.read(source, as_version=4).metadata.kernelspec.name == "python3"
+
+
+def test_no_training_and_no_drawing_in_notebooks(source):
+    code = "\n".join(c.source for c in nbformat.read(source, as_version=4).cells if c.cell_type == "code")
+    for word in ("import torch", "import matplotlib", "pyplot", "backward(", "optimizer", "for epoch"):
+        assert word not in code
+
+
+def test_it_begins_with_a_title_and_an_idea(source):
+    first = nbformat.read(source, as_version=4).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+    assert len(first.source) > 200
+
+
+def test_every_notebook_is_a_page():
+    toc = (paths.ROOT / "_toc.yml").read_text()
+    for path in SOURCES:
+        assert f"book/executed/{named(path)}\n" in toc
+
+
+def test_an_unknown_parameter_names_the_nearest(source):
+    with pytest.raises(KdnbError, match=r"'profil'.*did you mean profile"):
+        notebooks.check_parameters(source, {"profil": "pilot"})
+
+
+def test_an_unknown_parameter_ends_the_command(tmp_path, capsys):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb")
+    target = tmp_path / "out" / "a.ipynb"
+    assert notebooks.main(["run", str(source), str(target), "--parameters", '{"seed": 3}']) == 2
+    assert "did you mean seeds" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_page_shows_without_torch_and_hides_its_injected_cell(tmp_path):
+    fill(Store.open())
+    source = notebook(
+        tmp_path / "notebooks" / "comparison" / "a.ipynb",
+        "import os, sys\nfrom kdnb import plots, tables\nfrom kdnb.exhibits.show import show",
+        'runs = show("comparison/table1", ["plain", "fitnet+kd"], profile, seeds=seeds)\nassert not runs.missing',
+        'plots.curves(runs, of="fitnet+kd")',
+        'tables.results("comparison/table1", ["plain", "fitnet+kd"], profile)',
+        'tables.claims("comparison")',
+        'assert "torch" not in sys.modules and os.environ["KDNB_BATCH"]',
+    )
+    target = tmp_path / "book" / "executed" / "comparison" / "a.ipynb"
+    notebooks.execute(source, target, STUDY, tmp_path)
+    page = nbformat.read(target, as_version=4)
+    injected = [c for c in page.cells if "injected-parameters" in c.metadata.tags]
+    assert len(injected) == 1 and "hide-input" in injected[0].metadata.tags and "seeds = 2" in injected[0].source
+    assert sorted(p.suffix for p in target.parent.iterdir()) == [".csv", ".csv", ".csv", ".ipynb", ".svg"]
+    assert notebooks.is_current(source, target, STUDY)
+
+
+def test_a_failing_cell_is_an_error_that_names_it_and_leaves_no_page(tmp_path):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", "1 / 0")
+    target = tmp_path / "out" / "a.ipynb"
+    with pytest.raises(KdnbError, match="cell 2: ZeroDivisionError"):
+        notebooks.execute(source, target, {}, tmp_path)
+    assert not target.exists()
+
+
+def test_a_page_is_stale_when_notebook_parameters_or_records_change(tmp_path):
+    store = Store.open()
+    fill(store, seeds=1)
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", exhibits=["comparison/table1"])
+    before = notebooks.digest(source, STUDY)
+    assert notebooks.digest(source, STUDY) == before
+    assert notebooks.digest(source, {**STUDY, "seeds": 3}) != before
+    fill(store, seeds=1, key="comparison/kd-alpha")
+    assert notebooks.digest(source, STUDY) == before  # not what this page shows
+    fill(store, seeds=2, key="comparison/table1")
+    after = notebooks.digest(source, STUDY)
+    assert after != before
+    notebook(source, "1", exhibits=["comparison/table1"])
+    assert notebooks.digest(source, STUDY) != after
+
+
+def test_a_page_is_stale_when_a_file_it_reads_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    source = notebook(tmp_path / "notebooks" / "engine" / "a.ipynb", exhibits=[], files=["bench/*.json"])
+    before = notebooks.digest(source, STUDY)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "here.json").write_text("{}")
+    assert notebooks.digest(source, STUDY) != before
+
+
+def test_a_notebook_run_by_hand_trains_what_is_missing(tmp_path):
+    """The smallest real one: the plain student on digits, all but its last seed stored already."""
+    fill(Store.open(), seeds=4, key="comparison/table1")
+    plain = exhibits.get("comparison/table1").cells("demo", "digits")[1].experiment
+    assert plain is not None
+    stored = Store.open().get(plain.fingerprint, 4)
+    assert stored is not None and stored.path is not None
+    stored.path.unlink()
+    executed = tmp_path / "plain.ipynb"
+    source = paths.ROOT / "notebooks" / "comparison" / "plain_student.ipynb"
+    parameters = {"seeds": 4, "device": "cpu"}
+    papermill.execute_notebook(str(source), str(executed), parameters, kernel_name="python3", progress_bar=False)
+    trained = Store.open().get(plain.fingerprint, 4)
+    assert trained is not None and trained.environment["commit"] != stored.environment["commit"]
+    cells = nbformat.read(executed, as_version=4).cells
+    said = "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+    assert "plain resnet8 on digits, seed 4" in said and "seed 3" not in said
+    assert "(4)" in executed.read_text()
