@@ -1,0 +1,217 @@
+"""The command line: bad input is answered in one line with exit code 2, good input at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+import torch
+from study_samples import experiment, keep, keep_teacher
+
+from kdnb import cli, exhibits
+from kdnb.errors import KdnbError
+from kdnb.study import profile
+from kdnb.study.experiment import Run
+from kdnb.study.profile import PROFILES, Profile
+from kdnb.study.store import Store
+from kdnb.training.cohort import Cohort
+
+pytestmark = pytest.mark.usefixtures("empty_project")
+DEMO = PROFILES["demo"]
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def kdnb(monkeypatch, capsys) -> Callable[..., Answer]:
+    """Run the command as a person would, in this process."""
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["kdnb", *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        told = capsys.readouterr()
+        return Answer(done.value.code or 0, told.out, told.err)
+
+    return run
+
+
+BAD = {
+    "data set not prepared": ("data check cifar100", "kdnb data prepare cifar100"),
+    "data set of a study not prepared": ("study --profile pilot --dataset cifar100", "kdnb data prepare cifar100"),
+    "data set of a run not prepared": ("run plain --profile short --dataset cifar10", "kdnb data prepare cifar10"),
+    "unknown data set": ("data check cifar10o", "did you mean cifar10"),
+    "data set to prepare": ("data prepare digit", "did you mean digits"),
+    "data set of a profile": ("study --dataset cifar100", "known: digits"),
+    "data set of a run": ("run kd --dataset digts", "did you mean digits"),
+    "row": ("run kdd", "did you mean kd"),
+    "rows": ("study --rows kd,fitnett", "did you mean fitnet"),
+    "exhibit": ("run kd --exhibit comparison/tabel1", "did you mean comparison/table1"),
+    "exhibits": ("study --exhibit comparisn", "did you mean comparison"),
+    "profile": ("run kd --profile papper", "did you mean paper"),
+    "device": ("run plain --device cude", "did you mean cuda"),
+    "mode": ("run plain --mode eagre", "did you mean eager"),
+    "precision": ("run plain --dtype float23", "did you mean float32"),
+    "budget": ("study --budget soon", "as in 9m; 'soon' is not"),
+    "cohort": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
+    "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager or compiled"),
+    "an archive that is not there": ("import nowhere.tar.gz", "nowhere.tar.gz is not a whole archive"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_answered_in_one_line(name, kdnb):
+    command, answer = BAD[name]
+    found = kdnb(*command.split())
+    assert found.code == 2
+    assert answer in found.err and found.err.startswith("kdnb: ") and found.err.count("\n") == 1
+    assert not found.out
+    assert not Store.open().all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is said where CUDA is missing")
+def test_a_missing_cuda_device_is_said(kdnb):
+    found = kdnb("run", "plain", "--device", "cuda")
+    assert found.code == 2 and "No CUDA device" in found.err
+
+
+@pytest.mark.parametrize(
+    "command", ["study --seeds 0", "study --epoch 1", "study --epochs 0", "run", "rum kd", "import", "data chek x"]
+)
+def test_usage_errors_have_exit_code_2_and_train_nothing(command, kdnb):
+    found = kdnb(*command.split())
+    assert found.code == 2 and "Traceback" not in found.err and found.err
+
+
+@pytest.mark.parametrize("command", ["", "run", "study", "status", "import", "bench", "data", "data prepare"])
+def test_help_reads_well(command, kdnb):
+    found = kdnb(*command.split(), "--help")
+    assert found.code == 0 and "Usage:" in found.out and "Traceback" not in found.out
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("9m", 540), ("2h", 7200), ("1.5h", 5400), ("45", 45), (" 3m ", 180), (None, None)],
+)
+def test_a_budget_is_a_number_with_a_unit(text, seconds):
+    assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-3m", "9 minutes", "1d", "1h30m", "nan"])
+def test_a_budget_that_is_none_is_refused(text):
+    with pytest.raises(KdnbError, match="as in 9m"):
+        cli._seconds(text)
+
+
+# -- the plan and the dashboard ----------------------------------------------------------------------------
+
+
+def test_the_plan_lists_groups_and_what_is_done(kdnb):
+    kd = Run(experiment("kd", DEMO), 1)
+    teacher = keep_teacher(kd.experiment)
+    found = kdnb("study", "--plan", "--json", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet")
+    groups = json.loads(found.out)["cohorts"]
+    assert found.code == 0 and [set(group) for group in groups] == [{"id", "needs", "runs", "done"}] * len(groups)
+    by_id = {group["id"]: group for group in groups}
+    assert all(need in by_id for group in groups for need in group["needs"])
+    assert sum(len(group["runs"]) for group in groups) == 1 + 2 * 3 + 2  # teacher; three rows; FitNet's hints
+    done = [group for group in groups if group["done"]]
+    assert [group["runs"] for group in done] == [[teacher.label]]
+    told = kdnb("study", "--plan", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet").out.splitlines()
+    assert [line.split()[:2] for line in told] == [["done" if g["done"] else "missing", g["id"]] for g in groups]
+
+
+def test_the_plan_is_the_same_whatever_is_stored(kdnb):
+    before = json.loads(kdnb("study", "--plan", "--json").out)["cohorts"]
+    keep(Run(experiment("plain", DEMO), 1))
+    after = json.loads(kdnb("study", "--plan", "--json").out)["cohorts"]
+    assert [{**g, "done": 0} for g in before] == [{**g, "done": 0} for g in after]
+
+
+def test_the_dashboard_counts_what_is_measured(kdnb):
+    for seed in (1, 2):
+        keep(Run(experiment("kd", DEMO), seed))
+    keep(Run(experiment("plain", DEMO), 1))
+    schedule = exhibits.get("comparison/schedule").cells("demo", "digits")
+    keep(schedule[1].runs(1)[0])  # an ablation's record is not stale
+    unknown = Run(experiment("kd", DEMO, arguments={"temperature": 3.0}), 1)
+    stale = keep(unknown)
+    found = kdnb("status", "--json")
+    report = json.loads(found.out)
+    table = next(e for e in report["exhibits"] if (e["paper"], e["exhibit"]) == ("comparison", "table1"))
+    assert {"paper", "exhibit", "cells", "runnable", "measured"} <= set(table)
+    assert table["cells"] == table["runnable"] == 34
+    assert table["measured"] == {"demo": 2, "pilot": 0, "short": 0, "paper": 0}
+    assert table["profiles"]["demo"]["runs"] == 3 and table["profiles"]["demo"]["wanted"] == 1 + 16 * 3
+    assert table["profiles"]["demo"]["hours_left"] is not None and table["profiles"]["paper"]["hours_left"] is None
+    assert [line["path"] for line in report["stale"]] == [str(stale)] and report["broken"] == []
+    stale.write_text("torn")
+    told = kdnb("status").out
+    assert "comparison/table1: 34 cells, 34 can run" in told and f"broken: {stale}" in told
+
+
+# -- runs --------------------------------------------------------------------------------------------------
+
+
+def test_a_stored_run_is_shown_at_once(kdnb, monkeypatch):
+    path = keep(Run(experiment("kd", DEMO), 4), 0.8125)
+
+    def trained(self: Cohort) -> None:
+        raise AssertionError("a stored run was trained again")
+
+    monkeypatch.setattr(Cohort, "steps", trained)
+    found = kdnb("run", "kd", "--seed", "4")
+    assert found.code == 0
+    told = dict(line.split() for line in found.out.splitlines())
+    assert told["headline"] == "0.8125" and told["record"] == str(path)
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch):
+    """The demo as small as it can be."""
+    tiny = Profile("demo", Fraction(1), at_most=1, student_images=100, scale="demo")
+    monkeypatch.setitem(profile.PROFILES, "demo", tiny)
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_a_study_trains_what_is_missing_and_nothing_twice(kdnb):
+    keep_teacher(experiment("kd", PROFILES["demo"]))
+    found = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--device", "cpu")
+    assert found.code == 0 and "4 runs recorded, 0 failed, 0 left" in found.err
+    again = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--device", "cpu")
+    assert again.code == 0 and "0 runs recorded, 0 failed, 0 left" in again.err and "epoch" not in again.err
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_one_group_of_the_plan_is_trained_alone(kdnb):
+    keep_teacher(experiment("kd", PROFILES["demo"]))
+    groups = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["cohorts"]
+    wanted = next(g for g in groups if not g["done"])
+    found = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--cohort", wanted["id"])
+    assert found.code == 0 and "2 runs recorded" in found.err
+    after = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["cohorts"]
+    assert [g["id"] for g in after if g["done"]] == [g["id"] for g in groups if g["done"] or g is wanted]
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_a_budget_that_is_over_leaves_everything_for_later(kdnb):
+    found = kdnb("study", "--rows", "plain", "--seeds", "2", "--budget", "1s")
+    assert found.code == 0 and "0 runs recorded, 0 failed, 2 left" in found.err
+
+
+def test_shortened_trials_are_shown_in_no_table(kdnb):
+    found = kdnb("study", "--rows", "plain", "--seeds", "1", "--epochs", "1")
+    assert found.code == 0 and "1 runs recorded" in found.err
+    (stored,) = Store.open().all()
+    assert stored.experiment["profile"]["name"].startswith("custom-") and stored.metrics["epochs"] == 1
+    assert exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits").empty
+    assert json.loads(kdnb("status", "--json").out)["stale"] == []

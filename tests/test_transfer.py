@@ -1,0 +1,249 @@
+"""Records and checkpoints between machines: everything arrives, nothing leaves the store's folders."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+from study_samples import TINY, experiment, keep, keep_teacher
+
+from kdnb.errors import StoreError
+from kdnb.study import transfer
+from kdnb.study.experiment import Run
+from kdnb.study.profile import PROFILES
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store
+from kdnb.study.transfer import export_store, import_archives
+from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
+from kdnb.training.numerics import detect
+
+pytestmark = pytest.mark.usefixtures("empty_project")
+RUN = Run(experiment("plain"), 1)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Another machine: from now on the store is a fresh one."""
+
+    def move() -> Store:
+        monkeypatch.setenv("KDNB_STORE", str(tmp_path / "elsewhere"))
+        return Store.open()
+
+    return move
+
+
+def archive(path: Path, **files: bytes) -> Path:
+    """An archive with these files; `name` is whatever it says."""
+    with tarfile.open(path, "w:gz") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
+    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 100_000)
+    keep(RUN, 0.25)
+    keep(Run(experiment("kd", PROFILES["paper"]), 3), 0.75)
+    teacher = keep_teacher(experiment("kd"))
+    store = Store.open()
+    save_checkpoint(store.running_folder(Run(RUN.experiment, 2)), {"w": torch.ones(3)}, {"epoch": 1})
+    (store.own.results / "notes.json").write_text("{}")  # not a record, not exported
+    archives = export_store(store, tmp_path / "out.tar.gz")
+    assert [a.name for a in archives][:2] == ["out.tar.gz", "out-checkpoints-0.tar.gz"] and len(archives) > 2
+    before = contents(store.own.results.parent)
+    other = elsewhere()
+    lines = list(import_archives(other, archives))
+    assert len(lines) == 3 and all(line.startswith("record ") for line in lines)
+    after = contents(other.own.results.parent)
+    assert after == {k: v for k, v in before.items() if not k.endswith("notes.json")}
+    assert other.get(*RUN.key).metrics["headline"] == 0.25 and other.load_weights(teacher) is not None
+    assert list(import_archives(other, archives)) == [] and contents(other.own.results.parent) == after
+
+
+def test_the_order_of_archives_does_not_matter(tmp_path, elsewhere, monkeypatch):
+    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 50_000)
+    monkeypatch.setattr("kdnb.training.checkpoint.LARGEST_FILE", 40_000)
+    teacher = keep_teacher(experiment("kd"))
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    assert len(archives) > 4
+    other = elsewhere()
+    assert list(import_archives(other, archives[1:][::-1])) == []
+    assert other.load_weights(teacher) is not None
+
+
+HOSTILE = [
+    "results/../../escaped.json",
+    "/tmp/kdnb-escaped.json",
+    "results/a/../../../escaped.json",
+    "checkpoints/../../escaped.safetensors",
+    "elsewhere/a/b.json",
+    "results/x/program.py",
+    "checkpoints/x/y.pt",
+    "results/seed1.pkl",
+    "../results/a/seed1.json",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_leaves_the_stores_folders(name, tmp_path, elsewhere):
+    store = elsewhere()
+    before = contents(tmp_path)
+    (line,) = import_archives(store, [archive(tmp_path / "in.tar.gz", **{name: b"{}"})])
+    assert f"{name} does not belong in a store; left out" in line
+    after = contents(tmp_path)
+    after.pop("in.tar.gz")
+    assert after == before and not Path("/tmp/kdnb-escaped.json").exists()
+
+
+def test_links_in_an_archive_are_not_followed(tmp_path, elsewhere):
+    path = tmp_path / "in.tar.gz"
+    with tarfile.open(path, "w:gz") as packed:
+        for kind, name in ((tarfile.SYMTYPE, "results/comparison"), (tarfile.LNKTYPE, "results/a/seed1.json")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, str(tmp_path)
+            packed.addfile(entry)
+    store = elsewhere()
+    assert list(import_archives(store, [path])) == [] and not store.own.results.exists()
+
+
+def test_a_description_that_names_files_elsewhere_is_refused(tmp_path, elsewhere):
+    (tmp_path / "secret.safetensors").write_bytes(save({"w": torch.ones(1)}))
+    description = json.dumps({"files": ["../../../../secret.safetensors"], "meta": {"epoch": 1}}).encode()
+    store = elsewhere()
+    name = "checkpoints/running/0000-seed1/checkpoint.json"
+    (line,) = import_archives(store, [archive(tmp_path / "in.tar.gz", **{name: description})])
+    assert "does not describe a checkpoint" in line
+    assert load_checkpoint(store.own.checkpoints / "running" / "0000-seed1") is None
+
+
+TEARS = {
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "no archive": lambda data: b"something else" * 100,
+    "flipped": lambda data: data[:200] + bytes(b ^ 0xFF for b in data[200:260]) + data[260:],
+    "cut inside": lambda data: gzip.compress(gzip.decompress(data)[:700]),
+}
+
+
+@pytest.mark.parametrize("name", TEARS)
+def test_a_torn_archive_is_said_and_leaves_nothing_half_done(name, tmp_path, elsewhere):
+    keep(RUN)
+    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    packed.write_bytes(TEARS[name](packed.read_bytes()))
+    store = elsewhere()
+    with pytest.raises(StoreError, match=r"out\.tar\.gz is not a whole archive"):
+        list(import_archives(store, [packed]))
+    assert not store.own.results.exists()
+
+
+def test_broken_records_are_refused_and_the_others_taken(tmp_path, elsewhere):
+    path = keep(RUN)
+    text, name = path.read_text(), "results/comparison/p/d/n/{}/seed1.json"
+    bad = {"cut": text[:300], "nan": text.replace('"headline": 0.5', '"headline": NaN'), "bits": "\x00\x01"}
+    bad["foreign"] = text.replace('"engine": 1', '"engine": 7')
+    files = {name.format(key): value.encode() for key, value in bad.items()} | {name.format("good"): text.encode()}
+    store = elsewhere()
+    lines = list(import_archives(store, [archive(tmp_path / "in.tar.gz", **files)]))
+    assert sum(line.startswith("refused: ") for line in lines) == 4 and len(lines) == 5
+    assert [p.parent.name for p in store.own.results.rglob("*.json")] == ["good"] and not store.problems
+    assert store.get(*RUN.key) is not None
+
+
+def test_what_is_here_is_kept(tmp_path, elsewhere):
+    first = keep(RUN, 0.25)
+    teacher = keep_teacher(experiment("kd"))
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    mine = store.own.results / first.relative_to(tmp_path / "store" / "results")
+    keep(RUN, 0.75, store)
+    folder = store.own.checkpoints / "teachers" / f"resnet14-{teacher.experiment.fingerprint}-seed0"
+    save_checkpoint(folder, {"student.w": torch.ones(1)}, {"mine": True})
+    list(import_archives(store, archives))
+    assert store.get(*RUN.key).metrics["headline"] == 0.75 and store.get(*RUN.key).path == mine
+    assert load_checkpoint(folder)[1] == {"mine": True} and len(list(folder.iterdir())) == 2
+    assert store.get(*teacher.key) is not None
+
+
+PROGRESS = [
+    # here, there -> which goes on, if numerics agree
+    ((0, 3, 5), (0, 4, 0), "there"),
+    ((0, 4, 0), (0, 3, 9), "here"),
+    ((1, 0, 0), (0, 9, 9), "here"),
+    ((0, 9, 9), (1, 0, 0), "there"),
+    ((0, 3, 5), (0, 3, 5), "here"),
+    (None, (0, 0, 1), "there"),
+]
+
+
+@pytest.mark.parametrize("same_numerics", [True, False])
+@pytest.mark.parametrize(("here", "there", "winner"), PROGRESS)
+def test_of_two_checkpoints_the_further_one_goes_on(here, there, winner, same_numerics, tmp_path, elsewhere):
+    def place(name: str, position: tuple[int, int, int], numerics: str) -> None:
+        meta = dict(zip(("index", "epoch", "step"), position, strict=True)) | {"name": name, "numerics": numerics}
+        save_checkpoint(Store.open().running_folder(RUN), {name: torch.ones(2)}, meta)
+
+    place("there", there, "a")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    if here is not None:
+        place("here", here, "a" if same_numerics else "b")
+        winner = winner if same_numerics else "here"  # what this machine cannot take up is no progress here
+    list(import_archives(store, archives))
+    tensors, meta = load_checkpoint(store.running_folder(RUN))
+    assert meta["name"] == winner and list(tensors) == [winner]
+    assert len(list(store.running_folder(RUN).iterdir())) == 2
+
+
+def test_a_checkpoint_of_a_finished_run_is_not_taken(tmp_path, elsewhere):
+    save_checkpoint(Store.open().running_folder(RUN), {"w": torch.ones(2)}, {"epoch": 1})
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    keep(RUN, store=store)
+    list(import_archives(store, archives))
+    assert not store.running_folder(RUN).exists()
+
+
+def test_without_a_store_of_ones_own_trials_stay_out_of_the_published_study(tmp_path, monkeypatch):
+    runs = [Run(experiment("plain", p), 1) for p in (PROFILES["demo"], PROFILES["paper"], TINY.limited(1))]
+    for run in runs:
+        keep(run)
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    monkeypatch.delenv("KDNB_STORE")
+    store = Store.open()
+    list(import_archives(store, archives))
+    homes = [store.get(*run.key).path.relative_to(tmp_path).parts[0] for run in runs]
+    assert homes == ["demo", "published", "custom"]
+
+
+def test_a_run_goes_on_where_another_machine_left_it(tmp_path, elsewhere):
+    """Stopped here, packed, taken in there, finished there: the numbers of an undisturbed run."""
+
+    def train(stop_after: int | None = None) -> list[str]:
+        lines: list[str] = []
+        runner = Runner(Store.open(), detect("cpu"), "comparison", say=lines.append)
+        if stop_after is not None:
+            steps = iter(range(stop_after))
+            runner._stopping = lambda: next(steps, None) is None  # type: ignore[method-assign]
+        runner.run([RUN])
+        return lines
+
+    train(stop_after=4)
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    train()
+    whole = Store.open().get(*RUN.key)
+    list(import_archives(elsewhere(), archives))
+    assert any("goes on at epoch" in line for line in train())
+    moved = Store.open().get(*RUN.key)
+    assert (moved.metrics, moved.history, moved.correct) == (whole.metrics, whole.history, whole.correct)
