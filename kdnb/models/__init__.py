@@ -39,9 +39,17 @@ _NETWORKS = {
     "vgg8": _Entry("vgg", "VGG", {"layers": (1, 1, 1, 1, 1)}),
     "vgg11": _Entry("vgg", "VGG", {"layers": (1, 1, 2, 2, 2)}),
     "vgg13": _Entry("vgg", "VGG", {"layers": (2, 2, 2, 2, 2)}),
+    "mobilenet_v1": _Entry("mobilenet", "MobileNetV1"),
     "mobilenet_v2": _Entry("mobilenet", "MobileNetV2"),
     "shufflenet_v1": _Entry("shufflenet", "ShuffleNetV1"),
     "shufflenet_v2": _Entry("shufflenet", "ShuffleNetV2"),
+    "densenet121": _Entry("densenet", "DenseNet"),
+    "allcnn": _Entry("allcnn", "AllCNN"),
+    "cnn1": _Entry("cnn", "CNN", {"widths": (8, 16, 32), "hidden": 64}),
+    "cnn1_a": _Entry("cnn", "CNN", {"widths": (16, 32, 64), "hidden": 128}),
+    "cnn1_l": _Entry("cnn", "CNN", {"widths": (4, 8, 16), "hidden": 64}),
+    "cnn1_h": _Entry("cnn", "CNN", {"widths": (32, 64, 128), "hidden": 256}),
+    "preact_resnet18": _Entry("preact", "PreActResNet"),
 }
 
 

@@ -1,10 +1,16 @@
-"""MobileNetV2 for small images at half width (Sandler et al. 2018), as the distillation benchmarks have it.
+"""MobileNets for small images.
 
-A stem of stride 2, so that 32x32 ends at 2x2; plain halving of widths; ReLU, not ReLU6; the first block keeps
-its expansion; 1,280 channels before pooling, whatever the width.
+MobileNetV1 (Howard et al. 2017) as IE-KD's authors have it: a stem of stride 1 and two strides in all, so that
+32x32 ends at 8x8.
+
+MobileNetV2 at half width (Sandler et al. 2018) as the distillation benchmarks have it: a stem of stride 2, so
+that 32x32 ends at 2x2; plain halving of widths; ReLU, not ReLU6; the first block keeps its expansion; 1,280
+channels before pooling, whatever the width.
 """
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +18,14 @@ from torch.nn import functional as F
 from kdnb.models.initialisation import normal_fan_out
 from kdnb.models.network import Network, conv_norm
 
-#: Of each group: expansion, full width, blocks, stride of the first block.
+#: MobileNetV1's blocks by stage: width, stride.
+SEPARABLE = (
+    ((64, 1), (128, 1), (128, 1)),
+    ((256, 2), (256, 1)),
+    ((512, 2), *((512, 1),) * 5, (1024, 1), (1024, 1)),
+)
+
+#: Of each group of MobileNetV2: expansion, full width, blocks, stride of the first block.
 GROUPS = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
@@ -25,6 +38,67 @@ GROUPS = (
 #: Groups (counted from 0) that make up each stage.
 STAGES = ((0, 1), (2,), (3, 4), (5, 6))
 LAST = 1280
+
+
+class Separable(nn.Module):
+    """Filter each channel by 3x3, norm, ReLU, mix by 1x1, norm; returned before the last ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.filter = conv_norm(inputs, inputs, 3, stride, groups=inputs)
+        self.mix = conv_norm(inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.mix(F.relu(self.filter(features)))
+
+
+class MobileNetV1(Network):
+    """Three stages, one a side: 128 channels at 32x32, 256 at 16x16, 1,024 at 8x8."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem_width = inputs = 32
+        self.stage_widths = tuple(blocks[-1][0] for blocks in SEPARABLE)
+        self.embedding_width = self.stage_widths[-1]
+        self.num_classes = num_classes
+        self.stem = conv_norm(3, inputs, 3)
+        self.stages = nn.ModuleList()
+        for blocks in SEPARABLE:
+            stage = nn.ModuleList()
+            for width, stride in blocks:
+                stage.append(Separable(inputs, width, stride))
+                inputs = width
+            self.stages.append(stage)
+        self.classifier = nn.Linear(inputs, num_classes)
+        normal_fan_out(self)
+        for module in self.modules():
+            if isinstance(module, Separable):  # a filter of one channel, and its fan-out is that channel's
+                nn.init.normal_(module.filter.conv.weight, 0.0, math.sqrt(2.0 / 9))
+
+    def run_stem(self, images: Tensor) -> Tensor:
+        return F.relu(self.stem(images))
+
+    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        preactivation = features
+        stage = self.stages[index]
+        assert isinstance(stage, nn.ModuleList)
+        for block in stage:
+            preactivation = block(features)
+            features = F.relu(preactivation)
+        return features, preactivation
+
+    def embed(self, features: Tensor) -> Tensor:
+        return features.float().mean(dim=(2, 3))
+
+    def margin_norms(self) -> list[nn.BatchNorm2d]:
+        return [_last_norm(stage) for stage in self.stages]
+
+
+def _last_norm(stage: nn.Module) -> nn.BatchNorm2d:
+    assert isinstance(stage, nn.ModuleList)
+    block = stage[-1]
+    assert isinstance(block, Separable)
+    return block.mix.norm
 
 
 class Bottleneck(nn.Module):

@@ -32,6 +32,9 @@ class Activations:
 class ConvNorm(nn.Sequential):
     """A convolution followed at once, and only, by its batch norm: the pair that can be folded exactly."""
 
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d  # an identity once it is folded
+
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.add_module("conv", conv)

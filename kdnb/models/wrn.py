@@ -7,11 +7,10 @@ is the first norm of the next group, or the last one of the network.
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdnb.models.initialisation import convolutions_fan_out
 from kdnb.models.network import Activations, ConvNorm, Depth, Network
 
 
@@ -80,12 +79,10 @@ class WideResNet(Network):
         groups = [FirstGroup(blocks, 16, first), Group(blocks, first, second, 2), Group(blocks, second, third, 2)]
         self.stages = nn.ModuleList(groups)
         self.classifier = nn.Linear(third, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        convolutions_fan_out(self)
         nn.init.zeros_(self.classifier.bias)
 
+    # A stage begins with the norm that the stage before it has run, which `run_stage` could not know.
     def activations(self, images: Tensor, depth: Depth = "logits") -> Activations:
         raw = self.stem(images)
         acts = Activations(stem=raw)
