@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -17,6 +18,9 @@ def _own_folders(tmp_path, monkeypatch, request):
     monkeypatch.delenv("KDNB_BATCH", raising=False)
     if "data" not in request.keywords:
         monkeypatch.setenv("KDNB_DATA", str(tmp_path / "data"))
+    yield
+    if "torch" in sys.modules:  # a run under other numerics leaves its threads behind
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from kdnb.methods.stage import Stage
 from kdnb.study import plan
 from kdnb.study.environment import environment
 from kdnb.study.experiment import TEACHER_SEED, Run
+from kdnb.study.lock import Lock
 from kdnb.study.record import Record, thinned
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench, student_weights
@@ -39,6 +40,10 @@ RESERVE_SECONDS = 5.0
 LARGEST_CHECKPOINT = 64 * 2**20
 #: After so many steps the rest of a stage can be estimated.
 STEPS_TO_ESTIMATE = 100
+
+
+#: Seconds between two looks at what another process is training.
+WAIT_SECONDS = 2.0
 
 
 @dataclass
@@ -139,23 +144,79 @@ class Runner:
         self._stopped = False
         self._works: dict[tuple[str, int], Work] = {}
         self._put_off: set[tuple[str, int]] = set()
+        self._wanted: list[Run] = []
+        self._locks: dict[tuple[str, int], Lock] = {}
+        self._elsewhere: set[tuple[str, int]] = set()
+        self._waiting = False
 
     def run(self, wanted: Iterable[Run]) -> Outcome:
-        """Train every wanted run that has no record, with what it needs, until done or out of time."""
-        wanted = list(wanted)
+        """Train every wanted run that has no record, with what it needs, until done or out of time.
+
+        Runs that another process is training are left to it; what is left then is waited for.
+        """
+        self._wanted = list(wanted)
         numerics_module.apply(self.numerics)
-        with self._signals():
+        with self._signals(), self._released_at_the_end():
             while not self._stopping():
-                todo = [r for r in plan.missing(wanted, self.store) if r.key not in self.outcome.failed]
+                todo = [r for r in self._missing() if r.key not in self.outcome.failed]
                 ready = [r for r in todo if not self._waits(r) and r.key not in self._put_off]
-                if not ready:
+                here = [r for r in ready if r.key not in self._elsewhere]
+                if here:
+                    self._train_together(_urgent(here, todo))
+                elif ready:
+                    self._wait_for_others(ready)
+                else:
                     break
-                self._train_together(_urgent(ready, todo))
-        self.outcome.left = len(plan.missing(wanted, self.store))
+        self.outcome.left = len(self._missing())
         return self.outcome
+
+    def _missing(self) -> list[Run]:
+        return plan.missing(self._wanted, self.store)
 
     def _waits(self, run: Run) -> bool:
         return any(self.store.weights_folder(need) is None for need in run.needs())
+
+    # -- other processes -------------------------------------------------------------------------------
+
+    def _claimed(self, runs: list[Run]) -> list[Run]:
+        """Those of the runs that are ours to train: no other process does, or has done by now."""
+        fresh = [run for run in runs if run.key not in self._locks]
+        for run in fresh:
+            lock = self.store.lock(run)
+            if lock is None:
+                self._elsewhere.add(run.key)
+            else:
+                self._locks[run.key] = lock
+        if any(run.key in self._locks for run in fresh):
+            self.store.refresh()
+            missing = {run.key for run in self._missing()}
+            for run in fresh:
+                if run.key not in missing:
+                    self._release(run)
+        return [run for run in runs if run.key in self._locks]
+
+    def _wait_for_others(self, runs: list[Run]) -> None:
+        if not self._waiting:
+            self.say(f"waiting for another process that is training {', '.join(run.label for run in runs)}")
+        self._waiting = True
+        time.sleep(WAIT_SECONDS)
+        self._elsewhere.clear()
+        self.store.refresh()
+
+    def _release(self, run: Run) -> None:
+        lock = self._locks.pop(run.key, None)
+        if lock is not None:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _released_at_the_end(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for lock in self._locks.values():
+                lock.release()
+            self._locks.clear()
+            self._works.clear()
 
     # -- one cohort ------------------------------------------------------------------------------------
 
@@ -180,6 +241,8 @@ class Runner:
             self._save(works)
         for work in works:
             self._settle(work)
+        self._elsewhere.clear()  # time has passed: others may be done, or gone
+        self._waiting = False
 
     def _announce(self, works: list[Work], cohort: Cohort) -> None:
         names = ", ".join(work.run.experiment.method for work in works)
@@ -195,7 +258,8 @@ class Runner:
         room = LARGEST_COHORT
         leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
         for lead in sorted(leads.values(), key=ready.index):
-            works = [w for w in (self._work(run) for run in _alike(lead, ready)) if w is not None]
+            ours = self._claimed(_alike(lead, ready))
+            works = [w for w in (self._work(run) for run in ours) if w is not None]
             if works:
                 company = [w for w in works if w.place == works[0].place][:room]
                 companies.append(company)
@@ -270,7 +334,8 @@ class Runner:
             self.store.save_weights(run, selected)
         self.store.write(run, record, self.paper)
         remove_checkpoint(self.store.running_folder(run))
-        del self._works[run.key]
+        self._works.pop(run.key, None)
+        self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
 
@@ -312,11 +377,14 @@ class Runner:
     def put_off(self, work: Work) -> None:
         """Leave a run for another time: it would not finish in this budget, and its state is too large to keep."""
         self._put_off.add(work.run.key)
+        self._works.pop(work.run.key, None)
+        self._release(work.run)
         self.say(f"{work.run.label}: put off, it would not finish within the budget and is too large to travel")
 
     def _fail(self, run: Run, reason: str) -> None:
         self.outcome.failed[run.key] = reason
         self._works.pop(run.key, None)
+        self._release(run)
         self.say(reason)
 
     def _stopping(self) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from kdnb import paths
 from kdnb.errors import StoreError
 from kdnb.study.experiment import Experiment, Run
+from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read
 
 if TYPE_CHECKING:
@@ -151,6 +152,11 @@ class Store:
             weights = {k: _halved(k, v) for k, v in weights.items()}
         folder = self.home(run.experiment).checkpoints / _weights_path(run)
         save_checkpoint(folder, weights, {"fingerprint": run.experiment.fingerprint, "seed": run.seed})
+
+    def lock(self, run: Run) -> Lock | None:
+        """The right to train a run, or None while another process has it."""
+        folder = self.running_folder(run)
+        return acquire(folder.with_name(f"{folder.name}.lock"))
 
     def running_folder(self, run: Run) -> Path:
         """Where the checkpoint of an unfinished run lies."""

@@ -1,0 +1,120 @@
+"""Two processes on one store: nothing is trained twice, nothing is torn, and a crash blocks nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from study_samples import experiment, keep, keep_teacher
+
+from kdnb.study.experiment import Run
+from kdnb.study.lock import acquire
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store
+from kdnb.training.numerics import detect
+
+pytestmark = pytest.mark.usefixtures("empty_project")
+
+TRAINING = """
+import sys, time; sys.path[:0] = ['tests']
+import kdnb.study.runner as r; r.WAIT_SECONDS = 0.1
+from study_samples import experiment; from kdnb.study.experiment import Run
+from kdnb.study.store import Store; from kdnb.training.numerics import detect
+runs = [Run(experiment(k), s) for s in (1, 2, 3) for k in ('plain', 'kd', 'fitnet')]
+store = Store.open()
+print('ready', flush=True); sys.stdin.readline()
+done = r.Runner(store, detect('cpu'), 'comparison', say=lambda line: None).run(runs)
+assert not done.failed and not done.left, done
+print(*[f'{run.experiment.fingerprint}-{run.seed}' for run in done.recorded], flush=True)
+"""
+
+HOLDING = """
+import sys; from pathlib import Path; from kdnb.study.lock import acquire
+lock = acquire(Path(sys.argv[1])); print(lock is not None, flush=True); sys.stdin.readline()
+"""
+
+
+def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=os.environ, **pipes)
+    process.first_line = process.stdout.readline().strip()
+    return process
+
+
+def test_two_studies_share_the_work():
+    keep_teacher(experiment("kd"))
+    both = [start(TRAINING), start(TRAINING)]
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=120)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    recorded = told[0] + told[1]
+    assert len(recorded) == len(set(recorded)) == 3 * 4  # each run, and each first stage, by one of them
+    store = Store.open()
+    assert not store.problems and len(store.all()) == 1 + 3 * 4
+    left = [p for p in store.own.checkpoints.rglob("*") if p.suffix in (".lock", ".tmp") or "running" in p.parent.name]
+    assert not left
+
+
+def test_a_lock_is_one_processs_until_it_ends(tmp_path):
+    path = tmp_path / "a" / "run.lock"
+    holder = start(HOLDING, str(path))
+    assert holder.first_line == "True"
+    assert acquire(path) is None
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    ours = acquire(path)
+    assert ours is not None and acquire(path) is None  # within one process too
+    ours.release()
+    ours.release()
+    assert not path.exists()
+    again = acquire(path)
+    assert again is not None
+    again.release()
+
+
+def test_a_place_that_knows_no_locks_stops_nobody(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert acquire(tmp_path / "file" / "run.lock") is not None
+
+
+@pytest.mark.parametrize("ending", ["record", "crash"])
+def test_a_run_that_another_process_trains_is_waited_for(ending, monkeypatch):
+    run, other = Run(experiment("plain"), 1), Run(experiment("plain"), 2)
+    store = Store.open()
+    monkeypatch.setattr("kdnb.study.runner.WAIT_SECONDS", 0.01)
+    folder = store.running_folder(run)
+    holder = start(HOLDING, str(folder.with_name(f"{folder.name}.lock")))
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("waiting for"):  # by now all else is done
+            assert store.has(other)
+            if ending == "record":
+                keep(run, 0.125, Store.open())
+            holder.kill()
+            holder.wait()
+
+    outcome = Runner(store, detect("cpu"), "comparison", say=say).run([run, other])
+    assert outcome.left == 0
+    assert [r.seed for r in outcome.recorded] == ([2] if ending == "record" else [2, 1])
+    assert sum(line.startswith("waiting for another process") for line in lines) == 1
+    assert (Store.open().get(*run.key).metrics["headline"] == 0.125) == (ending == "record")
+
+
+def test_waiting_ends_with_the_budget():
+    run = Run(experiment("plain"), 1)
+    store = Store.open()
+    lock = store.lock(run)
+    began = time.monotonic()
+    outcome = Runner(store, detect("cpu"), "comparison", budget=6, say=lambda line: None).run([run])
+    assert outcome.left == 1 and time.monotonic() - began < 10
+    lock.release()
+    assert not list(Path(store.own.checkpoints).rglob("*.lock"))
