@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kdnb.training.cohort import EagerSteps
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member
 
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 WARM_UP = 3
 
 
-class CapturedSteps(EagerSteps):
+class CapturedSteps:
     """Runs a cohort's steps from graphs; one set of graphs per batch size and set of active members."""
 
     def __init__(self, cohort: Cohort) -> None:
-        super().__init__(cohort)
+        self.cohort = cohort
         self.streams: dict[int, torch.cuda.Stream] = {}
         self.warm: dict[int, int] = {}
         self.graphs: dict[int, _Graphs] = {}

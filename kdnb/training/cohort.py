@@ -19,6 +19,7 @@ from kdnb.training.compiled import forward_for
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
+from kdnb.training.steps import stepper
 
 
 def evaluation_batch(device: torch.device) -> int:
@@ -81,7 +82,7 @@ class Cohort:
         self.meter = Meter()
         self._forward = forward_for(numerics.mode, self.batch_size)
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
-        self._stepper: EagerSteps = _stepper(self)
+        self._stepper = stepper(self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -192,27 +193,6 @@ class Cohort:
         for member in self.active:
             share = elapsed / max(1, len(self.active))
             self.meter.member_seconds[id(member)] = self.meter.member_seconds.get(id(member), 0.0) + share
-
-
-class EagerSteps:
-    """Steps as they are written: the teacher once, then each member."""
-
-    def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
-
-    def run(self, draws: EpochDraws) -> None:
-        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
-        for member in self.cohort.active:
-            member.clear_gradients()
-            member.compute(inputs, member.draw(len(draws.order)))
-
-
-def _stepper(cohort: Cohort) -> EagerSteps:
-    if cohort.numerics.mode == "captured":
-        from kdnb.training.capture import CapturedSteps
-
-        return CapturedSteps(cohort)
-    return EagerSteps(cohort)
 
 
 def run_side_by_side(cohorts: list[Cohort], stop: Callable[[], bool] = lambda: False) -> bool:
