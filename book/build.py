@@ -6,13 +6,15 @@
     build.py clean          remove what a build makes
     build.py step PHASE NAME -- COMMAND...    one job of the Snakefile: said, timed, run
 
-Only one build at a time works in a folder: a second one says so and waits.  The lock is the operating
-system's and goes with the process, however it ends; Snakemake's own outlives a killed build, so it is off.
+Only one build at a time works in a folder: a second one says so and waits.  The locks are the operating
+system's and go with their processes, however these end; Snakemake's own outlives a killed build, so it is off.
+A job that outlives its build keeps a lock too, and the next build waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -23,11 +25,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 ROOT = Path(os.environ.get("KDNB_BOOK") or Path(__file__).resolve().parents[1])
 STAMPS = ROOT / ".stamps"
 TIMES = STAMPS / "times.jsonl"
-LOCK = STAMPS / "lock"
+LOCK, JOBS = STAMPS / "lock", STAMPS / "jobs-lock"
 VENV = Path(os.environ.get("VENV") or ".venv")
 OLDEST_PYTHON = (3, 11)
 #: Phases of a build in the order of their times' report.
@@ -53,8 +56,8 @@ def install() -> None:
         if subprocess.run([sys.executable, "-m", "venv", str(environment)]).returncode:
             raise SystemExit("Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv")
     say("installing kdnb and its packages (some 5 GB with torch; minutes, once)")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--progress-bar", "on", "-e", f"{ROOT}[book,test]"]
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["-e", f"{ROOT}[book,test]"]
     if subprocess.run(command).returncode:
         raise SystemExit("The packages could not be installed; what pip says stands above.")
     stamp.write_text(key)
@@ -68,7 +71,7 @@ def build() -> None:
     command = [str(python), "-m", "snakemake", "--directory", str(ROOT), "--snakefile", str(ROOT / "Snakefile")]
     command += ["--cores", os.environ.get("KDNB_CORES", "all"), "--nolock", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "--keep-going", "--quiet", "all"]
-    if subprocess.run(command, cwd=ROOT, env=os.environ | {"KDNB_BOOK": str(ROOT)}).returncode:
+    if call(command, env=os.environ | {"KDNB_BOOK": str(ROOT)}):
         raise SystemExit("The book is not complete; what went wrong stands above.  `make book` goes on from here.")
     report(time.time() - began)
     say(f"the book: {ROOT / '_build' / 'html' / 'index.html'}")
@@ -79,7 +82,7 @@ def clean() -> None:
     for place in ("_build", "book/executed", ".snakemake", "data/demo"):
         shutil.rmtree(ROOT / place, ignore_errors=True)
     for stamp in STAMPS.iterdir():
-        if stamp != LOCK:
+        if stamp not in (LOCK, JOBS):
             shutil.rmtree(stamp) if stamp.is_dir() else stamp.unlink()
 
 
@@ -87,8 +90,10 @@ def step(phase: str, name: str, command: list[str]) -> int:
     """Run one job, say when it begins and ends, and keep its time."""
     began = time.time()
     say(f"{name}")
-    code = subprocess.run(command, cwd=ROOT).returncode
-    TIMES.parent.mkdir(exist_ok=True)
+    STAMPS.mkdir(exist_ok=True)
+    with JOBS.open("a") as lock:
+        hold(lock, fcntl.LOCK_SH)
+        code = call(command, pass_fds=(lock.fileno(),))
     with TIMES.open("a") as stream:
         stream.write(json.dumps({"phase": phase, "name": name, "began": began, "ended": time.time()}) + "\n")
     say(f"{name}: {'done' if code == 0 else 'FAILED'} after {told(time.time() - began)}")
@@ -115,17 +120,37 @@ def _union(spans: list[tuple[float, float]]) -> float:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Hold the folder's lock; wait, and say so, while another build has it."""
-    import fcntl
-
+    """Hold the folder's lock; wait, and say so, while another build has it, or a job of one that was killed."""
     STAMPS.mkdir(exist_ok=True)
-    with LOCK.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another build is at work in this folder; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with LOCK.open("a") as lock, JOBS.open("a") as jobs:
+        hold(lock, fcntl.LOCK_EX, "another build is at work in this folder; waiting for it")
+        hold(jobs, fcntl.LOCK_EX, "a job of an interrupted build is still at work; waiting for it")
+        fcntl.flock(jobs, fcntl.LOCK_UN)
         yield
+
+
+def hold(file: IO[str], kind: int, waiting: str = "") -> None:
+    """Take a lock; `waiting` is said if that takes time.  A file system without locks is taken as it is."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting:
+            say(waiting)
+        fcntl.flock(file, kind)
+    except OSError:
+        pass
+
+
+def call(command: list[str], **options: Any) -> int:
+    """Run a command in the project's folder.  Told to stop, tell it to stop, and wait until it has."""
+    process = subprocess.Popen(command, cwd=ROOT, **options)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal has told the command too
+            continue
+        except SystemExit:
+            process.terminate()
 
 
 def told(seconds: float) -> str:
@@ -141,7 +166,7 @@ def say(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Do what the first argument names."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are waited for, not orphaned
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that commands are told and waited for
     if arguments[:1] == ["step"]:
         return step(arguments[1], arguments[2], arguments[arguments.index("--") + 1 :])
     tasks = {"install": [install], "build": [build], "book": [install, build], "clean": [clean]}

@@ -58,6 +58,40 @@ def test_a_second_build_says_that_it_waits_and_then_goes_on(tmp_path):
     assert not (tmp_path / "_build").exists()
 
 
+def test_a_job_that_outlives_its_killed_build_is_waited_for(tmp_path):
+    environment = {**os.environ, "KDNB_BOOK": str(tmp_path)}
+    sleeper = [sys.executable, "-c", "import time; print('inside', flush=True); time.sleep(3)"]
+    step = subprocess.Popen(
+        [sys.executable, str(BUILD), "step", "training", "a job", "--", *sleeper],
+        env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert step.stdout is not None
+    while "inside" not in step.stdout.readline():
+        pass
+    step.kill()
+    began = time.monotonic()
+    said, _ = run("clean", tmp_path).communicate(timeout=30)
+    assert "a job of an interrupted build is still at work" in said and time.monotonic() - began > 1
+
+
+def test_a_build_that_is_told_to_stop_tells_its_command_and_waits(tmp_path):
+    command = [sys.executable, "-c", (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), print('saved', flush=True), sys.exit(0)))\n"
+        "print('inside', flush=True)\ntime.sleep(60)"
+    )]  # fmt: skip
+    step = subprocess.Popen(
+        [sys.executable, str(BUILD), "step", "training", "a job", "--", *command],
+        env={**os.environ, "KDNB_BOOK": str(tmp_path)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert step.stdout is not None
+    while "inside" not in step.stdout.readline():
+        pass
+    step.terminate()
+    said, _ = step.communicate(timeout=30)
+    assert "saved" in said
+
+
 def test_times_of_a_phase_count_once_where_its_jobs_ran_side_by_side(build):
     assert build._union([(0, 10), (5, 12), (20, 21)]) == 13
     assert build._union([]) == 0

@@ -219,6 +219,13 @@ BENCH = {
 }
 
 
+METHODS = [
+    {"method": name, "stage": "train", "ratio_to_kd": ratio, "microseconds_per_image": 100 * ratio,
+     "peak_gib": memory, "extra_parameters": extra}
+    for name, ratio, memory, extra in (("kd", 1.0, 0.5, 0), ("crd", 1.7, 1.2, 16640), ("pkt", 1.1, 0.5, 0))
+]  # fmt: skip
+
+
 def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_path):
     assert "not yet measured" in speed()[0].to_text()
     bench = tmp_path / "published" / "bench"
@@ -226,7 +233,13 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
     (bench / "here.json").write_text(json.dumps(BENCH))
     (table,) = speed()
     assert texts(table.body)[1] == ["4", "5,000", "5.00", "42 %", "1.50"]
-    assert method_costs() == []
+    assert "not yet measured" in method_costs()[0].to_text()
+    (bench / "methods.json").write_text(json.dumps({"methods": METHODS}))
+    (costs,) = method_costs(["crd"])
+    assert texts(costs.body) == [
+        ["KD", "train", "1.00", "100", "0.50", "0"],
+        ["CRD", "train", "1.70", "170", "1.20", "16,640"],
+    ]
     (bench / "torn.json").write_text("{")
     with pytest.raises(KdnbError, match=r"torn\.json is not a measurement"):
         speed()
@@ -252,3 +265,11 @@ def test_every_notebook_row_is_a_row_of_table_1():
     for path in (paths.ROOT / "notebooks" / "comparison").glob("*.ipynb"):
         named |= set(json.loads(path.read_text())["metadata"].get("kdnb", {}).get("rows", []))
     assert named == rows
+
+
+def test_claims_can_be_asked_for_by_name():
+    assert [entries[0].text for entries in tables.claims("comparison", ids=["C14", "C5"]).body] == ["C14", "C5"]
+    with pytest.raises(KdnbError, match="did you mean C1"):
+        tables.claims("comparison", ids=["C111"])
+    with pytest.raises(KdnbError, match="did you mean comparison"):
+        tables.claims("comparisons")

@@ -24,8 +24,10 @@ FEW = 6
 IN_PRINT = {True: "yes", False: "no", None: "–"}
 
 
-def claims(paper: str, rows: Sequence[str | Row] | None = None, *, name: str = "claims") -> Table:
-    """Every claim of a paper, or those about some rows: does it hold of the printed numbers, and of the measured?
+def claims(
+    paper: str, rows: Sequence[str | Row] | None = None, *, ids: Sequence[str] | None = None, name: str = "claims"
+) -> Table:
+    """Claims of a paper, all or about some rows or by id: do they hold of the printed numbers, and of the measured?
 
     The CSV has one line a comparison, with difference, interval, seeds, and the seeds that a difference of the
     printed size would need.
@@ -33,6 +35,8 @@ def claims(paper: str, rows: Sequence[str | Row] | None = None, *, name: str = "
     module = _module(paper)
     in_print = module.in_print()
     chosen = [claim for claim in module.CLAIMS if rows is None or _about(claim, [_key(row) for row in rows])]
+    if ids is not None:
+        chosen = [_by_id(module.CLAIMS, key) for key in ids]
     found = verdicts(paper)
     body: list[Line] = []
     for claim in chosen:
@@ -142,6 +146,13 @@ def _praised(predicate: Predicate) -> set[str]:
     if isinstance(predicate, AllOf):
         return set().union(*(_praised(part) for part in predicate.parts))
     return set()
+
+
+def _by_id(known: Sequence[Claim], key: str) -> Claim:
+    for claim in known:
+        if claim.id == key:
+            return claim
+    raise unknown("claim", key, [claim.id for claim in known])
 
 
 def _key(row: str | Row) -> str:

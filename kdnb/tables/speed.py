@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from kdnb import exhibits, paths
 from kdnb.errors import KdnbError
-from kdnb.tables.results import slug
-from kdnb.tables.sheet import Entry, Table, line
+from kdnb.tables.results import NOT_YET, slug
+from kdnb.tables.sheet import Table, line
 
 
 def bench_files() -> list[tuple[str, dict[str, Any]]]:
@@ -30,7 +31,7 @@ def speed() -> list[Table]:
     tables = [_speed(name, content) for name, content in bench_files() if "cohorts" in content]
     if tables:
         return tables
-    nothing = [line(Entry("not yet measured", columns=4))]
+    nothing = [line(NOT_YET, "", "", "")]
     head = [line("Students", "Images/s", "× usual loop", "Share of the roofline")]
     return [Table("speed", "The engine against the usual loop.", head, nothing)]
 
@@ -60,15 +61,20 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
     )
 
 
-def method_costs() -> list[Table]:
-    """One table a measurement of all methods, each alone, as a ratio to KD's step."""
-    return [_methods(name, content["methods"]) for name, content in bench_files() if "methods" in content]
+def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs") -> list[Table]:
+    """What a training step takes, each method alone, as a ratio to KD's: one table a measurement.
+
+    `rows` limits it to those rows' methods, and KD.
+    """
+    wanted = None if rows is None else {"kd", *rows}
+    found = [(stem, content["methods"]) for stem, content in bench_files() if "methods" in content]
+    return [_methods(name, stem, lines, wanted) for stem, lines in found] or [_methods(name, "", [], wanted)]
 
 
-def _methods(name: str, lines: list[dict[str, Any]]) -> Table:
-    labels = {
-        row.method: row.label for exhibit in exhibits.all_exhibits() for row in exhibit.rows if row.role == "student"
-    }
+def _methods(name: str, stem: str, lines: list[dict[str, Any]], wanted: set[str] | None) -> Table:
+    students = [row for exhibit in exhibits.all_exhibits() for row in exhibit.rows if row.role != "teacher"]
+    labels = {row.method: row.label for row in students}
+    chosen = [m for m in lines if wanted is None or m["method"] in wanted]
     body = [
         line(
             labels.get(m["method"], m["method"]),
@@ -78,12 +84,13 @@ def _methods(name: str, lines: list[dict[str, Any]]) -> Table:
             f"{m['peak_gib']:.2f}",
             f"{m['extra_parameters']:,}",
         )
-        for m in lines
+        for m in chosen
     ]
+    where = f", {stem}" if stem else ""
     return Table(
-        name=slug(f"method costs {name}"),
-        caption=f"What a step of each method costs, each alone ({name}): time as a ratio to KD.",
+        name=slug(f"{name} {stem}"),
+        caption=f"What a training step takes, each method alone{where}: time as a ratio to KD's, memory, parameters.",
         head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
-        body=body,
-        frame=pd.DataFrame(lines),
+        body=body or [line(NOT_YET, *[""] * 5)],
+        frame=pd.DataFrame(chosen) if chosen else None,
     )
