@@ -8,7 +8,9 @@ a stream of its own.  What cannot be captured runs eagerly from then on, with on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,15 +24,43 @@ if TYPE_CHECKING:
 WARM_UP = 3
 
 
+class Streams:
+    """What is asked of CUDA: streams that wait for each other, and work recorded on one to be replayed."""
+
+    def new(self) -> Any:
+        return torch.cuda.Stream()
+
+    def main(self) -> Any:
+        return torch.cuda.current_stream()
+
+    def on(self, stream: Any) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(stream)
+
+    def wait(self, waiting: Any, awaited: Any) -> None:
+        waiting.wait_stream(awaited)
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize()
+
+    def record(self, work: Callable[[], None], stream: Any = None) -> Callable[[], None]:
+        """Record the work without doing it, and return what does it; RuntimeError if it cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            work()
+        return graph.replay
+
+
 class CapturedSteps:
     """Runs a cohort's steps from graphs; one set of graphs per batch size and set of active members."""
 
     def __init__(self, cohort: Cohort) -> None:
         self.cohort = cohort
-        self.streams: dict[int, torch.cuda.Stream] = {}
+        self.streams = Streams()
+        self.own_streams: dict[int, Any] = {}
         self.warm: dict[int, int] = {}
         self.graphs: dict[int, _Graphs] = {}
         self.company: tuple[int, ...] = ()
+        self.eager: set[int] = set()
 
     def run(self, draws: EpochDraws) -> None:
         company = tuple(id(m) for m in self.cohort.active)
@@ -40,82 +70,78 @@ class CapturedSteps:
         if size in self.graphs:
             self.graphs[size].replay(draws)
             return
-        self._eagerly_on_streams(draws)
+        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
+        self.side_by_side(lambda member: member.compute(inputs, member.draw(size)))
         self.warm[size] = self.warm.get(size, 0) + 1
         if self.warm[size] >= WARM_UP:
-            torch.cuda.synchronize()
+            self.streams.synchronize()
             self.graphs[size] = _Graphs(self, draws)
 
-    def stream(self, member: Member) -> torch.cuda.Stream:
-        return self.streams.setdefault(id(member), torch.cuda.Stream())
+    def stream(self, member: Member) -> Any:
+        if id(member) not in self.own_streams:
+            self.own_streams[id(member)] = self.streams.new()
+        return self.own_streams[id(member)]
 
-    def _eagerly_on_streams(self, draws: EpochDraws) -> None:
-        main = torch.cuda.current_stream()
-        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
+    def side_by_side(self, work: Callable[[Member], None]) -> None:
+        """Do something for every member on its own stream, after all that was begun, before all that follows."""
+        main = self.streams.main()
         for member in self.cohort.active:
-            stream = self.stream(member)
-            stream.wait_stream(main)
-            with torch.cuda.stream(stream):
-                member.clear_gradients()
-                member.compute(inputs, member.draw(len(draws.order)))
+            self.streams.wait(self.stream(member), main)
+            with self.streams.on(self.stream(member)):
+                work(member)
         for member in self.cohort.active:
-            main.wait_stream(self.stream(member))
+            self.streams.wait(main, self.stream(member))
 
 
 class _Graphs:
-    """The captured step of one batch size: static inputs, the shared graph, a graph per member."""
+    """The captured step of one batch size: static inputs, the shared graph, a graph per member.
+
+    What a graph reads lies in tensors that stay; a replay fills them and runs.
+    """
+
+    inputs: Inputs
 
     def __init__(self, steps: CapturedSteps, draws: EpochDraws) -> None:
         self.steps = steps
-        self.cohort = steps.cohort
         self.draws = EpochDraws(*(t.clone() for t in draws.fields()))
-        self.shared = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.shared):
-            self.inputs = self.cohort.inputs(self.draws, self.cohort.teacher_depth())
-        self.own_draws: dict[int, dict[str, Tensor]] = {}
-        self.members: dict[int, torch.cuda.CUDAGraph | None] = {}
-        for member in self.cohort.active:
-            self.own_draws[id(member)] = {k: v.clone() for k, v in member.draw(len(draws.order)).items()}
-            self.members[id(member)] = self._capture(member)
+        self.own_draws = {
+            id(member): {name: value.clone() for name, value in member.draw(len(draws.order)).items()}
+            for member in steps.cohort.active
+        }
+        self.shared = steps.streams.record(self._share)
+        self.members = {id(member): self._captured(member) for member in steps.cohort.active}
 
     def replay(self, draws: EpochDraws) -> None:
         for static, fresh in zip(self.draws.fields(), draws.fields(), strict=True):
             static.copy_(fresh, non_blocking=True)
-        self.shared.replay()
-        main = torch.cuda.current_stream()
-        for member in self.cohort.active:
-            stream = self.steps.stream(member)
-            stream.wait_stream(main)
-            with torch.cuda.stream(stream):
-                self._step(member)
-        for member in self.cohort.active:
-            main.wait_stream(self.steps.stream(member))
+        self.shared()
+        self.steps.side_by_side(self._step)
+
+    def _share(self) -> None:
+        """Gather, crop, flip and ask the teacher: the part of a step that all members have in common."""
+        cohort = self.steps.cohort
+        self.inputs = cohort.inputs(self.draws, cohort.teacher_depth())
 
     def _step(self, member: Member) -> None:
         own = self.own_draws[id(member)]
         for name, fresh in member.draw(len(self.draws.order)).items():
             own[name].copy_(fresh, non_blocking=True)
-        graph = self.members[id(member)]
-        if graph is None:
-            member.clear_gradients()
-            member.compute(_detached(self.inputs), own)
+        replay = self.members[id(member)]
+        if replay is None:
+            member.compute(self.inputs, own)
         else:
-            graph.replay()
+            replay()
 
-    def _capture(self, member: Member) -> torch.cuda.CUDAGraph | None:
-        member.clear_gradients()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self.steps.stream(member)):
-                member.compute(_detached(self.inputs), self.own_draws[id(member)])
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            self.cohort.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
-            torch.cuda.synchronize()
+    def _captured(self, member: Member) -> Callable[[], None] | None:
+        if id(member) in self.steps.eager:
             return None
-        return graph
-
-
-def _detached(inputs: Inputs) -> Inputs:
-    """The same tensors in a new object: an objective may not change what the others see."""
-    return Inputs(inputs.images, inputs.labels, inputs.indices, inputs.epoch, inputs.teacher)
+        member.clear_gradients()  # the captured backward makes gradients of the graph's own
+        own = self.own_draws[id(member)]
+        try:
+            return self.steps.streams.record(lambda: member.compute(self.inputs, own), self.steps.stream(member))
+        except RuntimeError as error:
+            self.steps.streams.synchronize()
+            self.steps.eager.add(id(member))
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            self.steps.cohort.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
+            return None
