@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member

@@ -80,6 +80,7 @@ class Member:
 
     def compute(self, inputs: Inputs, draws: dict[str, Tensor]) -> None:
         """Forward, backward, optimiser, sums: everything on the device, so that it can be captured."""
+        self.clear_gradients()
         with self.numerics.autocast():
             batch = self._batch(inputs, draws)
             terms = self.stage.objective(batch)

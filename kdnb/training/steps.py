@@ -25,7 +25,6 @@ class EagerSteps:
     def run(self, draws: EpochDraws) -> None:
         inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
         for member in self.cohort.active:
-            member.clear_gradients()
             member.compute(inputs, member.draw(len(draws.order)))
 
 

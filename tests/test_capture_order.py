@@ -1,0 +1,91 @@
+"""The order of captured steps, on a CPU: what is recorded is done at replay alone, from tensors that stay.
+
+Graphs themselves need CUDA (see test_capture.py); here recording is a function that is kept for later, so all
+that surrounds it is tested bit for bit against eager steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import pytest
+from study_samples import TINY, experiment
+
+from kdnb.study.experiment import Run
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store
+from kdnb.training import capture
+from kdnb.training.numerics import detect
+
+ROWS = ("plain", "kd", "fitnet", "mmd-gaussian", "crd+kd")
+FOUR = dataclasses.replace(TINY, at_most=5, student_images=150)
+
+
+class KeptForLater:
+    """Streams that are all the same, and recordings that are functions."""
+
+    refused = ""
+
+    def new(self):
+        return object()
+
+    main = new
+
+    def on(self, stream):
+        return contextlib.nullcontext()
+
+    def wait(self, waiting, awaited):
+        assert waiting is not None and awaited is not None
+
+    def synchronize(self):
+        pass
+
+    def record(self, work, stream=None):
+        if stream is not None and KeptForLater.refused:
+            raise RuntimeError(KeptForLater.refused)
+        replays.append(work)
+        return work
+
+
+replays: list = []
+
+
+def train(mode: str, say=lambda line: None):
+    runs = [Run(experiment(key, FOUR), 1) for key in ROWS]
+    numerics = dataclasses.replace(detect("cpu", mode="eager"), mode=mode)
+    outcome = Runner(Store.open(), numerics, "comparison", say=say).run(runs)
+    assert not outcome.failed
+    store = Store.open()
+    return {run.key: (r.metrics, r.history, r.correct) for run in runs if (r := store.get(*run.key))}
+
+
+@pytest.fixture
+def eager_and_captured(monkeypatch, tmp_path):
+    def both(say=lambda line: None):
+        monkeypatch.setenv("KDNB_STORE", str(tmp_path / "eager"))
+        eager = train("eager")
+        monkeypatch.setenv("KDNB_STORE", str(tmp_path / "captured"))
+        monkeypatch.setattr(capture, "Streams", KeptForLater)
+        replays.clear()
+        return eager, train("captured", say)
+
+    return both
+
+
+def test_replayed_steps_give_what_eager_ones_give(eager_and_captured):
+    eager, captured = eager_and_captured()
+    assert len(captured) == len(ROWS)
+    assert captured == eager
+    # Teacher, step 1 and step 2, for the whole batch and the last one: something was recorded in each.
+    assert len(replays) > 2 * len(ROWS)
+
+
+def test_what_cannot_be_captured_runs_eagerly_with_one_notice(eager_and_captured, monkeypatch):
+    monkeypatch.setattr(KeptForLater, "refused", "operation not permitted\nand more")
+    lines: list[str] = []
+    eager, captured = eager_and_captured(lines.append)
+    assert captured == eager
+    notices = [line for line in lines if "cannot be captured" in line]
+    assert all("(operation not permitted)" in line for line in notices)
+    assert len(notices) == len(set(notices)) > len(ROWS)
