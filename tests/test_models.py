@@ -260,6 +260,7 @@ def test_channels_are_shuffled_as_torch_does():
     for layout in (torch.contiguous_format, torch.channels_last):
         given = features.to(memory_format=layout)
         assert torch.equal(shuffle(given, 3), nn.ChannelShuffle(3)(features))
+    assert shuffle(given, 3).is_contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

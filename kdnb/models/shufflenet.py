@@ -15,7 +15,9 @@ from kdnb.models.network import Network, conv_norm
 def shuffle(features: Tensor, groups: int) -> Tensor:
     """Interleave the channels of `groups` groups."""
     b, c, h, w = features.shape
-    return features.view(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)
+    # Channels are moved as the last dimension, where training lays them: the copy keeps that layout.
+    pixels = features.permute(0, 2, 3, 1).reshape(b, h, w, groups, c // groups)
+    return pixels.transpose(3, 4).reshape(b, h, w, c).permute(0, 3, 1, 2)
 
 
 class UnitV1(nn.Module):
