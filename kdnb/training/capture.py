@@ -141,6 +141,7 @@ class _Graphs:
         except RuntimeError as error:
             self.steps.streams.synchronize()
             self.steps.eager.add(id(member))
-            reason = (str(error).splitlines() or ["no reason given"])[0]
+            told = error.__context__ or error  # ending a broken capture fails too, and hides what broke it
+            reason = (str(told).splitlines() or ["no reason given"])[0]
             self.steps.cohort.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
             return None
