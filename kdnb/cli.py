@@ -58,6 +58,7 @@ def run(
     """Train one run of a table, with what it needs; a stored one is shown at once."""
     from kdnb import exhibits
     from kdnb.study.experiment import Run
+    from kdnb.study.store import Store
 
     chosen = exhibits.get(exhibit)
     scale = _profile(profile, epochs)
@@ -66,7 +67,9 @@ def run(
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
     wanted = Run(cell.experiment, seed)
-    store = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
+    store = Store.open()
+    if not store.has(wanted):  # a stored one needs no device, nor torch
+        store = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -214,15 +217,25 @@ def _wanted(chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds:
     if dataset is not None and dataset not in names:
         raise unknown(f"data set under profile '{profile.name}'", dataset, names)
     wanted: list[Run] = []
+    asked = _rows(chosen, rows)
     for name in [dataset] if dataset else names:
-        cells = [c for e in chosen for c in e.cells(profile, name, _rows(e, rows)) if name in e.datasets_of(profile)]
+        cells = [c for e, of in asked if name in e.datasets_of(profile) for c in e.cells(profile, name, of)]
         for turn in range(seeds):
             wanted += [c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)]
     return wanted
 
 
-def _rows(exhibit: Exhibit, rows: str | None) -> list[Row]:
-    return [exhibit.row(key.strip()) for key in rows.split(",")] if rows else list(exhibit.rows)
+def _rows(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[Row]]]:
+    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them."""
+    if rows is None:
+        return [(exhibit, list(exhibit.rows)) for exhibit in chosen]
+    keys = [key.strip() for key in rows.split(",")]
+    known = {row.key for exhibit in chosen for row in exhibit.rows}
+    for key in keys:
+        if key not in known:
+            raise unknown("row", key, known)
+    found = [(exhibit, [row for row in exhibit.rows if row.key in keys]) for exhibit in chosen]
+    return [(exhibit, of) for exhibit, of in found if of]
 
 
 def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Numerics:
@@ -242,19 +255,20 @@ def _train(paper: str, wanted: list[Run], numerics: Numerics, budget: float | No
     outcome = runner.run(wanted)
     progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.failed:
-        raise KdnbError(f"{len(outcome.failed)} runs failed: " + " ".join(outcome.failed.values()))
+        raise KdnbError(f"{len(outcome.failed)} runs failed: " + " ".join(dict.fromkeys(outcome.failed.values())))
     return store
 
 
 def _print_plan(wanted: list[Run], store: Store, as_json: bool) -> None:
     from kdnb.study import plan as planning
 
+    missing = {run.key for run in planning.missing(wanted, store)}
     lines: list[dict[str, Any]] = [
         {
             "id": group.id,
             "needs": list(group.needs),
             "runs": [run.label for run in group.runs],
-            "done": all(store.has(run) for run in group.runs),
+            "done": all(run.key not in missing for run in group.runs),
         }
         for group in planning.groups(wanted)
     ]

@@ -130,6 +130,22 @@ def test_the_plan_lists_groups_and_what_is_done(kdnb):
     assert [line.split()[:2] for line in told] == [["done" if g["done"] else "missing", g["id"]] for g in groups]
 
 
+def test_a_teacher_without_weights_is_not_done_while_somebody_needs_it(kdnb):
+    kd = Run(experiment("kd", DEMO), 1)
+    keep(kd.needs()[0])  # the record alone: weights do not always travel
+    options = ("study", "--plan", "--json", "--seeds", "1", "--rows", "teacher,kd")
+    assert [g["done"] for g in json.loads(kdnb(*options).out)["cohorts"]] == [False, False]
+    keep(kd)
+    assert [g["done"] for g in json.loads(kdnb(*options).out)["cohorts"]] == [True, True]
+
+
+def test_rows_are_those_of_whichever_exhibit_has_them(kdnb):
+    options = ("study", "--plan", "--json", "--exhibit", "comparison", "--seeds", "1")
+    groups = json.loads(kdnb(*options, "--rows", "plain,kd-t4,crd-16").out)["cohorts"]
+    assert sum(len(group["runs"]) for group in groups) == 1 + 3
+    assert "did you mean kd-t8" in kdnb(*options, "--rows", "kd-t5").err
+
+
 def test_the_plan_is_the_same_whatever_is_stored(kdnb):
     before = json.loads(kdnb("study", "--plan", "--json").out)["cohorts"]
     keep(Run(experiment("plain", DEMO), 1))

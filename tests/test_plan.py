@@ -229,12 +229,13 @@ exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits")
 status.told(status.report())
 runs = [r for e in exhibits.all_exhibits() for c in e.cells("demo", "digits") for r in c.runs(3)]
 assert plan.groups(runs) and plan.missing(runs, Store.open())
-sys.argv = ["kdnb", "study", "--plan", "--json"]
 import kdnb.cli
-try:
-    kdnb.cli.main()
-except SystemExit as done:
-    assert not done.code
+for command in (["run", "kd", "--seed", "9"], ["status"], ["study", "--plan", "--json"]):
+    sys.argv = ["kdnb", *command]
+    try:
+        kdnb.cli.main()
+    except SystemExit as done:
+        assert not done.code
 print(sorted({"torch", "torchvision", "matplotlib", "jupyter", "papermill", "snakemake"} & set(sys.modules)))
 """
 
@@ -243,8 +244,10 @@ def test_planning_and_showing_import_no_torch(tmp_path):
     project = tmp_path / "project"  # a project without records of its own
     environment = {**os.environ, "KDNB_BATCH": "1", "KDNB_STORE": str(tmp_path / "store")}
     start = f"from pathlib import Path; import kdnb.paths as p; p.demo_results = lambda: Path({str(project)!r})\n"
+    keep(Run(experiment("kd", PROFILES["demo"]), 9))
     command = [sys.executable, "-c", start + SHOWING, "6"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-    assert json.loads(done.stdout[: done.stdout.rindex("[]")])["cohorts"]
+    plan_printed = done.stdout[done.stdout.index("{") : done.stdout.rindex("[]")]
+    assert json.loads(plan_printed)["cohorts"] and "headline  0.5" in done.stdout
