@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from kdnb.datasets.identity import identity
-from kdnb.errors import DataError, KdnbError
+from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.evaluation.correct import correct, pack
 from kdnb.methods.stage import Stage
 from kdnb.study import plan
-from kdnb.study.environment import environment
+from kdnb.study.environment import environment, source_digest
 from kdnb.study.experiment import TEACHER_SEED, Run
 from kdnb.study.lock import Lock
 from kdnb.study.record import Record, thinned
@@ -67,6 +67,7 @@ class Work:
         self.seconds = 0.0
         self.images = 0.0
         self.company = 1
+        self.sources = [source_digest()]
         self.member = self._member()
 
     def _member(self) -> Member:
@@ -98,20 +99,34 @@ class Work:
     def save(self, store: Store) -> None:
         tensors, meta = self.member.state()
         meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
+        meta |= {"sources": self.sources}
         save_checkpoint(store.running_folder(self.run), tensors, meta)
 
     def resume(self, store: Store) -> bool:
-        """Go on from the run's checkpoint, if it was made under the same numerics."""
+        """Go on from the run's checkpoint, if there is one; False if there is none.
+
+        Raises StoreError where it was made under other numerics, or by a version that kept other things.
+        """
         found = load_checkpoint(store.running_folder(self.run))
-        if found is None or found[1]["numerics"] != self.numerics.as_dict():
+        if found is None:
             return False
-        tensors, meta = found
+        try:
+            self._take_up(*found)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise StoreError("its checkpoint was made by another version") from error
+        return True
+
+    def _take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+        if meta["numerics"] != self.numerics.as_dict():
+            mine = self.numerics.as_dict()
+            other = ", ".join(f"{k} {v}" for k, v in meta["numerics"].items() if mine.get(k) != v)
+            raise StoreError(f"its checkpoint was made under other numerics ({other})")
+        self.sources = list(dict.fromkeys([*meta.get("sources", []), *self.sources]))
         self.index = meta["index"]
         self.history = meta["earlier"]
         self.seconds, self.images = meta["seconds"], meta["images"]
         self.member = self._member()
         self.member.restore(tensors, meta)
-        return True
 
 
 class Runner:
@@ -272,10 +287,7 @@ class Runner:
         """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
         if run.key not in self._works:
             try:
-                work = self._built(run)
-                if work.resume(self.store):
-                    stage = work.member.stage
-                    self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
+                work = self._resumed(run)
             except DataError:
                 raise  # no other run would fare better
             except KdnbError as error:
@@ -283,6 +295,17 @@ class Runner:
                 return None
             self._works[run.key] = work
         return self._works[run.key]
+
+    def _resumed(self, run: Run) -> Work:
+        work = self._built(run)
+        try:
+            if work.resume(self.store):
+                stage = work.member.stage
+                self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
+        except StoreError as error:
+            self.say(f"{run.label}: {error}; it starts again")
+            work = self._built(run)
+        return work
 
     def _built(self, run: Run) -> Work:
         stages = self.workbench.stages(run)
@@ -327,7 +350,7 @@ class Runner:
             metrics={k: round(v, 6) for k, v in metrics.items()},
             history=thinned(work.history),
             cost=self._cost(work),
-            environment=environment(work.numerics.as_dict(), identity(run.experiment.images.dataset)),
+            environment=self._environment(work),
             correct=bits,
         )
         if run.seed == TEACHER_SEED or run.experiment.stage is not None:
@@ -338,6 +361,14 @@ class Runner:
         self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
+
+    def _environment(self, work: Work) -> dict[str, Any]:
+        """With the digest of the weights that taught, and of earlier sources where a run went on under new ones."""
+        told = environment(work.numerics.as_dict(), identity(work.run.experiment.images.dataset))
+        if work.run.experiment.teacher is not None:
+            told["teacher"] = self.workbench.teacher_digest(work.run.needs()[0])
+        earlier = [sources for sources in work.sources if sources != told["sources"]]
+        return told | ({"earlier_sources": earlier} if earlier else {})
 
     def _metrics(
         self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]

@@ -25,7 +25,13 @@ def export_store(store: Store, target: Path) -> list[Path]:
 
     Returns the archives, the records' first.  Without `$KDNB_STORE` the published home is packed.
     """
-    home = _home(store)
+    try:
+        return _exported(_home(store), target)
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} went while it was being packed; let the other process end.") from error
+
+
+def _exported(home: Home, target: Path) -> list[Path]:
     archives = [_pack(target, home, sorted(home.results.rglob("seed*.json")) + sorted(home.results.rglob("*.npz")))]
     stem = target.name.removesuffix(".tar.gz").removesuffix(".tgz")
     for number, part in enumerate(_parts(_checkpoint_folders(home))):

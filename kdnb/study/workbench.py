@@ -5,6 +5,7 @@ The only place where a description becomes tensors.  Nothing here decides what r
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Workbench:
         self.numerics = numerics
         self._material: dict[Images, tuple[Material, Evidence]] = {}
         self._teachers: dict[tuple[str, int], Network] = {}
+        self._digests: dict[tuple[str, int], str] = {}
 
     def material(self, images: Images) -> tuple[Material, Evidence]:
         """Training, validation and test images of an experiment, on the device; DataError if missing."""
@@ -59,8 +61,14 @@ class Workbench:
                 raise StoreError(f"The weights of the teacher of {run.key[0]} are missing; train it again.")
             network = _network(run.experiment, seed=0)
             load_weights({"student": network}, weights)
+            self._digests[run.key] = _digest(weights)
             self._teachers[run.key] = frozen(network, self.numerics.torch_device, self.numerics.torch_dtype)
         return self._teachers[run.key]
+
+    def teacher_digest(self, run: Run) -> str:
+        """16 hexadecimal digits that stand for a teacher's weights as they are kept, whatever the device."""
+        self.teacher(run)
+        return self._digests[run.key]
 
     def stages(self, run: Run) -> list[Stage]:
         """The stages that a run has to train, shortened by its profile, starting weights loaded.
@@ -139,6 +147,13 @@ def _supervision(experiment: Experiment) -> Supervision:
 def _all_stages(setup: Setup, experiment: Experiment) -> list[Stage]:
     method = methods.get(experiment.method)
     return method.stages(setup, method.arguments(experiment.arguments))
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def student_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -106,13 +106,13 @@ class Cohort:
                     member.step = self.step
                 if self.step % CHECK_EVERY == 0 or self.step == self.steps_per_epoch:
                     self._drop_failed()
-                self._measure(began, len(part.order))
+                self._measure(began, len(part.order), self.active)
                 if self.step < self.steps_per_epoch:
                     yield
             if self.active:
-                began = time.perf_counter()
+                began, present = time.perf_counter(), list(self.active)
                 self._end_epoch()
-                self._measure(began, 0)
+                self._measure(began, 0, present)
                 yield
 
     def inputs(self, draws: EpochDraws, depth: Depth | None) -> Inputs:
@@ -186,12 +186,13 @@ class Cohort:
         count = len(self.material.validation)
         return {key: {n: float(v.item()) / count for n, v in found.items()} for key, found in sums.items()}
 
-    def _measure(self, began: float, images: int) -> None:
+    def _measure(self, began: float, images: int, present: list[Member]) -> None:
+        """Share the time that went by among those who were there: the last epoch's evaluation too."""
         elapsed = time.perf_counter() - began
-        self.meter.images += images * len(self.active)
+        self.meter.images += images * len(present)
         self.meter.seconds += elapsed
-        for member in self.active:
-            share = elapsed / max(1, len(self.active))
+        for member in present:
+            share = elapsed / len(present)
             self.meter.member_seconds[id(member)] = self.meter.member_seconds.get(id(member), 0.0) + share
 
 
