@@ -274,7 +274,7 @@ def test_a_full_record_of_the_longest_run_is_small():
         Run(full, 3),
         history=thinned({name: stream.random(240).tolist() for name in names}),
         correct=pack(right),
-        environment=environment(numerics, {"train": "0" * 64, "test": "0" * 64}),
+        environment=environment(numerics, {"train": "0" * 64, "test": "0" * 64}) | {"teacher": "0" * 16},
         metrics={name: 0.123456 for name in ("epochs", "selected", "selected_epoch", "headline", "last", "all_images")},
     )
     assert len(found.to_json().encode()) <= LARGEST_RECORD
