@@ -7,14 +7,15 @@ autocast says; and it holds no step that waits for the device, so that it can be
 
 from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
-from kdnb.losses.features import attention, fsp, hierarchical_context, hint, overhaul
-from kdnb.losses.logits import cross_entropy, dkd, kd
+from kdnb.losses.features import attention, fsp, hierarchical_context, hint, negative_mean, overhaul
+from kdnb.losses.logits import coupled_kd, cross_entropy, dkd, kd
 from kdnb.losses.relations import information_flow, pkt, rkd, similarity
 
 __all__ = [
     "Contrastive",
     "InBatchContrastive",
     "attention",
+    "coupled_kd",
     "cross_entropy",
     "dkd",
     "fsp",
@@ -23,6 +24,7 @@ __all__ = [
     "information_flow",
     "kd",
     "mmd",
+    "negative_mean",
     "overhaul",
     "pkt",
     "rkd",

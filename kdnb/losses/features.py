@@ -4,6 +4,7 @@ products of layers.  Losses over layers take lists and sum.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -72,6 +73,20 @@ def overhaul(student_feature: Tensor, teacher_feature: Tensor, margin: Tensor) -
     target = torch.maximum(teacher_feature, margin.detach().view(1, -1, 1, 1))
     counts = (student_feature > target) | (target > 0)
     return ((student_feature - target).square() * counts).sum() / len(student_feature)
+
+
+def negative_mean(mean: Tensor, deviation: Tensor) -> Tensor:
+    """OFD's margins [C]: E[X | X < 0] for X ~ N(mean, deviation^2), from a batch norm's shift and scale [C].
+
+        m - s phi(m/s) / Phi(-m/s)
+
+    and -3 s where X is hardly ever negative, Phi(-m/s) <= 0.001.  No loss: a constant that `overhaul` takes.
+    """
+    m, s = mean.detach().double(), deviation.detach().double()
+    standard = m / s
+    share = torch.special.ndtr(-standard)
+    density = torch.exp(-standard.square() / 2) / math.sqrt(2 * math.pi)
+    return torch.where(share > 1e-3, m - s * density / share, -3 * s).to(mean.dtype)
 
 
 @loss

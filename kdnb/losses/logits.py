@@ -21,9 +21,22 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 @loss
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """T^2 1/B sum_b KL(p_T^T(b) || p_S^T(b)), summed over classes (Hinton, Vinyals and Dean 2015)."""
+    return _softened(student_logits, teacher_logits, temperature)
+
+
+@loss
+def coupled_kd(student_logits: Tensor, guide_logits: Tensor, temperature: float) -> Tensor:
+    """`kd` with a guide that is no constant: the gradient goes to both sides, and draws them together.
+
+    d/dz_G = T/B p_G (log p_G/p_S - KL(p_G || p_S)), softmaxes at temperature T.
+    """
+    return _softened(student_logits, guide_logits, temperature)
+
+
+def _softened(student_logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
     log_student = F.log_softmax(student_logits / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher_logits / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    log_target = F.log_softmax(target_logits / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_student, log_target, reduction="batchmean", log_target=True)
 
 
 @loss

@@ -30,8 +30,9 @@ KD_DEFAULTS: dict[str, Any] = {"labels_weight": 0.1, "soft_weight": 0.9, "temper
 class Method:
     """A method's entry in the catalogue.
 
-    `revision` is raised when the mathematics changes; `shared` names the stages with a record of their own;
-    `defaults` are the method's arguments.
+    `revision` is raised when the mathematics changes; `shared` names the stages with a record of their own,
+    and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
+    are the method's arguments.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Method:
     needs_teacher: bool = True
     shared: tuple[str, ...] = ()
     with_kd: bool = False
+    stage_arguments: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     file: str = ""
     function: str = ""
@@ -50,6 +52,16 @@ class Method:
                 raise unknown(f"argument of method '{self.name}'", name, self.defaults)
         return {**self.defaults, **given}
 
+    def arguments_of(self, stage: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Those of the given arguments that a shared stage depends on."""
+        named = self.stage_arguments.get(stage, ())
+        return {k: v for k, v in given.items() if k.startswith(f"{stage}_") or k in named}
+
+    @property
+    def takes_kd(self) -> bool:
+        """Whether there is a `<method>+kd`: the method has a teacher, and no soft targets of its own."""
+        return self.needs_teacher and not set(self.defaults) & set(KD_DEFAULTS)
+
     def stages(self, setup: Setup, arguments: dict[str, Any]) -> list[Stage]:
         """Build the stages: imports the method's file, and with it torch."""
         module = importlib.import_module(f"kdnb.methods.{Path(self.file).stem}")
@@ -59,9 +71,17 @@ class Method:
 
 
 def method(
-    name: str, *, revision: int, needs_teacher: bool = True, shared: tuple[str, ...] = ()
+    name: str,
+    *,
+    revision: int,
+    needs_teacher: bool = True,
+    shared: tuple[str, ...] = (),
+    stage_arguments: dict[str, tuple[str, ...]] | None = None,
 ) -> Callable[[Build], Build]:
-    """Register a function as a method; every argument must be a literal, since the source is read."""
+    """Register a function as a method; every argument must be a literal, since the source is read.
+
+    They are the fields of `Method` of the same names.
+    """
 
     def register(build: Build) -> Build:
         parameters = list(inspect.signature(build).parameters.values())[1:]
@@ -88,8 +108,8 @@ def get(name: str) -> Method:
     """The method of a name; `<method>+kd` is a method whose labels are replaced by KD's objective."""
     base_name, plus, extra = name.partition("+")
     known = catalogue()
-    if base_name not in known or (plus and extra != "kd") or (plus and base_name in ("plain", "kd")):
-        combined = [f"{n}+kd" for n in known if n not in ("plain", "kd")]
+    if base_name not in known or (plus and not (extra == "kd" and known[base_name].takes_kd)):
+        combined = [f"{n}+kd" for n, entry in known.items() if entry.takes_kd]
         raise unknown("method", name, [*known, *combined])
     base = known[base_name]
     if not plus:
@@ -99,6 +119,7 @@ def get(name: str) -> Method:
         revision=base.revision,
         shared=base.shared,
         with_kd=True,
+        stage_arguments=base.stage_arguments,
         defaults={**base.defaults, **KD_DEFAULTS},
         file=base.file,
         function=base.function,

@@ -244,6 +244,11 @@ def total(objective: Callable[[Batch], Losses]) -> Callable[[Batch], Tensor]:
     return lambda batch: torch.stack(list(objective(batch).values())).sum()
 
 
+def warm_up(batch: Batch, epochs: float) -> Tensor:
+    """min(epoch / epochs, 1) as a device scalar, the paper's epochs counted from 1: what a term is multiplied by."""
+    return ((batch.epoch + 1) / epochs).clamp(max=1)
+
+
 def deepest(*depths: Depth | None) -> Depth | None:
     """The deepest of several depths; None counts as no forward at all."""
 

@@ -68,6 +68,7 @@ def create(name: str, num_classes: int = 100) -> Network:
     entry = _entry(name)
     module = importlib.import_module(f"kdnb.models.{entry.file}")
     network: Network = getattr(module, entry.build)(num_classes=num_classes, **entry.arguments)
+    network.name = name
     return network
 
 

@@ -55,6 +55,8 @@ class Network(nn.Module):
     if it has learned layers between the last stage and the embedding.
     """
 
+    #: The catalogue's name (`kdnb.models.create`): enough to make another network of the same architecture.
+    name: str = ""
     stem_width: int
     stage_widths: tuple[int, ...]
     embedding_width: int
@@ -111,6 +113,22 @@ class Network(nn.Module):
         Raises KdnbError for a family whose stages have none.
         """
         raise KdnbError(f"{type(self).__name__} has no batch norms before its stages' ReLUs; take another teacher.")
+
+    #: What `keep_statistics` found.  No buffers: in full precision, whatever the network is cast to.
+    _statistics: list[tuple[Tensor, Tensor]] | None = None
+
+    def preactivation_statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """Per stage mean and standard deviation [C] of its preactivations, as its `margin_norms` prescribe them.
+
+        Raises KdnbError where there are no such norms.
+        """
+        if self._statistics is not None:
+            return self._statistics
+        return [(norm.bias.detach().clone(), norm.weight.detach().abs()) for norm in self.margin_norms()]
+
+    def keep_statistics(self) -> None:
+        """Remember `preactivation_statistics`, before the norms are folded away."""
+        self._statistics = self.preactivation_statistics()
 
     def trunk(self, depth: Depth = "logits") -> list[nn.Module]:
         """The modules that a forward to `depth` runs: what a stage that goes no deeper may train."""

@@ -97,7 +97,7 @@ class Experiment:
         base = self.method.partition("+")[0]
         found = []
         for stage in method.shared:
-            own = {k: v for k, v in self.arguments.items() if k.startswith(f"{stage}_")}
+            own = method.arguments_of(stage, self.arguments)
             found.append(dataclasses.replace(self, method=base, arguments=own, stage=stage))
         return found
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kdnb.errors import KdnbError
 from kdnb.models.network import ConvNorm, Network
 
 
 def frozen(network: Network, device: torch.device, dtype: torch.dtype) -> Network:
     """A copy of the network for inference alone: eval mode, folded, no gradients, channels last."""
     teacher = copy.deepcopy(network).float().eval()
+    with contextlib.suppress(KdnbError):  # a family without such norms: whoever asks for them is told
+        teacher.keep_statistics()
     fold_batch_norms(teacher)
     teacher = teacher.eval().requires_grad_(False)
     return teacher.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
