@@ -1,0 +1,23 @@
+"""AT, attention transfer (Zagoruyko and Komodakis 2017): look where the teacher looks.
+
+A map's attention is the mean square of its channels, place by place.  Stages are paired from the first; what
+the deeper network has beyond the other is left out.
+"""
+
+from __future__ import annotations
+
+from kdnb import losses
+from kdnb.methods.registry import method
+from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest
+
+
+@method("at", revision=1)
+def at(setup: Setup, weight: float = 1000.0) -> list[Stage]:
+    """L = CE + w sum_j mean_{b,u} (a_S^j - a_T^j)^2, a = n(mean_c F_c^2), n the L2 normalisation per image."""
+    common = min(len(setup.student.stages), len(setup.teacher_network().stages))
+
+    def objective(batch: Batch) -> Losses:
+        attention = losses.attention(batch.student.stages[:common], batch.teacher.stages[:common])
+        return {**setup.supervision(batch), "attention": weight * attention}
+
+    return [setup.training(objective, teacher_depth=deepest(common, setup.supervision.teacher_depth))]
