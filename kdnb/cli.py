@@ -156,7 +156,7 @@ def bench(
     from kdnb.training.checkpoint import write_atomically
 
     measured = Bench(_numerics(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
-    found: Any = {"methods": measured.methods(rounds)} if methods else measured.speed(rounds)
+    found = measured.methods(rounds) if methods else measured.speed(rounds)
     text = json.dumps(found, indent=1)
     if json_file is not None:
         write_atomically(json_file, (text + "\n").encode())

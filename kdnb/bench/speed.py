@@ -89,10 +89,11 @@ class Bench:
             "roofline": self._roofline(medians),
         }
 
-    def methods(self, rounds: int = 3) -> list[dict[str, Any]]:
+    def methods(self, rounds: int = 3) -> dict[str, Any]:
         """Each method's stages alone, as a ratio to KD's step: time, peak memory, extra parameters."""
         steps = 100 if self.numerics.device == "cuda" else 4
-        names = [*methods.catalogue(), *(f"{n}+kd" for n in methods.catalogue() if n not in ("plain", "kd"))]
+        known = methods.catalogue()
+        names = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
         cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._stages_of(n)}
         seconds: dict[str, list[float]] = {name: [] for name in cohorts}
         memory: dict[str, float] = {}
@@ -103,18 +104,26 @@ class Bench:
                 self.say(f"round {turn + 1} of {rounds}: {name} {rate:,.0f} images/s")
         kd = statistics.median(seconds["kd / train"])
         student = sum(p.numel() for p in models.create(STUDENT, self.classes).parameters())
-        return [
+        costs = [
             {
                 "method": name.partition(" / ")[0],
                 "stage": name.partition(" / ")[2],
                 "batch_size": cohort.batch_size,
                 "microseconds_per_image": round(statistics.median(seconds[name]), 1),
                 "ratio_to_kd": round(statistics.median(seconds[name]) / kd, 3),
-                "peak_gib": round(memory[name], 2),
+                # On a CPU the process's peak tells nothing of one method.
+                "peak_gib": round(memory[name], 2) if self.numerics.device == "cuda" else None,
                 "extra_parameters": _trained(cohort.members[0].stage) - student,
             }
             for name, cohort in cohorts.items()
         ]
+        return {
+            "device": _device_name(self.numerics),
+            "networks": f"{TEACHER} -> {STUDENT}",
+            "numerics": self.numerics.as_dict(),
+            "rounds": rounds,
+            "methods": costs,
+        }
 
     # -- building and timing -----------------------------------------------------------------------------
 

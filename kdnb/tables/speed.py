@@ -67,11 +67,12 @@ def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs
     `rows` limits it to those rows' methods, and KD.
     """
     wanted = None if rows is None else {"kd", *rows}
-    found = [(stem, content["methods"]) for stem, content in bench_files() if "methods" in content]
-    return [_methods(name, stem, lines, wanted) for stem, lines in found] or [_methods(name, "", [], wanted)]
+    found = [(stem, content) for stem, content in bench_files() if "methods" in content]
+    return [_methods(name, stem, content, wanted) for stem, content in found] or [_methods(name, "", {}, wanted)]
 
 
-def _methods(name: str, stem: str, lines: list[dict[str, Any]], wanted: set[str] | None) -> Table:
+def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | None) -> Table:
+    lines: list[dict[str, Any]] = content.get("methods", [])
     students = [row for exhibit in exhibits.all_exhibits() for row in exhibit.rows if row.role != "teacher"]
     labels = {row.method: row.label for row in students}
     chosen = [m for m in lines if wanted is None or m["method"] in wanted]
@@ -81,15 +82,15 @@ def _methods(name: str, stem: str, lines: list[dict[str, Any]], wanted: set[str]
             m["stage"],
             f"{m['ratio_to_kd']:.2f}",
             f"{m['microseconds_per_image']:,.0f}",
-            f"{m['peak_gib']:.2f}",
+            "–" if m["peak_gib"] is None else f"{m['peak_gib']:.2f}",
             f"{m['extra_parameters']:,}",
         )
         for m in chosen
     ]
-    where = f", {stem}" if stem else ""
+    where = f", on {content['device']}: {content['networks']}" if content else ""
     return Table(
         name=slug(f"{name} {stem}"),
-        caption=f"What a training step takes, each method alone{where}: time as a ratio to KD's, memory, parameters.",
+        caption=f"What a training step takes, each method alone{where}; time as a ratio to KD's, memory, parameters.",
         head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
         body=body or [line(NOT_YET, *[""] * 5)],
         frame=pd.DataFrame(chosen) if chosen else None,
