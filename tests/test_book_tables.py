@@ -234,7 +234,8 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
     (table,) = speed()
     assert texts(table.body)[1] == ["4", "5,000", "5.00", "42 %", "1.50"]
     assert "not yet measured" in method_costs()[0].to_text()
-    (bench / "methods.json").write_text(json.dumps({"methods": METHODS}))
+    measured = {"device": "a machine", "networks": "resnet56 -> resnet20", "methods": METHODS}
+    (bench / "methods.json").write_text(json.dumps(measured))
     (costs,) = method_costs(["crd"])
     assert texts(costs.body) == [
         ["KD", "train", "1.00", "100", "0.50", "0"],
