@@ -1,58 +1,75 @@
 """Claims: checkable statements, predicates on statistics, and verdicts that carry their scale.
 
-A predicate is a small tree: comparisons of rows at the leaves, `AllOf` and `AnyOf` above.  The same tree is
-asked of the measured runs (with intervals) and of the numbers the paper prints (without).
+A predicate is a small tree: comparisons of rows at the leaves, `AllOf`, `AnyOf`, `AtLeast` above.  The same tree is
+asked of the measured runs (with intervals) and of the numbers the paper prints (without).  All comparisons of one
+claim share one level, on all its data sets: in at most 5 % of studies does any of its intervals miss the truth.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
-from kdnb.study.statistics import Correlation, Difference, Layout, correlation, one_sample
+from kdnb.study.statistics import LEVEL, Correlation, Difference, Layout, correlation
 
 #: Three-valued: True, False, or None where the evidence cannot tell.
 Truth = bool | None
 
+TEACHER = "teacher"
+HOLDS, FAILS, MIXED, OPEN = "holds", "fails", "mixed", "open"
+
 
 class Evidence:
-    """The measured runs of one data set under one profile.
+    """The measured runs of one data set under one profile: a tidy frame (row, seed, value in percent).
 
-    A teacher has one run, which is a constant here: intervals are conditional on it.
+    The teacher that taught is its first seed; it is a constant here, and intervals are conditional on it.
     """
 
-    def __init__(self, frame: pd.DataFrame, teacher: str = "teacher") -> None:
-        students = frame[frame["row"] != teacher]
-        self.rows = set(students["row"]) | set(frame["row"])
-        self.frame = students
-        self.teacher = float(frame.loc[frame["row"] == teacher, "value"].iloc[0]) if teacher in self.rows else math.nan
+    def __init__(self, frame: pd.DataFrame, rows: Sequence[str] | None = None) -> None:
+        frame = frame.dropna(subset=["value"])
+        frame = frame if rows is None else frame[frame["row"].isin([*rows, TEACHER])]
+        students = frame[frame["row"] != TEACHER]
+        teachers = frame[frame["row"] == TEACHER].sort_values("seed")
+        self.teacher = float(teachers["value"].iloc[0]) if len(teachers) else math.nan
         self.layout = Layout(students) if len(students) else None
+        self.seeds = {str(row): int(count) for row, count in students.groupby("row")["seed"].nunique().items()}
+        self.means = {str(row): float(mean) for row, mean in students.groupby("row")["value"].mean().items()}
+        self.rows = set(self.seeds) | ({TEACHER} if len(teachers) else set())
 
-    def differences(self, pairs: list[tuple[str, str]]) -> list[Difference]:
-        """Simultaneous differences of rows; pairs with the teacher are of a mean and a constant."""
-        against = [pair for pair in pairs if "teacher" in pair]
-        among = [pair for pair in pairs if "teacher" not in pair]
-        found = {(d.a, d.b): d for d in (self.layout.differences(among) if self.layout and among else [])}
-        found |= {pair: self._against_teacher(*pair, family=len(pairs)) for pair in against}
-        return [found[pair] for pair in pairs]
+    def compare(self, pairs: Sequence[tuple[str, str]], level: float) -> list[Difference]:
+        """Simultaneous differences of pairs (a, b), all of which have the teacher or none has."""
+        if self.layout is None:
+            return []
+        if TEACHER not in pairs[0]:
+            return self.layout.differences(pairs, level)
+        found = self.layout.against(self.teacher, TEACHER, [_student(pair) for pair in pairs], level)
+        return [d.turned() if pair[0] == TEACHER else d for d, pair in zip(found, pairs, strict=True)]
 
-    def _against_teacher(self, a: str, b: str, family: int) -> Difference:
-        student = b if a == "teacher" else a
-        values = self.frame.loc[self.frame["row"] == student, "value"].to_numpy(float)
-        return one_sample(a, b, (values - self.teacher) * (-1 if a == "teacher" else 1), family)
+    def seeds_needed(
+        self, pairs: Sequence[tuple[str, str]], sizes: Sequence[float], level: float
+    ) -> Sequence[int | None]:
+        """Seeds that differences of these sizes need within the family of these pairs."""
+        if self.layout is None:
+            return []
+        if TEACHER not in pairs[0]:
+            return self.layout.seeds_needed(pairs, sizes, level)
+        return self.layout.seeds_needed_against([_student(pair) for pair in pairs], sizes, level)
 
-    def means(self) -> dict[str, float]:
-        return {str(row): float(v) for row, v in self.frame.groupby("row", sort=False)["value"].mean().items()}
+
+def _student(pair: tuple[str, str]) -> str:
+    return pair[1] if pair[0] == TEACHER else pair[0]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One leaf of a predicate as it was found: the comparison, its numbers, and what they say."""
+    """One leaf of a predicate as it was found: the comparison, its numbers, and what they say.
+
+    `printed` is the paper's difference in points, `seeds_needed` the seeds that one of its size needs.
+    """
 
     dataset: str
     text: str
@@ -64,6 +81,7 @@ class Finding:
 
 
 Measured = Mapping[str, Evidence]
+#: (data set, row) -> percent, as the paper prints it.
 Printed = Mapping[tuple[str, str], float]
 
 
@@ -78,6 +96,10 @@ class Predicate(ABC):
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         """The truth of the whole, from that of its leaves."""
 
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        """Of printed numbers: `holds`, `fails`, `mixed` where some parts hold, `open` where numbers are missing."""
+        return {True: HOLDS, False: FAILS, None: OPEN}[self.truth(of)]
+
 
 @dataclass(frozen=True)
 class Leaf(Predicate):
@@ -91,6 +113,18 @@ class Leaf(Predicate):
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         return of[self]
 
+    @abstractmethod
+    def rows(self) -> set[str]:
+        """The rows it compares."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """The comparison in symbols."""
+
+    @abstractmethod
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        """Whether it holds of printed numbers: row -> percent, on its data set."""
+
 
 @dataclass(frozen=True)
 class Better(Leaf):
@@ -100,8 +134,18 @@ class Better(Leaf):
     b: str
     or_equal: bool = False
 
+    def rows(self) -> set[str]:
+        return {self.a, self.b}
+
     def text(self) -> str:
         return f"{self.a} {'>=' if self.or_equal else '>'} {self.b}"
+
+    def gap(self, values: Mapping[str, float]) -> float:
+        """The difference in points; printed numbers are decimal, so is it."""
+        return round(values[self.a] - values[self.b], 4)
+
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        return self.gap(values) >= 0 if self.or_equal else self.gap(values) > 0
 
     def holds_for(self, difference: Difference) -> Truth:
         """True when the whole interval lies on the claimed side, False when on the other."""
@@ -114,20 +158,26 @@ class Better(Leaf):
 
 @dataclass(frozen=True)
 class LittleCorrelation(Leaf):
-    """Gains of methods alone and combined with KD go together at most with |r| < `bound`."""
+    """Over `methods`, results alone and combined with KD go together with |r| < `bound` at most."""
 
     methods: tuple[str, ...]
     bound: float = 0.5
 
-    def text(self) -> str:
-        return f"|r| < {self.bound} between gains alone and with KD"
+    def rows(self) -> set[str]:
+        return {*self.methods, *(f"{method}+kd" for method in self.methods)}
 
-    def of(self, means: Mapping[str, float]) -> Correlation:
-        alone = [means[m] - means["plain"] for m in self.methods]
-        combined = [means[f"{m}+kd"] - means["plain"] for m in self.methods]
-        return correlation(alone, combined)
+    def text(self) -> str:
+        return f"|r| < {self.bound} between results alone and with KD"
+
+    def of(self, values: Mapping[str, float], level: float = LEVEL) -> Correlation:
+        """The correlation of results, which is that of gains over any one row."""
+        return correlation([values[m] for m in self.methods], [values[f"{m}+kd"] for m in self.methods], level)
+
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        return abs(self.of(values).pearson) < self.bound
 
     def holds_for(self, found: Correlation) -> Truth:
+        """True when the whole interval lies within the bound, False when it lies beyond."""
         if not (math.isfinite(found.low) and math.isfinite(found.high)):
             return None
         if -self.bound < found.low and found.high < self.bound:
@@ -136,8 +186,8 @@ class LittleCorrelation(Leaf):
 
 
 @dataclass(frozen=True)
-class AllOf(Predicate):
-    """Confirmed when every part is, contradicted when any part is."""
+class Parts(Predicate):
+    """A statement made of others."""
 
     parts: tuple[Predicate, ...]
 
@@ -145,28 +195,56 @@ class AllOf(Predicate):
         for part in self.parts:
             yield from part.leaves()
 
+    def truths(self, of: Mapping[Leaf, Truth]) -> list[Truth]:
+        return [part.truth(of) for part in self.parts]
+
+
+@dataclass(frozen=True)
+class AllOf(Parts):
+    """Confirmed when every part is, contradicted when any part is."""
+
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
-        truths = [part.truth(of) for part in self.parts]
+        truths = self.truths(of)
         if any(t is False for t in truths):
             return False
         return True if all(truths) else None
 
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        some = any(part.word(of) in (HOLDS, MIXED) for part in self.parts)
+        return MIXED if some and self.truth(of) is False else super().word(of)
+
 
 @dataclass(frozen=True)
-class AnyOf(Predicate):
+class AnyOf(Parts):
     """Confirmed when any part is, contradicted when every part is."""
 
-    parts: tuple[Predicate, ...]
-
-    def leaves(self) -> Iterator[Leaf]:
-        for part in self.parts:
-            yield from part.leaves()
-
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
-        truths = [part.truth(of) for part in self.parts]
+        truths = self.truths(of)
         if any(t is True for t in truths):
             return True
         return False if all(t is False for t in truths) else None
+
+
+@dataclass(frozen=True)
+class AtLeast(Parts):
+    """Confirmed when `count` parts are, contradicted when so many are that the others are fewer than `count`."""
+
+    count: int
+
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        truths = self.truths(of)
+        if sum(t is True for t in truths) >= self.count:
+            return True
+        return False if sum(t is not False for t in truths) < self.count else None
+
+
+@dataclass(frozen=True)
+class Mostly(AtLeast):
+    """A tendency: more than half of the parts.  In print its exceptions make it mixed."""
+
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        truths = self.truths(of)
+        return MIXED if self.truth(of) and False in truths else super().word(of)
 
 
 @dataclass(frozen=True)
@@ -191,16 +269,35 @@ def any_of(*parts: Predicate) -> AnyOf:
     return AnyOf(parts)
 
 
-def best_of(dataset: str, row: str, others: tuple[str, ...]) -> AllOf:
+def at_least(count: int, *parts: Predicate) -> AtLeast:
+    return AtLeast(parts, count)
+
+
+def mostly(*parts: Predicate) -> Mostly:
+    return Mostly(parts, len(parts) // 2 + 1)
+
+
+def best_of(dataset: str, row: str, among: Sequence[str]) -> AllOf:
     """Row `row` beats each of the others."""
-    return AllOf(tuple(Better(dataset, row, other) for other in others if other != row))
+    return AllOf(tuple(Better(dataset, row, other) for other in among if other != row))
+
+
+def second_of(dataset: str, row: str, among: Sequence[str]) -> AnyOf:
+    """Exactly one of the others beats the row: some one does, and the row beats all the rest."""
+    others = tuple(other for other in among if other != row)
+
+    def behind(first: str) -> AllOf:
+        return all_of(Better(dataset, first, row), best_of(dataset, row, [o for o in others if o != first]))
+
+    return AnyOf(tuple(behind(first) for first in others))
 
 
 @dataclass(frozen=True)
 class Claim:
     """A checkable statement of a paper, with the exhibits it rests on.
 
-    `predicate` is None for a judgement that no statistic decides; `why_not` then says so.
+    `predicate` is None for a judgement that no statistic decides; `why_not` then says so, and `evidence` names
+    comparisons that a reader may want beside it.
     """
 
     id: str
@@ -210,12 +307,28 @@ class Claim:
     predicate: Predicate | None
     why_not: str = ""
     remark: str = ""
+    evidence: tuple[Leaf, ...] = ()
+
+    def word_in_print(self, printed: Printed) -> str:
+        """What the numbers that the paper prints say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
+        return JUDGEMENT if self.predicate is None else self.predicate.word(_in_print(self.predicate, printed))
 
     def in_print(self, printed: Printed) -> Truth:
-        """Whether the claim holds of the numbers that the paper prints."""
-        if self.predicate is None:
-            return None
-        return self.predicate.truth({leaf: _printed_truth(leaf, printed) for leaf in self.predicate.leaves()})
+        """Whether the printed numbers bear the claim out without exception; None where they cannot tell."""
+        return {HOLDS: True, MIXED: False, FAILS: False}.get(self.word_in_print(printed))
+
+
+def _in_print(predicate: Predicate, printed: Printed) -> dict[Leaf, Truth]:
+    return {leaf: _leaf_in_print(leaf, printed) for leaf in predicate.leaves()}
+
+
+def _leaf_in_print(leaf: Leaf, printed: Printed) -> Truth:
+    values = _values(printed, leaf.dataset)
+    return leaf.in_print(values) if leaf.rows() <= values.keys() else None
+
+
+def _values(printed: Printed, dataset: str) -> dict[str, float]:
+    return {row: value for (where, row), value in printed.items() if where == dataset}
 
 
 #: How a truth is worded under each profile; a demo says nothing, whatever it shows.
@@ -231,84 +344,112 @@ NO_VERDICT = "no verdict"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the evidence of one profile says of a claim, with every number it used."""
+    """What the evidence of one profile says of a claim, with every number it used.
+
+    `findings` are the comparisons that decide, `missing` those not measured yet, and `evidence` comparisons that stand
+    beside a judgement and decide nothing.  `seeds_needed` would settle the claim, were the paper's differences the true
+    ones; None where no number would (a tie in print) or nothing is known.
+    """
 
     claim: Claim
     profile: str
     status: str
     findings: tuple[Finding, ...] = field(default=())
     missing: tuple[str, ...] = field(default=())
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """Seeds that the smallest of the paper's differences would need; None where not known."""
-        known = [f.seeds_needed for f in self.findings if f.seeds_needed is not None]
-        return max(known) if known else None
+    evidence: tuple[Finding, ...] = field(default=())
+    seeds_needed: int | None = None
 
 
 def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> Verdict:
     """The verdict on a claim under a profile.
 
     Where rows are missing the parts that are measured are told, and the whole is undetermined unless a part
-    contradicts it; where nothing is measured, that is said.
+    contradicts it; where nothing is measured, that is said.  One seed, or a scale that says nothing, leaves the
+    numbers and no verdict, neither of the whole nor of a part.
     """
     if claim.predicate is None:
-        return Verdict(claim, profile, JUDGEMENT)
+        beside = _findings(list(claim.evidence), measured, printed)
+        return Verdict(claim, profile, JUDGEMENT, evidence=tuple(replace(f, truth=None) for f in beside.values()))
     leaves = list(dict.fromkeys(claim.predicate.leaves()))
     findings = _findings(leaves, measured, printed)
-    missing = tuple(f"{leaf.dataset}: {_text(leaf)}" for leaf in leaves if leaf not in findings)
+    missing = tuple(f"{leaf.dataset}: {leaf.text()}" for leaf in leaves if leaf not in findings)
     if not findings:
         return Verdict(claim, profile, NOT_MEASURED, missing=missing)
+    if profile not in WORDS or not any(_repeated(leaf, measured[leaf.dataset]) for leaf in findings):
+        numbers = tuple(replace(finding, truth=None) for finding in findings.values())
+        return Verdict(claim, profile, NO_VERDICT, numbers, missing)
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
-    status = WORDS[profile][claim.predicate.truth(truths)] if profile in WORDS else NO_VERDICT
-    if all(f.difference is not None and not f.difference.known for f in findings.values()):
-        status = NO_VERDICT  # one seed
-    return Verdict(claim, profile, status, tuple(findings.values()), missing)
+    status = WORDS[profile][claim.predicate.truth(truths)]
+    seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=not missing)
+    return Verdict(claim, profile, status, tuple(findings.values()), missing, seeds_needed=seeds)
 
 
-def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[Leaf, Finding]:
-    found: dict[Leaf, Finding] = {}
-    for dataset, evidence in measured.items():
-        here = [leaf for leaf in leaves if leaf.dataset == dataset]
-        comparisons = [leaf for leaf in here if isinstance(leaf, Better) and {leaf.a, leaf.b} <= evidence.rows]
-        pairs = list(dict.fromkeys((leaf.a, leaf.b) for leaf in comparisons))
-        differences = dict(zip(pairs, evidence.differences(pairs), strict=True)) if pairs else {}
-        for leaf in comparisons:
-            found[leaf] = _compared(leaf, differences[leaf.a, leaf.b], evidence, printed, len(pairs))
-        for other in here:
-            if isinstance(other, LittleCorrelation) and _needed(other) <= evidence.rows:
-                r = other.of(evidence.means())
-                enough = evidence.frame["seed"].nunique() > 1
-                found[other] = Finding(dataset, other.text(), other.holds_for(r) if enough else None, correlation=r)
-    return found
+def _seeds_to_settle(
+    predicate: Predicate, findings: Mapping[Leaf, Finding], printed: Printed, whole: bool
+) -> int | None:
+    """The least number of seeds at which the differences that are found by then make the predicate true or false.
 
-
-def _compared(leaf: Better, difference: Difference, evidence: Evidence, printed: Printed, family: int) -> Finding:
-    gap = _gap(leaf, printed)
-    needed = None
-    if gap and "teacher" not in (leaf.a, leaf.b) and evidence.layout is not None:
-        needed = evidence.layout.seeds_needed(gap, family)
-    return Finding(leaf.dataset, leaf.text(), leaf.holds_for(difference), difference, None, gap, needed)
-
-
-def _gap(leaf: Better, printed: Printed) -> float | None:
-    a, b = printed.get((leaf.dataset, leaf.a)), printed.get((leaf.dataset, leaf.b))
-    return None if a is None or b is None else round(a - b, 4)
-
-
-def _printed_truth(leaf: Leaf, printed: Printed) -> Truth:
-    if isinstance(leaf, Better):
-        gap = _gap(leaf, printed)
-        return None if gap is None else (gap >= 0 if leaf.or_equal else gap > 0)
-    if isinstance(leaf, LittleCorrelation):
-        means = {row: value for (dataset, row), value in printed.items() if dataset == leaf.dataset}
-        return bool(np.abs(leaf.of(means).pearson) < leaf.bound) if _needed(leaf) <= means.keys() else None
+    While parts are missing it cannot be settled; the number is then that of all measured parts.
+    """
+    needed = {leaf: f.seeds_needed for leaf, f in findings.items() if f.seeds_needed is not None}
+    if not whole:
+        return max(needed.values(), default=None)
+    truths = _in_print(predicate, printed)
+    for seeds in sorted(set(needed.values())):
+        by_then = {leaf: truth if needed.get(leaf, math.inf) <= seeds else None for leaf, truth in truths.items()}
+        if predicate.truth(by_then) is not None:
+            return seeds
     return None
 
 
-def _needed(leaf: LittleCorrelation) -> set[str]:
-    return {"plain", *leaf.methods, *(f"{m}+kd" for m in leaf.methods)}
+def _repeated(leaf: Leaf, evidence: Evidence) -> bool:
+    """Whether each of its students has been trained more than once."""
+    return all(evidence.seeds[row] > 1 for row in leaf.rows() - {TEACHER})
 
 
-def _text(leaf: Leaf) -> str:
-    return leaf.text() if isinstance(leaf, Better | LittleCorrelation) else str(leaf)
+def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[Leaf, Finding]:
+    """What was found of the leaves whose rows are measured, in their order."""
+    found: dict[Leaf, Finding] = {}
+    for group in _groups(leaves):
+        dataset = group[0].dataset
+        here = [leaf for leaf in group if dataset in measured and leaf.rows() <= measured[dataset].rows]
+        if here:
+            level = 1 - (1 - LEVEL) * _comparisons(group) / _comparisons(leaves)
+            found |= _group_findings(here, measured[dataset], _values(printed, dataset), level)
+    return {leaf: found[leaf] for leaf in leaves if leaf in found}
+
+
+def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
+    """Leaves whose intervals are made together: by data set and kind, those with the teacher apart."""
+    groups: dict[tuple[str, type, bool], list[Leaf]] = {}
+    for leaf in leaves:
+        groups.setdefault((leaf.dataset, type(leaf), TEACHER in leaf.rows()), []).append(leaf)
+    return list(groups.values())
+
+
+def _comparisons(leaves: list[Leaf]) -> int:
+    """How many different comparisons: a better than b, and b better than a, are one."""
+    return len({(leaf.dataset, frozenset(leaf.rows())) for leaf in leaves})
+
+
+def _group_findings(
+    leaves: list[Leaf], evidence: Evidence, values: Mapping[str, float], level: float
+) -> dict[Leaf, Finding]:
+    better = [leaf for leaf in leaves if isinstance(leaf, Better)]
+    little = [leaf for leaf in leaves if isinstance(leaf, LittleCorrelation)]
+    found: dict[Leaf, Finding] = {leaf: _correlated(leaf, evidence, level) for leaf in little}
+    if better:
+        pairs = [(leaf.a, leaf.b) for leaf in better]
+        gaps = [leaf.gap(values) if leaf.rows() <= values.keys() else math.nan for leaf in better]
+        needed = evidence.seeds_needed(pairs, gaps, level)
+        for leaf, difference, gap, seeds in zip(better, evidence.compare(pairs, level), gaps, needed, strict=True):
+            printed = None if math.isnan(gap) else gap
+            truth = leaf.holds_for(difference)
+            found[leaf] = Finding(leaf.dataset, leaf.text(), truth, difference, None, printed, seeds)
+    return found
+
+
+def _correlated(leaf: LittleCorrelation, evidence: Evidence, level: float) -> Finding:
+    found = leaf.of(evidence.means, level)
+    truth = leaf.holds_for(found) if _repeated(leaf, evidence) else None
+    return Finding(leaf.dataset, leaf.text(), truth, correlation=found)

@@ -12,6 +12,8 @@ from kdnb.errors import StoreError
 
 #: A history longer than this is thinned, evenly, keeping the first and the last epoch.
 LONGEST_HISTORY = 64
+#: ... and so is one of more columns than seven, so that a record stays small.
+MOST_NUMBERS = 448
 LARGEST_RECORD = 8 * 1024
 
 
@@ -78,14 +80,15 @@ def parse(text: str, path: Path) -> Record:
 
 
 def thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The history with an `epoch` column, rounded, and at most LONGEST_HISTORY epochs of it.
+    """The history with an `epoch` column, rounded; at most LONGEST_HISTORY of its epochs, and MOST_NUMBERS numbers.
 
     A column that is shorter than the others, an earlier stage's, ends with its stage.
     """
     count = max((len(column) for column in history.values()), default=0)
     kept = list(range(count))
-    if count > LONGEST_HISTORY:
-        kept = sorted({round(i * (count - 1) / (LONGEST_HISTORY - 1)) for i in range(LONGEST_HISTORY)})
+    longest = min(LONGEST_HISTORY, max(2, MOST_NUMBERS // max(1, len(history))))
+    if count > longest:
+        kept = sorted({round(i * (count - 1) / (longest - 1)) for i in range(longest)})
     columns: dict[str, list[float]] = {"epoch": [i + 1 for i in kept]}
     for name, values in history.items():  # an earlier stage's columns may be shorter
         columns[name] = [_rounded(values[i]) for i in kept if i < len(values)]
