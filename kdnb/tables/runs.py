@@ -50,7 +50,7 @@ def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Lin
     numbers = [f"{run[column]:.2f}" for column in ("value", "last", "all_images")]
     return [
         Entry(row.label, label=label),
-        *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), run["commit"] or "–"),
+        *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), _short(run["commit"])),
         Entry("JSON", file=_copy(exhibit, run)),
     ]
 
@@ -73,3 +73,8 @@ def duration(seconds: object) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _short(commit: str) -> str:
+    """The first seven digits of a commit, and the mark of files that differed from it."""
+    return commit[:7] + ("+" if commit.endswith("+") else "") or "–"
