@@ -211,7 +211,7 @@ def test_rows_without_a_common_seed_are_not_compared():
 
 
 def test_a_row_that_was_not_measured_is_named():
-    with pytest.raises(KeyError, match="crd"):
+    with pytest.raises(KdnbError, match="no measured row called 'crd'"):
         Layout(noise(3, 3)).differences([("crd", "r1")])
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, unknown
 
 LEVEL = 0.95
 POWER = 0.8
@@ -126,7 +126,7 @@ class Layout:
         self.pooled = not self.equal < UNEQUAL
 
     def differences(self, pairs: Sequence[tuple[str, str]], level: float = LEVEL) -> list[Difference]:
-        """Simultaneous intervals for all `pairs` (a, b) of rows; KeyError names a row that was not measured."""
+        """Simultaneous intervals for all `pairs` (a, b) of rows; an error names a row that was not measured."""
         self._known(row for pair in pairs for row in pair)
         if not self.pooled:
             return [self._by_pair(a, b, len(pairs), level) for a, b in pairs]
@@ -216,7 +216,7 @@ class Layout:
     def _known(self, rows: Iterable[str]) -> None:
         for row in rows:
             if row not in self.rows:
-                raise KeyError(row)
+                raise unknown("measured row", row, self.rows)
 
 
 def _seeds_by_rows(frame: pd.DataFrame) -> pd.DataFrame:
