@@ -12,7 +12,18 @@ import pandas as pd
 from kdnb import exhibits
 from kdnb.errors import unknown
 from kdnb.exhibits import Row, measure
-from kdnb.exhibits.claims import JUDGEMENT, NOT_MEASURED, AllOf, AnyOf, Better, Claim, Finding, Predicate, Verdict
+from kdnb.exhibits.claims import (
+    JUDGEMENT,
+    NOT_MEASURED,
+    AllOf,
+    AnyOf,
+    Better,
+    Claim,
+    Finding,
+    Mostly,
+    Predicate,
+    Verdict,
+)
 from kdnb.study.store import Store
 from kdnb.tables.results import NOT_YET, TITLES, title
 from kdnb.tables.sheet import Line, Table, line
@@ -105,7 +116,9 @@ def _told(verdict: Verdict) -> str:
 
 
 def _evidence(found: list[Verdict]) -> pd.DataFrame:
-    lines = [_evidence_line(verdict, finding) for verdict in found for finding in verdict.findings]
+    lines = [
+        _evidence_line(verdict, finding) for verdict in found for finding in (*verdict.findings, *verdict.evidence)
+    ]
     return pd.DataFrame(lines) if lines else pd.DataFrame(columns=["claim", "scale", "dataset", "comparison"])
 
 
@@ -143,7 +156,7 @@ def _praised(predicate: Predicate) -> set[str]:
         return {predicate.a}
     if isinstance(predicate, AnyOf):
         return set.intersection(*(_praised(part) for part in predicate.parts))
-    if isinstance(predicate, AllOf):
+    if isinstance(predicate, AllOf | Mostly):
         return set().union(*(_praised(part) for part in predicate.parts))
     return set()
 

@@ -50,7 +50,7 @@ def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Lin
     numbers = [f"{run[column]:.2f}" for column in ("value", "last", "all_images")]
     return [
         Entry(row.label, label=label),
-        *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), _short(run["commit"])),
+        *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
         Entry("JSON", file=_copy(exhibit, run)),
     ]
 
