@@ -14,10 +14,11 @@ from pathlib import Path
 from kdnb import exhibits, notebooks
 
 PROFILE = config.get("profile", "demo")
-SEEDS = int(config.get("seeds", 3))
+# Seeds of every run; without it each exhibit has as many as its profile has time for.
+SEEDS = {"seeds": int(config["seeds"])} if "seeds" in config else {}
 # Papers or single exhibits, as `kdnb study --exhibit` takes them.
 STUDIED = config.get("exhibits", ",".join(sorted({e.paper for e in exhibits.select("all")}))).split(",")
-PARAMETERS = {"profile": PROFILE, "seeds": SEEDS}
+PARAMETERS = {"profile": PROFILE, **SEEDS}
 
 PYTHON = shlex.quote(sys.executable)
 JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).parent / "jupyter-book"))
@@ -26,7 +27,7 @@ STAMPS = Path(".stamps")
 
 
 def study(key):
-    return f"-m kdnb study --exhibit {key} --profile {PROFILE} --seeds {SEEDS}"
+    return f"-m kdnb study --exhibit {key} --profile {PROFILE}" + "".join(f" --seeds {n}" for n in SEEDS.values())
 
 
 def planned():

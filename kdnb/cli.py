@@ -31,7 +31,10 @@ app.add_typer(data_app, name="data")
 ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>, a <paper>, or all.")]
 ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
-SeedsOption = Annotated[int, typer.Option(min=1, help="Seeds 1 to N; a teacher has one.")]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Seeds 1 to N; a teacher has one. Default: 3, in the demo what there is time for."),
+]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
@@ -82,8 +85,8 @@ def study(
     exhibit: ExhibitOption = "comparison/table1",
     profile: ProfileOption = "demo",
     dataset: DatasetOption = None,
-    seeds: SeedsOption = 3,
-    rows: Annotated[str | None, typer.Option(help="Only these rows, separated by commas.")] = None,
+    seeds: SeedsOption = None,
+    rows: Annotated[str | None, typer.Option(help="Only these rows, lines or pairs, by commas.")] = None,
     epochs: EpochsOption = None,
     budget: Annotated[str | None, typer.Option(help="Stop cleanly after this time: 90s, 9m, 2h.")] = None,
     device: DeviceOption = "auto",
@@ -211,7 +214,9 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _wanted(chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds: int, rows: str | None) -> list[Run]:
+def _wanted(
+    chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds: int | None, rows: str | None
+) -> list[Run]:
     """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set."""
     names = list(dict.fromkeys(d for e in chosen for d in e.datasets_of(profile)))
     if dataset is not None and dataset not in names:
@@ -219,23 +224,33 @@ def _wanted(chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds:
     wanted: list[Run] = []
     asked = _rows(chosen, rows)
     for name in [dataset] if dataset else names:
-        cells = [c for e, of in asked if name in e.datasets_of(profile) for c in e.cells(profile, name, of)]
-        for turn in range(seeds):
-            wanted += [c.runs(seeds)[turn] for c in cells if c.experiment and (c.row.role != "teacher" or turn == 0)]
+        here = [(e, of, seeds or e.seeds(profile)) for e, of in asked if name in e.datasets_of(profile)]
+        cells = [(cell, count) for e, of, count in here for cell in e.cells(profile, name, of) if cell.experiment]
+        for turn in range(max((count for _, count in cells), default=0)):
+            for cell, count in cells:
+                if turn < (1 if cell.row.role == "teacher" else count):
+                    wanted.append(cell.runs(count)[turn])
     return wanted
 
 
 def _rows(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[Row]]]:
-    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them."""
+    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them.
+
+    A row is named by its key; by its line, which it has in common with other pairs of networks; or by its pair.
+    """
     if rows is None:
         return [(exhibit, list(exhibit.rows)) for exhibit in chosen]
     keys = [key.strip() for key in rows.split(",")]
-    known = {row.key for exhibit in chosen for row in exhibit.rows}
+    known = {name for exhibit in chosen for row in exhibit.rows for name in _names(row)}
     for key in keys:
         if key not in known:
             raise unknown("row", key, known)
-    found = [(exhibit, [row for row in exhibit.rows if row.key in keys]) for exhibit in chosen]
+    found = [(exhibit, [row for row in exhibit.rows if _names(row) & set(keys)]) for exhibit in chosen]
     return [(exhibit, of) for exhibit, of in found if of]
+
+
+def _names(row: Row) -> set[str]:
+    return {row.key, row.line} | ({row.pair.key} if row.pair else set())
 
 
 def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Numerics:

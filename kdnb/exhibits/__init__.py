@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kdnb.errors import unknown
-from kdnb.exhibits import comparison
-from kdnb.exhibits.exhibit import Cell, Exhibit, Row, measure
+from kdnb.exhibits import comparison, slkd
+from kdnb.exhibits.exhibit import Cell, Exhibit, Pair, Row, measure
 
-_ALL = {exhibit.key: exhibit for exhibit in (*comparison.EXHIBITS, *comparison.ABLATIONS)}
+_PAPERS = (comparison, slkd)
+_ALL = {exhibit.key: exhibit for paper in _PAPERS for exhibit in (*paper.EXHIBITS, *paper.ABLATIONS)}
 
 
 def get(key: str) -> Exhibit:
@@ -36,4 +37,4 @@ def ablations() -> list[Exhibit]:
     return [exhibit for exhibit in _ALL.values() if exhibit.ablation]
 
 
-__all__ = ["Cell", "Exhibit", "Row", "ablations", "all_exhibits", "get", "measure", "select"]
+__all__ = ["Cell", "Exhibit", "Pair", "Row", "ablations", "all_exhibits", "get", "measure", "select"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,14 +17,42 @@ from kdnb.study.profile import Profile, get_profile
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
-Build = Callable[["Row", Profile, str], Experiment]
+Networks = tuple[str, str]
+
+#: Mean and std of the embedded digits, per channel: whatever a protocol says of its own images.
+DIGITS = ((0.3053, 0.3053, 0.3053), (0.3760, 0.3760, 0.3760))
+#: How many seeds a run of the whole study trains, where the command does not say.
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher and a student as a paper pairs them, and who stands for them where less is run.
+
+    `relatives`: scale (`demo`, `pilot`) -> teacher and student; a pair without some has no cells there.
+    """
+
+    teacher: str
+    student: str
+    relatives: Mapping[str, Networks] = field(default_factory=dict, hash=False)
+
+    @property
+    def key(self) -> str:
+        return f"{self.teacher}-{self.student}"
+
+    def networks(self, profile: Profile) -> Networks | None:
+        """Teacher and student under a profile: the paper's own where its networks are run."""
+        own = profile.scale in ("short", "paper")
+        return (self.teacher, self.student) if own else self.relatives.get(profile.scale)
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a table: a method with its arguments, or a network alone.
 
-    `schedule` names another training recipe of the paper than the row's own, for controls.
+    Where a table has a column for every pair of networks, a row is one line of it for one `pair`, and its key is
+    `<pair>/<line>`.  `schedule` names another training recipe of the paper than the row's own, for controls;
+    `keeps` the arrays that figures need beside the record (`kdnb.analysis`).
     """
 
     key: str
@@ -33,6 +61,36 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     role: str = "student"
     schedule: str = ""
+    pair: Pair | None = None
+    keeps: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The key less its pair: what the rows of one line of a table have in common."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def printed_key(self) -> str:
+        """The key under which papers print the row: a network alone has no partner there."""
+        alone = {"teacher": self.pair.teacher, "baseline": self.pair.student} if self.pair else {}
+        return f"{alone[self.role]}/{self.line}" if self.role in alone else self.key
+
+
+@dataclass(frozen=True)
+class Absent:
+    """In place of an experiment: why a cell has none."""
+
+    why: str
+
+
+Build = Callable[[Row, Profile, str], Experiment | Absent]
+#: The `printed_key` of the row that a line of a paper's CSV belongs to.
+KeyOf = Callable[[Mapping[str, str]], str]
+
+
+def key_of_method(line: Mapping[str, str]) -> str:
+    """The key where a table has one pair of networks: the method's name."""
+    return "plain" if line["method"] == "baseline" else line["method"].lower()
 
 
 @dataclass(frozen=True)
@@ -54,7 +112,7 @@ class Cell:
         if self.experiment is None:
             return []
         first = TEACHER_SEED if self.row.role == "teacher" else 1
-        return [Run(self.experiment, first + i) for i in range(seeds)]
+        return [Run(self.experiment, first + i, keeps=self.row.keeps) for i in range(seeds)]
 
 
 @dataclass(frozen=True)
@@ -62,6 +120,7 @@ class Exhibit:
     """A table or figure: its rows, its data sets, and how a cell becomes an experiment.
 
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
+    `demo_seeds` is how many seeds the demo has time for.
     """
 
     paper: str
@@ -71,6 +130,8 @@ class Exhibit:
     datasets: tuple[str, ...]
     build: Build
     ablation: bool = False
+    key_of: KeyOf = key_of_method
+    demo_seeds: int = SEEDS
 
     @property
     def key(self) -> str:
@@ -80,6 +141,16 @@ class Exhibit:
         """The data sets under a profile: the paper's, or the embedded digits that stand for them."""
         profile = get_profile(profile) if isinstance(profile, str) else profile
         return ("digits",) if profile.embedded_data else self.datasets
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs of networks in the order of the table; none where all rows have the same."""
+        return tuple(dict.fromkeys(row.pair for row in self.rows if row.pair is not None))
+
+    def seeds(self, profile: str | Profile) -> int:
+        """How many seeds a profile trains where nothing else is asked for."""
+        profile = get_profile(profile) if isinstance(profile, str) else profile
+        return self.demo_seeds if profile.embedded_data else SEEDS
 
     def row(self, key: str) -> Row:
         for row in self.rows:
@@ -92,30 +163,22 @@ class Exhibit:
         profile = get_profile(profile) if isinstance(profile, str) else profile
         if dataset not in self.datasets_of(profile):
             raise unknown(f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile))
-        printed = reported(self.paper)
-        return [
-            Cell(
-                row,
-                dataset,
-                profile.name,
-                self.build(row, profile, dataset),
-                printed.get((self.name, dataset, row.key)),
-            )
-            for row in (rows or self.rows)
-        ]
+        return [self._cell(row, profile, dataset) for row in (rows or self.rows)]
+
+    def _cell(self, row: Row, profile: Profile, dataset: str) -> Cell:
+        built = self.build(row, profile, dataset)
+        printed = reported(self.paper, self.key_of).get((self.name, dataset, row.printed_key))
+        if isinstance(built, Absent):
+            return Cell(row, dataset, profile.name, None, printed, built.why)
+        return Cell(row, dataset, profile.name, built, printed)
 
 
 @functools.cache
-def reported(paper: str) -> dict[tuple[str, str, str], float]:
-    """The headline numbers that a paper prints: (exhibit, data set, row key) -> value as printed."""
-    found: dict[tuple[str, str, str], float] = {}
-    path = paths.reported() / f"{paper}.csv"
-    with open(path, newline="") as stream:
-        for line in csv.DictReader(stream):
-            if line["metric"] == "top1_accuracy" and line["value"]:
-                key = "plain" if line["method"] == "baseline" else line["method"].lower()
-                found[line["exhibit"], line["dataset"], key] = float(line["value"])
-    return found
+def reported(paper: str, key_of: KeyOf = key_of_method) -> dict[tuple[str, str, str], float]:
+    """The accuracies that a paper prints: (exhibit, data set, row key) -> percent as printed."""
+    with open(paths.reported() / f"{paper}.csv", newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["metric"] == "top1_accuracy" and line["value"]]
+    return {(line["exhibit"], line["dataset"], key_of(line)): float(line["value"]) for line in lines}
 
 
 def measure(exhibit: Exhibit, profile: str | Profile, dataset: str, store: Store | None = None) -> pd.DataFrame:

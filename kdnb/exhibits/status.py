@@ -11,10 +11,10 @@ from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
 
-def report(store: Store | None = None, seeds: int = 3) -> dict[str, Any]:
+def report(store: Store | None = None) -> dict[str, Any]:
     """The dashboard in plain values; `measured` counts cells with a record, `runs` the records in them."""
     store = store or Store.open()
-    exhibits = [_exhibit(exhibit, store, seeds) for exhibit in all_exhibits()]
+    exhibits = [_exhibit(exhibit, store) for exhibit in all_exhibits()]
     known = _known_fingerprints()
     stale = [
         {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
@@ -42,9 +42,9 @@ def told(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _exhibit(exhibit: Exhibit, store: Store, seeds: int) -> dict[str, Any]:
+def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
     printed = len(exhibit.datasets) * len(exhibit.rows)
-    profiles = {name: _profile(exhibit, name, store, seeds) for name in PROFILES}
+    profiles = {name: _profile(exhibit, name, store, exhibit.seeds(name)) for name in PROFILES}
     return {
         "paper": exhibit.paper,
         "exhibit": exhibit.name,

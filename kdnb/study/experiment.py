@@ -111,10 +111,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment with a seed: what is computed once and leaves one record."""
+    """An experiment with a seed: what is computed once and leaves one record.
+
+    `keeps` names the arrays that figures need beside the record (`kdnb.analysis`); with or without, it is one run.
+    """
 
     experiment: Experiment
     seed: int
+    keeps: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> tuple[str, int]:
