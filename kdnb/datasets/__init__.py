@@ -3,7 +3,7 @@
 `load(name)` gives both splits in canonical order, to which all indices, parts and batches refer.
 """
 
-from kdnb.datasets.catalogue import DatasetInfo, info, names
+from kdnb.datasets.catalogue import DatasetInfo, info, names, title
 from kdnb.datasets.checking import Description, check, describe
 from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.loading import load
@@ -24,4 +24,5 @@ __all__ = [
     "load",
     "names",
     "prepare",
+    "title",
 ]

@@ -145,6 +145,15 @@ CIFAR100 = DatasetInfo(
 _CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100)}
 
 
+#: Sets that papers use and kdnb cannot prepare yet: tables name them, nothing runs on them.
+PLANNED = {"imagenet": "ImageNet"}
+
+
+def title(name: str) -> str:
+    """How a data set is called in a table, prepared here or planned."""
+    return PLANNED[name] if name in PLANNED else info(name).title
+
+
 def names() -> list[str]:
     """Names of all data sets that kdnb knows, prepared or not."""
     return list(_CATALOGUE)

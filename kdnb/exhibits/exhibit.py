@@ -12,6 +12,7 @@ import pandas as pd
 
 from kdnb import paths
 from kdnb.errors import unknown
+from kdnb.exhibits.names import pair_title
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile, get_profile
 from kdnb.study.record import Record
@@ -39,6 +40,10 @@ class Pair:
     @property
     def key(self) -> str:
         return f"{self.teacher}-{self.student}"
+
+    @property
+    def title(self) -> str:
+        return pair_title(self.teacher, self.student)
 
     def networks(self, profile: Profile) -> Networks | None:
         """Teacher and student under a profile: the paper's own where its networks are run."""
@@ -68,6 +73,11 @@ class Row:
     def line(self) -> str:
         """The key less its pair: what the rows of one line of a table have in common."""
         return self.key.rpartition("/")[2]
+
+    @property
+    def title(self) -> str:
+        """The label, and for which pair of networks."""
+        return f"{self.label}, {self.pair.title}" if self.pair else self.label
 
     @property
     def printed_key(self) -> str:

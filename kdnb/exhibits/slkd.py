@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from kdnb.exhibits.exhibit import DIGITS, Absent, Exhibit, Pair, Row
+from kdnb.exhibits.names import network_title as title
+from kdnb.exhibits.names import pair_title
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -71,25 +73,6 @@ FIGURE_R50_M2 = replace(R50_M2, relatives=V13_M2.relatives)
 
 # Tables 3 and 4, ImageNet.
 IMAGENET = (_pair("resnet34", "resnet18"), _pair("resnet50", "mobilenet_v1"))
-
-TITLES = {
-    "resnet8x4": "ResNet8x4",
-    "resnet32x4": "ResNet32x4",
-    "mobilenet_v1": "MobileNetV1",
-    "mobilenet_v2": "MobileNetV2",
-    "shufflenet_v1": "ShuffleNetV1",
-    "shufflenet_v2": "ShuffleNetV2",
-}
-
-
-def title(network: str) -> str:
-    """A network as papers write it: `ResNet56`, `WRN-40-2`, `VGG13`."""
-    if network in TITLES:
-        return TITLES[network]
-    family = {"resnet": "ResNet", "vgg": "VGG", "wrn": "WRN"}
-    name = next((network.replace(short, long) for short, long in family.items() if network.startswith(short)), network)
-    return name.replace("_", "-")
-
 
 #: DKD's beta as its code gives it by pair; ResNet8 and VGG11 as their nearest relatives there.
 DKD_BETA = {
@@ -198,7 +181,7 @@ def build(row: Row, profile: Profile, dataset: str) -> Experiment | Absent:
         return Absent("ImageNet is not among the prepared data sets yet")
     networks = row.pair.networks(profile)
     if networks is None:
-        return Absent(f"no relatives of {title(row.pair.teacher)} and {title(row.pair.student)} at this scale")
+        return Absent(f"no relatives of {pair_title(row.pair.teacher, row.pair.student)} at this scale")
     big, small = networks
     teacher = plain(big, profile, dataset, None)
     if row.role == "teacher":

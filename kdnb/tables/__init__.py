@@ -3,6 +3,7 @@
 from kdnb.tables.claims import claims
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.method import costs, parameters, selection
+from kdnb.tables.pairs import pairs
 from kdnb.tables.results import results
 from kdnb.tables.runs import runs
 from kdnb.tables.sheet import Entry, Table
@@ -16,6 +17,7 @@ __all__ = [
     "costs",
     "in_short",
     "method_costs",
+    "pairs",
     "parameters",
     "results",
     "runs",

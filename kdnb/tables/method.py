@@ -32,7 +32,7 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str =
     return Table(
         name=name or slug(f"parameters {chosen[-1].key}"),
         caption=f"Parameters at paper scale; where the data sets differ: {several}.",
-        head=[line("Setting", *(row.label for row in chosen))],
+        head=[line("Setting", *(row.title for row in chosen))],
         body=body,
         frame=frame,
     )
@@ -88,7 +88,7 @@ def costs(runs: Shown, *, name: str = "") -> Table:
             record for record in runs.records if cell.experiment and record.fingerprint == cell.experiment.fingerprint
         ]
         if not found:
-            body.append(line(cell.row.label, NOT_YET, *["–"] * 5))
+            body.append(line(cell.row.title, NOT_YET, *["–"] * 5))
             continue
         first = seconds_of_shared_stages(cell, store)
         told = {
@@ -102,7 +102,7 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         devices = ", ".join(sorted({r.cost["device"] for r in found}))
         body.append(
             line(
-                cell.row.label,
+                cell.row.title,
                 f"{told['epochs']:.0f}",
                 duration(told["wall_seconds"]),
                 duration(first) if first else "–",
@@ -143,7 +143,7 @@ def selection(runs: Shown, *, name: str = "selection") -> Table:
         difference = part["value"] - part["last"]
         body.append(
             line(
-                cell.row.label,
+                cell.row.title,
                 spread(part["value"]),
                 spread(part["last"]),
                 f"{difference.mean():+.2f}",

@@ -127,11 +127,12 @@ def summary(exhibit: Exhibit, rows: Sequence[Row], frame: pd.DataFrame, groups: 
             continue
         for dataset in group.datasets:
             for cell in exhibit.cells(group.profile, dataset, list(rows)):
-                lines.append(_summary_line(cell, frame))
+                lines.append(summary_line(cell, frame))
     return pd.DataFrame(lines)
 
 
-def _summary_line(cell: Cell, frame: pd.DataFrame) -> dict[str, object]:
+def summary_line(cell: Cell, frame: pd.DataFrame) -> dict[str, object]:
+    """One cell and profile as a line of the CSV: printed, mean, spread, seeds."""
     key, profile, dataset = cell.row.key, cell.profile, cell.dataset
     runs = frame.query("row == @key and profile == @profile and dataset == @dataset")
     values = runs["value"]
@@ -168,7 +169,7 @@ def _note(groups: Sequence[Group], frame: pd.DataFrame) -> str:
 
 def title(dataset: str) -> str:
     """How a data set is called in a table."""
-    return datasets.info(dataset).title
+    return datasets.title(dataset)
 
 
 def slug(key: str) -> str:

@@ -49,7 +49,7 @@ def _table(exhibit: Exhibit, profile: str, dataset: str, frame: pd.DataFrame) ->
 def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Line:
     numbers = [f"{run[column]:.2f}" for column in ("value", "last", "all_images")]
     return [
-        Entry(row.label, label=label),
+        Entry(row.title, label=label),
         *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
         Entry("JSON", file=_copy(exhibit, run)),
     ]

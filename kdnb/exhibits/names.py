@@ -1,0 +1,28 @@
+"""How papers write the names of networks."""
+
+from __future__ import annotations
+
+_TITLES = {
+    "resnet8x4": "ResNet8x4",
+    "resnet32x4": "ResNet32x4",
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "shufflenet_v1": "ShuffleNetV1",
+    "shufflenet_v2": "ShuffleNetV2",
+}
+_FAMILIES = {"resnet": "ResNet", "vgg": "VGG", "wrn": "WRN"}
+
+
+def network_title(network: str) -> str:
+    """`ResNet56`, `WRN-40-2`, `VGG13`; a name of no known family stays as it is."""
+    if network in _TITLES:
+        return _TITLES[network]
+    for short, written in _FAMILIES.items():
+        if network.startswith(short):
+            return network.replace(short, written).replace("_", "-")
+    return network
+
+
+def pair_title(teacher: str, student: str) -> str:
+    """`ResNet56 → ResNet8`."""
+    return f"{network_title(teacher)} → {network_title(student)}"
