@@ -231,3 +231,29 @@ def test_shortened_trials_are_shown_in_no_table(kdnb):
     assert stored.experiment["profile"]["name"].startswith("custom-") and stored.metrics["epochs"] == 1
     assert exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits").empty
     assert json.loads(kdnb("status", "--json").out)["stale"] == []
+
+
+def test_rows_are_named_by_key_by_line_or_by_pair():
+    from kdnb import exhibits
+    from kdnb.cli import _rows
+
+    chosen = exhibits.select("slkd/table1")
+
+    def keys(rows):
+        return [row.key for _, of in _rows(chosen, rows) for row in of]
+
+    assert keys("vgg13-vgg8/kd") == ["vgg13-vgg8/kd"]
+    assert len(keys("slkd")) == 6 and all(key.endswith("/slkd") for key in keys("slkd"))
+    assert len(keys("vgg13-vgg8, kd")) == 11 + 5
+
+
+def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
+    def seeds(*options):
+        groups = json.loads(kdnb("study", "--plan", "--json", *options).out)["cohorts"]
+        return {run.rpartition(" ")[2] for group in groups for run in group["runs"]}
+
+    assert seeds("--exhibit", "slkd/table1") == {"0", "1"}
+    assert seeds("--exhibit", "slkd/table1", "--seeds", "2") == {"0", "1", "2"}
+    assert seeds("--exhibit", "slkd/table1", "--profile", "pilot") == {"0", "1", "2", "3"}
+    assert seeds("--exhibit", "comparison/kd-alpha") == {"0", "1"}
+    assert seeds("--exhibit", "comparison/table1") == {"0", "1", "2", "3"}
