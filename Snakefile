@@ -15,7 +15,7 @@ from kdnb import exhibits, notebooks
 
 PROFILE = config.get("profile", "demo")
 # Seeds of every run; without it each exhibit has as many as its profile has time for.
-SEEDS = {"seeds": int(config["seeds"])} if "seeds" in config else {}
+SEEDS = {"seeds": int(config.get("seeds", 0))} if config.get("seeds") else {}
 # Papers or single exhibits, as `kdnb study --exhibit` takes them.
 STUDIED = config.get("exhibits", ",".join(sorted({e.paper for e in exhibits.select("all")}))).split(",")
 PARAMETERS = {"profile": PROFILE, **SEEDS}

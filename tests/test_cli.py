@@ -257,3 +257,13 @@ def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
     assert seeds("--exhibit", "slkd/table1", "--profile", "pilot") == {"0", "1", "2", "3"}
     assert seeds("--exhibit", "comparison/kd-alpha") == {"0", "1"}
     assert seeds("--exhibit", "comparison/table1") == {"0", "1", "2", "3"}
+
+
+def test_status_says_what_cannot_run_and_why(kdnb):
+    found = json.loads(kdnb("status", "--json").out)
+    by_name = {f"{e['paper']}/{e['exhibit']}": e for e in [*found["exhibits"], *found["ablations"]]}
+    assert by_name["slkd/table3"]["runnable"] == 0 and "ImageNet" in by_name["slkd/table3"]["why_not"]
+    assert by_name["slkd/table1"]["runnable"] == by_name["slkd/table1"]["cells"] == 66
+    assert by_name["slkd/table1"]["profiles"]["pilot"]["cells"] == 33
+    assert "comparison/kd-alpha" in by_name and by_name["comparison/table1"]["why_not"] == ""
+    assert "slkd/table4: 9 cells, 0 can run (ImageNet is not among" in kdnb("status").out

@@ -318,3 +318,11 @@ def test_crd_without_banks() -> None:
     assert stage.draws is None and stage.after_step is None
     expected = 0.8 * contrast(batch.student.embedding, batch.teacher.embedding, batch.labels)
     assert stage.objective(batch)["crd"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_whole_number_is_the_same_setting_with_and_without_its_point():
+    kd = get("kd")
+    assert kd.arguments({"temperature": 8}) == kd.arguments({"temperature": 8.0})
+    assert isinstance(kd.arguments({"temperature": 8})["temperature"], float)
+    assert get("crd").arguments({"negatives": 16})["negatives"] == 16
+    assert get("slkd").arguments({"coupled": False})["coupled"] is False

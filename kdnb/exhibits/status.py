@@ -15,6 +15,7 @@ def report(store: Store | None = None) -> dict[str, Any]:
     """The dashboard in plain values; `measured` counts cells with a record, `runs` the records in them."""
     store = store or Store.open()
     exhibits = [_exhibit(exhibit, store) for exhibit in all_exhibits()]
+    of_ours = [_exhibit(exhibit, store) for exhibit in ablations()]
     known = _known_fingerprints()
     stale = [
         {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
@@ -23,15 +24,18 @@ def report(store: Store | None = None) -> dict[str, Any]:
         and r.experiment.get("stage") is None
     ]  # fmt: skip
     broken = [{"path": str(p.path), "what": p.what} for p in store.problems]
-    return {"exhibits": exhibits, "broken": broken, "stale": stale}
+    return {"exhibits": exhibits, "ablations": of_ours, "broken": broken, "stale": stale}
 
 
 def told(found: dict[str, Any]) -> str:
     """The dashboard as text."""
     lines = []
-    for e in found["exhibits"]:
-        lines.append(f"{e['paper']}/{e['exhibit']}: {e['cells']} cells, {e['runnable']} can run")
+    for e in [*found["exhibits"], *found["ablations"]]:
+        why = f" ({e['why_not']})" if e["why_not"] else ""
+        lines.append(f"{e['paper']}/{e['exhibit']}: {e['cells']} cells, {e['runnable']} can run{why}")
         for profile, counts in e["profiles"].items():
+            if not counts["cells"]:
+                continue
             hours = f", about {counts['hours_left']:.1f} h left" if counts["hours_left"] else ""
             lines.append(
                 f"  {profile:<6} {counts['measured']:>3} of {counts['cells']} cells measured, "
@@ -43,13 +47,14 @@ def told(found: dict[str, Any]) -> str:
 
 
 def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
-    printed = len(exhibit.datasets) * len(exhibit.rows)
+    cells = [cell for dataset in exhibit.datasets for cell in exhibit.cells("paper", dataset)]
     profiles = {name: _profile(exhibit, name, store, exhibit.seeds(name)) for name in PROFILES}
     return {
         "paper": exhibit.paper,
         "exhibit": exhibit.name,
-        "cells": printed,
-        "runnable": sum(c.experiment is not None for d in exhibit.datasets for c in exhibit.cells("paper", d)),
+        "cells": len(cells),
+        "runnable": sum(cell.experiment is not None for cell in cells),
+        "why_not": "; ".join(dict.fromkeys(cell.why_not for cell in cells if cell.why_not)),
         "measured": {name: counts["measured"] for name, counts in profiles.items()},
         "profiles": profiles,
     }

@@ -46,11 +46,14 @@ class Method:
     function: str = ""
 
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
-        """All arguments, given or default; an unknown one is an error that names the nearest."""
+        """All arguments, given or default; an unknown one is an error that names the nearest.
+
+        A whole number given where the default has a point is that number: 8 and 8.0 are one experiment.
+        """
         for name in given:
             if name not in self.defaults:
                 raise unknown(f"argument of method '{self.name}'", name, self.defaults)
-        return {**self.defaults, **given}
+        return {**self.defaults, **{name: _as(self.defaults[name], value) for name, value in given.items()}}
 
     def arguments_of(self, stage: str, given: dict[str, Any]) -> dict[str, Any]:
         """Those of the given arguments that a shared stage depends on."""
@@ -68,6 +71,11 @@ class Method:
         build: Build = getattr(module, self.function)
         own = {k: v for k, v in arguments.items() if not (self.with_kd and k in KD_DEFAULTS)}
         return build(setup, **own)
+
+
+def _as(default: Any, value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and isinstance(default, float) else value
 
 
 def method(
