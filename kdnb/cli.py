@@ -69,7 +69,7 @@ def run(
     cell = chosen.cells(scale, name, [chosen.row(row)])[0]
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
-    wanted = Run(cell.experiment, seed)
+    wanted = Run(cell.experiment, seed, cell.row.keeps)
     store = Store.open()
     if not store.has(wanted):  # a stored one needs no device, nor torch
         store = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
@@ -107,6 +107,8 @@ def study(
 
     chosen = exhibits.select(exhibit)
     wanted = _wanted(chosen, _profile(profile, epochs), dataset, seeds, rows)
+    if not wanted:
+        raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {_why_not(chosen, profile)}.")
     if plan:
         _print_plan(wanted, Store.open(), as_json)
         return
@@ -247,6 +249,12 @@ def _rows(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[R
             raise unknown("row", key, known)
     found = [(exhibit, [row for row in exhibit.rows if _names(row) & set(keys)]) for exhibit in chosen]
     return [(exhibit, of) for exhibit, of in found if of]
+
+
+def _why_not(chosen: list[Exhibit], profile: str) -> str:
+    """Why cells have no experiment, each reason once."""
+    cells = [c for e in chosen for d in e.datasets_of(profile) for c in e.cells(profile, d)]
+    return "; ".join(dict.fromkeys(c.why_not for c in cells if c.why_not)) or "its cells were not asked for"
 
 
 def _names(row: Row) -> set[str]:

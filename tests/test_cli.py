@@ -51,6 +51,8 @@ BAD = {
     "data set of a run not prepared": ("run plain --profile short --dataset cifar10", "kdnb data prepare cifar10"),
     "unknown data set": ("data check cifar10o", "did you mean cifar10"),
     "data set to prepare": ("data prepare digit", "did you mean digits"),
+    "line of a table of pairs": ("run slkd --exhibit slkd/table1", "resnet56-resnet8/slkd"),
+    "nothing of an exhibit": ("study --exhibit slkd/table3 --profile paper", "ImageNet is not among"),
     "data set of a profile": ("study --dataset cifar100", "known: digits"),
     "data set of a run": ("run kd --dataset digts", "did you mean digits"),
     "row": ("run kdd", "did you mean kd"),

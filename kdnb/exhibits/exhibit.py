@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from kdnb import paths
-from kdnb.errors import unknown
+from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import pair_title
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile, get_profile
@@ -166,6 +166,11 @@ class Exhibit:
         for row in self.rows:
             if row.key == key:
                 return row
+        of_pairs = [row.key for row in self.rows if row.line == key]
+        if of_pairs:
+            raise KdnbError(
+                f"{self.key} has a row '{key}' for every pair: {', '.join(of_pairs)}; name one."
+            )
         raise unknown(f"row of {self.key}", key, [row.key for row in self.rows])
 
     def cells(self, profile: str | Profile, dataset: str, rows: list[Row] | None = None) -> list[Cell]:
