@@ -7,6 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kdnb import analysis
 from kdnb.exhibits import comparison
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile
@@ -38,8 +41,13 @@ def record(run: Run, headline: float = 0.5, **changes: Any) -> Record:
 
 
 def keep(run: Run, headline: float = 0.5, store: Store | None = None) -> Path:
-    """Write such a record into the current store."""
-    return (store or Store.open()).write(run, record(run, headline), "comparison")
+    """Write such a record into the current store, with arrays where the run keeps some."""
+    return (store or Store.open()).write(run, record(run, headline), "comparison", some_arrays(run))
+
+
+def some_arrays(run: Run, value: float = 1.0) -> dict[str, np.ndarray]:
+    """Arrays of every analysis that a run keeps, of this value."""
+    return {name: np.full((3, 2), value) for key in run.keeps for name in analysis.get(key).arrays}
 
 
 def keep_teacher(taught: Experiment, store: Store | None = None) -> Run:

@@ -91,6 +91,64 @@ def test_runs_of_different_teachers_never_share_a_cohort():
     assert _alike(runs[0], [runs[0], Run(kd, 2), runs[2]]) == [runs[0], runs[2]]
 
 
+# -- what runs keep ----------------------------------------------------------------------------------------
+
+
+def test_what_a_run_keeps_makes_no_other_run_of_it():
+    bare, drawn = Run(BASE, 1), Run(BASE, 1, keeps=("plane",))
+    assert bare == drawn and hash(bare) == hash(drawn) and bare.key == drawn.key and len({bare, drawn}) == 1
+    assert record_path(bare, "slkd") == record_path(drawn, "slkd") and "plane" not in json.dumps(BASE.canonical())
+    assert bare.keeping(()) is bare and drawn.keeping(["plane"]) is drawn
+    assert drawn.keeping(["logits_by_class", "plane"]).keeps == ("plane", "logits_by_class")
+    assert all(not need.keeps for need in Run(experiment("fitnet"), 1, keeps=("plane",)).needs())
+
+
+def test_a_run_cannot_keep_what_it_does_not_have():
+    with pytest.raises(KdnbError, match="did you mean plane"):
+        Run(BASE, 1, keeps=("plain",))
+    with pytest.raises(KdnbError, match=r"'logits_by_class' compares .* plain resnet8 on digits, seed 1 has none"):
+        Run(experiment("plain"), 1, keeps=("plane", "logits_by_class"))
+    (stage,) = experiment("fitnet").shared_stages()
+    with pytest.raises(KdnbError, match="only whole runs keep arrays"):
+        Run(stage, 1, keeps=("plane",))
+
+
+def test_a_run_that_is_wanted_twice_keeps_what_either_keeps():
+    """Two figures of one run, and a table that needs none: trained once, for all of them."""
+    kd, plain = experiment("kd"), experiment("plain")
+    wanted = [Run(kd, 1), Run(plain, 1), Run(kd, 1, ("plane",)), Run(kd, 1, ("logits_by_class",)), Run(kd, 1)]
+    bare = [Run(kd, 1), Run(plain, 1)]
+    for runs in (plan.with_needs(wanted), plan.missing(wanted, Store.open()), plan.missing(iter(wanted), Store.open())):
+        assert [run.keeps for run in runs] == [(), ("plane", "logits_by_class"), ()]
+    held, alike = plan.groups(iter(wanted)), plan.groups(bare)
+    assert [group.id for group in held] == [group.id for group in alike] and held == alike
+    assert [run.keeps for group in held for run in group.runs] == [(), ("plane", "logits_by_class"), ()]
+
+
+def test_a_teacher_keeps_what_is_wanted_of_it_though_its_students_ask_for_less():
+    kd = Run(experiment("kd"), 1)
+    teacher = kd.needs()[0]
+    for runs in ([kd, teacher.keeping(["plane"])], [teacher.keeping(["plane"]), kd]):
+        assert [run.keeps for run in plan.missing(runs, Store.open())] == [("plane",), ()]
+    keep_teacher(kd.experiment)
+    store = Store.open()
+    assert plan.missing([kd, teacher], store) == [kd]
+    assert plan.missing([kd, teacher.keeping(["plane"])], store) == [teacher, kd]
+
+
+def test_a_record_without_the_arrays_of_its_figure_is_missing():
+    bare, drawn = Run(BASE, 1), Run(BASE, 1, ("plane",))
+    keep_teacher(BASE)
+    keep(bare)
+    store = Store.open()
+    assert store.has(bare) and not store.has(drawn) and plan.missing([bare], store) == []
+    assert plan.missing([bare, drawn], store) == [drawn]
+    keep(drawn)
+    store = Store.open()
+    assert store.has(bare) and store.has(drawn) and plan.missing([bare, drawn], store) == []
+    assert plan.missing([drawn.keeping(["logits_by_class"])], store) == [drawn]
+
+
 # -- fingerprints ------------------------------------------------------------------------------------------
 
 

@@ -261,6 +261,18 @@ def test_two_analyses_share_no_name(names):
         registry.analysis(name, arrays=arrays, metrics=metrics)(given({}, {}))
 
 
+@pytest.mark.usefixtures("empty_register")
+def test_an_analysis_names_what_a_store_can_look_for():
+    with pytest.raises(KdnbError, match="names no array"):
+        registry.analysis("x", arrays=(), metrics=("m",))(given({}, {"m": 1.0}))
+
+
+def test_the_plane_gives_the_threads_back():
+    before = torch.get_num_threads()
+    plane(clusters(2, 5)[0], 1)
+    assert torch.get_num_threads() == before
+
+
 def test_asking_what_is_kept_imports_neither_torch_nor_scikit_learn():
     ask = "import sys; from kdnb import analysis; analysis.get('plane')\n"
     ask += "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"

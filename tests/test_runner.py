@@ -5,14 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import torch
 from study_samples import TINY, experiment, keep_teacher
 
+from kdnb import analysis
+from kdnb.analysis import registry
+from kdnb.analysis.registry import Found, Subject
+from kdnb.analysis.representation import logit_gap
+from kdnb.errors import KdnbError
+from kdnb.evaluation import outputs as outputs_module
+from kdnb.evaluation.correct import unpack
 from kdnb.study import runner as runner_module
 from kdnb.study.experiment import Run
+from kdnb.study.record import LARGEST_RECORD
 from kdnb.study.runner import Outcome, Runner
 from kdnb.study.store import Store
 from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
+from kdnb.training.member import Member
 from kdnb.training.numerics import detect
 
 pytestmark = pytest.mark.usefixtures("empty_project")
@@ -125,3 +136,231 @@ def test_members_that_ended_early_wait_for_nobody_when_resumed():
     assert Store.open().has(runs[0])
     outcome, _ = train(runs)
     assert outcome.recorded == [runs[1]] and outcome.left == 0
+
+
+# -- arrays that figures need ----------------------------------------------------------------------------------
+
+BOTH = ("logits_by_class", "plane")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """`plane` without t-SNE, which takes seconds; returns how often it was asked, and what may be set to go wrong."""
+
+    class Quick:
+        asked = 0
+        trouble: BaseException | None = None
+        clock = 0.0
+
+    def compute(subject: Subject) -> Found:
+        Quick.asked += 1
+        Quick.clock += 1000.0
+        if Quick.trouble is not None:
+            raise Quick.trouble
+        arrays = {"plane": subject.student.outputs.embeddings[:, :2], "labels": subject.labels}
+        return arrays, {"separability": 0.5}
+
+    entry = dataclasses.replace(analysis.get("plane"), compute=compute)
+    monkeypatch.setitem(registry._KNOWN, "plane", entry)
+    return Quick
+
+
+def drawn(*keeps: str, key: str = "kd", seed: int = 1) -> Run:
+    return Run(experiment(key), seed, keeps)
+
+
+def told(run: Run) -> tuple[object, ...]:
+    found = Store.open().get(*run.key)
+    return found.metrics, found.history, found.correct, found.arrays
+
+
+def test_a_run_keeps_what_its_figures_need():
+    """A real one: trained, looked at, recorded; and again, bit for bit."""
+    run, bare = drawn(*BOTH, seed=3), drawn(seed=3)
+    keep_teacher(run.experiment)
+    train([bare])
+    before = Store.open().get(*run.key)
+    _, lines = train([run])
+    assert any(
+        "trained again, its figure needs arrays (logits_by_class, plane) that the stored" in line for line in lines
+    )
+    store = Store.open()
+    record = store.get(*run.key)
+    arrays = store.arrays(record)
+    images = len(arrays["labels"])
+    assert arrays["student_means"].shape == arrays["teacher_means"].shape == (10, 10)
+    assert arrays["plane"].shape == (images, 2) and images > 100
+    # what training gave is what it gave without
+    added = {"logit_gap", "logit_gap_max", "separability"}
+    assert record.metrics == before.metrics | {name: record.metrics[name] for name in added}
+    assert (record.history, record.correct) == (before.history, before.correct) and added.isdisjoint(before.metrics)
+    # the arrays are of the weights that the headline is of, and of the teacher that taught
+    mean, largest = logit_gap(arrays["student_means"], arrays["teacher_means"])
+    assert record.metrics["logit_gap"] == pytest.approx(mean, abs=0.01)
+    assert record.metrics["logit_gap_max"] == pytest.approx(largest, abs=0.05) and mean > 0
+    assert -1 <= record.metrics["separability"] <= 1
+    assert len(record.path.read_bytes()) <= LARGEST_RECORD and not store.problems
+    assert not store.running_folder(run).exists()
+    once = told(run)
+    record.path.unlink()
+    train([run])
+    assert told(run) == once  # the digest of the arrays among them
+
+
+def test_arrays_are_those_of_the_headlines_weights(quick, monkeypatch):
+    """Where an epoch is selected, its weights are scored and looked at, not the last ones."""
+    run = drawn("plane", key="plain")
+    seen: dict[str, object] = {}
+
+    def compute(subject: Subject) -> Found:
+        seen["right"] = subject.student.outputs.logits.argmax(axis=1) == subject.labels
+        return {"plane": np.ones((2, 2)), "labels": subject.labels}, {"separability": 0.0}
+
+    monkeypatch.setitem(registry._KNOWN, "plane", dataclasses.replace(analysis.get("plane"), compute=compute))
+    choose = Member._select
+
+    def first_epoch(member: Member, validated: dict[str, float]) -> None:
+        choose(member, {**validated, "validation_accuracy": 1.0 / (1 + member.epoch)})
+
+    monkeypatch.setattr(Member, "_select", first_epoch)
+    train([run])
+    record = Store.open().get(*run.key)
+    assert record.metrics["selected_epoch"] == 1 and record.metrics["last"] != record.metrics["headline"]
+    assert np.array_equal(seen["right"], unpack(record.correct, len(seen["right"])))
+
+
+def test_only_whole_runs_keep_arrays_and_each_once(quick):
+    """A first stage that is trained on the way keeps none; two figures of one run ask for it once."""
+    one, two, other = drawn("plane", key="fitnet"), drawn("logits_by_class", key="fitnet"), drawn("plane", key="plain")
+    keep_teacher(one.experiment)
+    outcome, _ = train([one, two, other])
+    store = Store.open()
+    assert store.has(one) and store.has(two) and store.has(other) and quick.asked == 2
+    assert len(list(store.own.results.rglob("*.npz"))) == 2 and len(outcome.recorded) == 3
+    assert store.get(*other.key).metrics["separability"] == 0.5
+
+
+def test_a_figure_that_has_its_arrays_does_not_lose_them(quick):
+    """Whoever asks last for other arrays of a run, or for its weights: else two figures took turns for ever."""
+    first, second = drawn("plane"), drawn("logits_by_class")
+    keep_teacher(first.experiment)
+    train([first])
+    train([second])
+    store = Store.open()
+    assert store.has(first) and store.has(second)
+    assert {"separability", "logit_gap"} <= store.get(*first.key).metrics.keys()
+    assert train([first, second])[0].recorded == []
+
+
+def test_the_teacher_looks_at_the_images_once_for_all_students(monkeypatch):
+    calls: list[str] = []
+    real = outputs_module.outputs
+
+    def counted(network: object, *arguments: object) -> object:
+        calls.append(type(network).__name__ + str(len(network.stages[0])))  # resnet14 has two blocks a stage
+        return real(network, *arguments)
+
+    monkeypatch.setattr(outputs_module, "outputs", counted)
+    runs = [drawn("logits_by_class", seed=s) for s in (1, 2)]
+    keep_teacher(runs[0].experiment)
+    train(runs)
+    assert sorted(calls) == ["ResNet1", "ResNet1", "ResNet2"]
+
+
+def test_what_an_analysis_takes_is_no_time_of_training(quick, monkeypatch):
+    run = drawn("plane", key="plain")
+    clock = iter(range(100_000))
+    monkeypatch.setattr("kdnb.training.cohort.time.perf_counter", lambda: float(next(clock)) + quick.clock)
+    train([run])
+    # 2 epochs of 3 steps and an evaluation, a second each by this clock; the analysis takes a thousand
+    assert quick.clock == 1000.0 and Store.open().get(*run.key).cost["wall_seconds"] == pytest.approx(8, abs=0.1)
+
+
+@pytest.mark.parametrize("trouble", [KdnbError("all alike"), ValueError("a bad shape"), MemoryError("no room")])
+def test_an_analysis_that_fails_costs_the_run_nothing(trouble, quick):
+    run, other = drawn(*BOTH), drawn("plane", seed=2)
+    keep_teacher(run.experiment)
+    quick.trouble = trouble
+    outcome, lines = train([run, other])
+    says = f"{run.label}: the arrays 'plane' could not be computed ({trouble}); it is recorded without them."
+    assert outcome.failed[run.key] == says and says in lines and outcome.left == 2
+    store = Store.open()
+    record = store.get(*run.key)
+    assert set(store.arrays(record)) == {"student_means", "teacher_means"}  # what did not fail is kept
+    assert "logit_gap" in record.metrics and "separability" not in record.metrics and record.correct
+    assert store.has(drawn()) and not store.has(run) and not store.problems
+    # another try needs no training
+    quick.trouble = None
+    steps: list[object] = []
+    lines = []
+    Runner(store, detect("cpu"), "comparison", say=lines.append, on_step=steps.append).run([run, other])
+    assert f"{run.label}: is trained, and only to be recorded" in lines
+    again = Store.open().get(*run.key)
+    assert again.metrics == record.metrics | {"separability": 0.5} and Store.open().has(other)
+    assert (again.history, again.correct) == (record.history, record.correct) and not steps
+    assert not store.running_folder(run).exists() and not store.running_folder(other).exists()
+
+
+@pytest.mark.parametrize("found", [np.array([1.0, np.nan]), np.zeros(2**20), np.array([None, 1], dtype=object)])
+def test_arrays_that_cannot_be_kept_cost_the_run_nothing(found, monkeypatch):
+    run = drawn("plane", key="plain")
+    given = {"plane": found, "labels": np.zeros(2)}, {"separability": 0.5}
+    monkeypatch.setitem(
+        registry._KNOWN, "plane", dataclasses.replace(analysis.get("plane"), compute=lambda subject: given)
+    )
+    outcome, _ = train([run])
+    assert "'plane' could not be computed" in outcome.failed[run.key] and outcome.recorded == [run]
+    assert Store.open().has(drawn(key="plain")) and not Store.open().has(run)
+
+
+def test_a_run_killed_while_it_is_looked_at_leaves_nothing_half(quick):
+    run = drawn(*BOTH)
+    keep_teacher(run.experiment)
+    train([run])
+    whole, path = told(run), Store.open().get(*run.key).path
+    path.unlink()
+    path.with_suffix(".npz").unlink()
+    quick.trouble = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        train([run])
+    store = Store.open()
+    assert store.get(*run.key) is None and not path.with_suffix(".npz").exists() and not store.problems
+    quick.trouble = None
+    steps: list[object] = []
+    Runner(store, detect("cpu"), "comparison", say=lambda line: None, on_step=steps.append).run([run])
+    assert told(run) == whole and not steps
+
+
+def test_a_budget_that_ends_with_the_training_leaves_the_arrays_for_next_time(quick):
+    run, other = drawn("plane", key="plain"), drawn(key="plain", seed=2)
+    runner = Runner(Store.open(), detect("cpu"), "comparison", say=(lines := []).append)
+    runner.on_epoch = lambda cohort: setattr(runner, "_stopped", cohort.members[0].finished)
+    outcome = runner.run([run, other])
+    assert outcome.recorded == [] and outcome.left == 2 and quick.asked == 0
+    assert f"{run.label}: trained; the arrays that it keeps are computed next time" in lines
+    outcome, lines = train([run, other])
+    assert outcome.recorded == [run, other] and quick.asked == 1
+    assert f"{run.label}: is trained, and only to be recorded" in lines
+
+
+def test_a_teacher_is_not_trained_again_for_a_figure(quick):
+    """Others have learned from its weights; what a figure needs is computed from them."""
+    run = drawn()
+    teacher = keep_teacher(run.experiment).keeping(["plane"])
+    store = Store.open()
+    before, kept = store.get(*teacher.key), load_checkpoint(store.weights_folder(teacher))[0]
+    quick.trouble = ValueError("not now")
+    outcome, lines = train([teacher])
+    assert "not now" in outcome.failed[teacher.key] and Store.open().get(*teacher.key) == before
+    quick.trouble = None
+    steps: list[object] = []
+    lines = []
+    runner = Runner(Store.open(), detect("cpu"), "comparison", say=lines.append, on_step=steps.append)
+    outcome = runner.run([teacher])
+    store = Store.open()
+    assert outcome.recorded == [teacher] and outcome.left == 0 and not steps and store.has(teacher)
+    assert any("from the weights that the stored run left" in line for line in lines)
+    after = store.get(*teacher.key)
+    assert after.metrics == before.metrics | {"separability": 0.5} and after.cost == before.cost
+    assert all(torch.equal(kept[k], v) for k, v in load_checkpoint(store.weights_folder(teacher))[0].items())
+    assert store.lock(teacher) is not None  # nobody holds it any more

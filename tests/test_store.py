@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from study_samples import TINY, experiment, keep, keep_teacher, record
+from study_samples import TINY, experiment, keep, keep_teacher, record, some_arrays
 
-from kdnb import exhibits
+from kdnb import analysis, exhibits
 from kdnb.errors import StoreError
 from kdnb.evaluation.correct import pack, unpack
 from kdnb.exhibits import measure, status
+from kdnb.study import arrays as array_files
 from kdnb.study import plan
 from kdnb.study.environment import environment
 from kdnb.study.experiment import Run
@@ -51,6 +53,7 @@ BROKEN = {
     "metrics of another kind": (lambda text: changed(text, metrics=[1]), "is not a whole record"),
     "history of another kind": (lambda text: changed(text, history=3), "is not a whole record"),
     "a seed of another kind": (lambda text: changed(text, seed="1"), "of another kind"),
+    "arrays of another kind": (lambda text: changed(text, arrays=["plane"]), "another thing than the digest"),
     "no metrics": (lambda text: changed(text, metrics={}), "holds no metrics"),
 }
 
@@ -259,7 +262,182 @@ def test_a_teacher_is_kept_in_half_precision_and_nothing_is_pickled():
     assert {p.suffix for p in store.weights_folder(teacher).iterdir()} == {".safetensors", ".json"}
 
 
+# -- arrays beside records -------------------------------------------------------------------------------------
+
+DRAWN = Run(experiment("kd"), 1, keeps=("logits_by_class", "plane"))
+
+
+def beside(path: Path) -> Path:
+    return path.with_suffix(".npz")
+
+
+def test_arrays_come_back_as_they_were():
+    arrays = {
+        "plane": np.random.default_rng(0).random((7, 2)).astype(np.float16),
+        "labels": np.arange(7, dtype=np.uint8),
+    }
+    path = Store.open().write(DRAWN, record(DRAWN), "comparison", arrays)
+    assert [p.name for p in sorted(path.parent.iterdir())] == ["seed1.json", "seed1.npz"]
+    store = Store.open()
+    found = store.arrays(store.get(*DRAWN.key))
+    assert found.keys() == arrays.keys() and not store.problems
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+    assert store.kept(DRAWN) == ["plane"] and store.lacking(DRAWN) == ["logits_by_class"]
+    assert store.has(Run(DRAWN.experiment, 1, ("plane",))) and not store.has(DRAWN)
+    before = beside(path).read_bytes()
+    store.write(DRAWN, record(DRAWN), "comparison", dict(reversed(arrays.items())))
+    assert beside(path).read_bytes() == before  # the same arrays are the same file
+
+
+def test_a_record_without_arrays_says_nothing_of_them():
+    """Records from before there were any stay what they are, byte for byte."""
+    path = keep(RUN)
+    assert "arrays" not in json.loads(path.read_text()) and not beside(path).exists()
+    store = Store.open()
+    assert store.has(RUN) and store.arrays(store.get(*RUN.key)) == {} and store.kept(RUN) == []
+
+
+def rewritten(path: Path, content: bytes) -> None:
+    """Arrays of which the record speaks, whatever they are."""
+    beside(path).write_bytes(content)
+    path.write_text(changed(path.read_text(), arrays=array_files.digest(content)))
+
+
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, plane=np.array([{"a": 1}], dtype=object), labels=np.zeros(1), allow_pickle=True)
+    return stream.getvalue()
+
+
+def swollen() -> bytes:
+    """A few kilobytes that unpack to many megabytes."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, plane=np.zeros(2**23), labels=np.zeros(1))
+    return stream.getvalue()
+
+
+DAMAGED_ARRAYS = {
+    "cut": lambda path: shorten(beside(path)),
+    "empty": lambda path: beside(path).write_bytes(b""),
+    "gone": lambda path: beside(path).unlink(),
+    "flipped": lambda path: beside(path).write_bytes(bytes(b ^ 1 for b in beside(path).read_bytes())),
+    "huge": lambda path: beside(path).write_bytes(bytes(3 * 2**20)),
+    "another run's": lambda path: beside(path).write_bytes(
+        beside(keep(Run(DRAWN.experiment, 2, ("plane",)))).read_bytes()
+    ),
+    "no file of arrays": lambda path: rewritten(path, b"something else" * 30),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_ARRAYS)
+def test_damaged_arrays_are_listed_and_computed_again(name):
+    path = keep(DRAWN, 0.25)
+    DAMAGED_ARRAYS[name](path)
+    store = Store.open()
+    (problem,) = store.problems
+    assert problem.path == beside(path) and str(beside(path)) in problem.what and "\n" not in problem.what
+    assert any(line["path"] == str(beside(path)) for line in status.report(store)["broken"])
+    assert store.get(*DRAWN.key).metrics["headline"] == 0.25 and store.has(Run(DRAWN.experiment, 1))  # tables show it
+    assert not store.has(DRAWN) and store.arrays(store.get(*DRAWN.key)) == {} and len(store.problems) == 1
+    keep_teacher(DRAWN.experiment)
+    assert plan.missing([DRAWN], Store.open()) == [DRAWN]
+    keep(DRAWN)
+    assert Store.open().has(DRAWN) and beside(path) not in {p.path for p in Store.open().problems}
+
+
+@pytest.mark.parametrize("content", [pickled, swollen])
+def test_arrays_that_should_not_be_opened_are_not(content):
+    """Someone made them, digest and all."""
+    path = keep(Run(DRAWN.experiment, 1, ("plane",)))
+    rewritten(path, content())
+    store = Store.open()
+    assert store.arrays(store.get(*DRAWN.key)) == {}
+    (problem,) = store.problems
+    assert problem.path == beside(path) and "is not a file of arrays" in problem.what
+
+
+@pytest.mark.parametrize("before", ["nothing", "a record without arrays", "other arrays"])
+@pytest.mark.parametrize("crash_at", [1, 2])
+def test_a_crash_while_writing_arrays_leaves_nothing_half(before, crash_at, monkeypatch):
+    if before != "nothing":
+        keep(Run(DRAWN.experiment, 1, ("plane",) if before == "other arrays" else ()), 0.25)
+    real, calls = os.replace, []
+
+    def crash(source: str, target: str) -> None:
+        calls.append(Path(target).suffix)
+        if len(calls) == crash_at:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            keep(DRAWN, 0.75)
+    assert calls == [".npz", ".json"][:crash_at]  # the arrays first
+    store = Store.open()
+    found = store.get(*DRAWN.key)
+    assert not store.has(DRAWN) and (found is None) == (before == "nothing")
+    assert found is None or found.metrics["headline"] == 0.25
+    spoilt = before == "other arrays" and crash_at == 2
+    assert len(store.problems) == spoilt and (store.kept(DRAWN) == ["plane"]) == (
+        before == "other arrays" and not spoilt
+    )
+    path = keep(DRAWN, 0.75)
+    assert Store.open().has(DRAWN) and not Store.open().problems and beside(path).exists()
+
+
+def test_a_full_disk_leaves_record_and_arrays_untouched(monkeypatch):
+    path = keep(DRAWN, 0.25)
+    before = path.read_bytes(), beside(path).read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"seed1\.npz could not be written \(No space left on device\)"):
+            Store.open().write(DRAWN, record(DRAWN, 0.75), "comparison", some_arrays(DRAWN, 2.0))
+    assert (path.read_bytes(), beside(path).read_bytes()) == before and Store.open().has(DRAWN)
+
+
+def test_a_record_that_cannot_be_written_leaves_no_arrays():
+    with pytest.raises(StoreError, match="NaN"):
+        Store.open().write(DRAWN, record(DRAWN, float("nan")), "comparison", some_arrays(DRAWN))
+    with pytest.raises(StoreError, match="Arrays of objects are not kept: plane"):
+        Store.open().write(DRAWN, record(DRAWN), "comparison", {"plane": np.array([None])})
+    with pytest.raises(StoreError, match="are not kept beside a record"):
+        Store.open().write(DRAWN, record(DRAWN), "comparison", {"plane": np.zeros(2**20)})
+    assert Store.open().all() == [] and not list(Store.open().own.results.rglob("*.npz"))
+
+
+def test_the_largest_arrays_can_be_read_again():
+    noise = np.random.default_rng(0).integers(0, 256, array_files.LARGEST_ARRAYS, np.uint8)  # nothing to compress
+    Store.open().write(DRAWN, record(DRAWN), "comparison", {"plane": noise})
+    store = Store.open()
+    assert np.array_equal(store.arrays(store.get(*DRAWN.key))["plane"], noise) and not store.problems
+
+
+def test_a_record_replaces_the_old_one_where_another_paper_filed_it():
+    """Else the old one, without the arrays, might be found first, and the run be trained for ever."""
+    for first, second in (("comparison", "slkd"), ("slkd", "comparison")):
+        run = Run(DRAWN.experiment, {"comparison": 1, "slkd": 2}[first], DRAWN.keeps)
+        path = Store.open().write(run, record(run, 0.25), first)
+        assert Store.open().write(run, record(run, 0.75), second, some_arrays(run)) == path
+        assert Store.open().has(run) and Store.open().get(*run.key).metrics["headline"] == 0.75
+    assert len(list(Store.open().own.results.rglob("*.json"))) == 2
+
+
+def test_a_record_that_keeps_no_arrays_takes_the_old_ones_away():
+    path = keep(DRAWN)
+    keep(Run(DRAWN.experiment, 1))
+    assert not beside(path).exists() and not Store.open().problems and not Store.open().has(DRAWN)
+
+
 # -- records ---------------------------------------------------------------------------------------------------
+
+
+NUMBERS = ("epochs", "selected", "selected_epoch", "headline", "last", "all_images")
 
 
 def test_a_full_record_of_the_longest_run_is_small():
@@ -275,7 +453,10 @@ def test_a_full_record_of_the_longest_run_is_small():
         history=thinned({name: stream.random(240).tolist() for name in names}),
         correct=pack(right),
         environment=environment(numerics, {"train": "0" * 64, "test": "0" * 64}) | {"teacher": "0" * 16},
-        metrics={name: 0.123456 for name in ("epochs", "selected", "selected_epoch", "headline", "last", "all_images")},
+        metrics={
+            name: 0.123456 for name in (*NUMBERS, *(m for n in analysis.names() for m in analysis.get(n).metrics))
+        },
+        arrays="0" * 16,
     )
     assert len(found.to_json().encode()) <= LARGEST_RECORD
     assert len(found.history["epoch"]) == LONGEST_HISTORY

@@ -85,8 +85,11 @@ def analysis(
 ) -> Callable[[Callable[[Subject], Found]], Callable[[Subject], Found]]:
     """Register a function as an analysis; arrays and metrics are named beforehand, so that a store can look for them.
 
-    All analyses of a run share one file and one record: KdnbError where a name is taken.
+    All analyses of a run share one file and one record: KdnbError where a name is taken, and where no array is named,
+    since a store could not tell whether the analysis is there.
     """
+    if not arrays:
+        raise KdnbError(f"Analysis '{name}' names no array; what needs no weights is no analysis to keep.")
 
     def register(compute: Callable[[Subject], Found]) -> Callable[[Subject], Found]:
         taken = {n for other in _KNOWN.values() for n in (other.name, *other.arrays, *other.metrics)}

@@ -9,12 +9,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from kdnb import datasets, methods, models
+from kdnb import analysis, datasets, methods, models
 from kdnb.datasets.identity import identity
+from kdnb.errors import KdnbError
 from kdnb.methods.recipe import Recipe
 from kdnb.study.profile import Profile
 
@@ -114,11 +116,19 @@ class Run:
     """An experiment with a seed: what is computed once and leaves one record.
 
     `keeps` names the arrays that figures need beside the record (`kdnb.analysis`); with or without, it is one run.
+    Raises KdnbError where there is no such analysis, or where this run cannot have it.
     """
 
     experiment: Experiment
     seed: int
     keeps: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        for name in self.keeps:
+            if analysis.get(name).needs_teacher and self.experiment.teacher is None:
+                raise KdnbError(f"'{name}' compares a student with its teacher; {self.label} has none.")
+        if self.keeps and self.experiment.stage is not None:
+            raise KdnbError(f"{self.label} is a stage that others start from; only whole runs keep arrays.")
 
     @property
     def key(self) -> tuple[str, int]:
@@ -131,6 +141,11 @@ class Run:
         stage = f" ({e.stage})" if e.stage else ""
         teacher = f"{e.teacher.network} -> " if e.teacher else ""
         return f"{e.method}{stage} {teacher}{e.network} on {e.images.dataset}, seed {self.seed}"
+
+    def keeping(self, names: Iterable[str]) -> Run:
+        """The same run with the arrays of these analyses kept beside those it keeps anyway."""
+        added = [name for name in dict.fromkeys(names) if name not in self.keeps]
+        return dataclasses.replace(self, keeps=(*self.keeps, *added)) if added else self
 
     def needs(self) -> list[Run]:
         """The runs whose weights this one starts from or learns from."""

@@ -23,13 +23,17 @@ class Group:
 
 
 def with_needs(wanted: Iterable[Run]) -> list[Run]:
-    """The runs with everything they start from or learn from, needs before users, each once."""
+    """The runs with everything they start from or learn from, needs before users, each once.
+
+    A run that is wanted several times keeps what any of them keeps.
+    """
+    whole = _whole(wanted := list(wanted))
     ordered: dict[tuple[str, int], Run] = {}
 
     def visit(run: Run) -> None:
         for need in run.needs():
             visit(need)
-        ordered.setdefault(run.key, run)
+        ordered.setdefault(run.key, whole.get(run.key, run))
 
     for run in wanted:
         visit(run)
@@ -38,9 +42,11 @@ def with_needs(wanted: Iterable[Run]) -> list[Run]:
 
 def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
     """What has to be trained, by priority: in the order wanted, needs first, and only where needed."""
+    whole = _whole(wanted := list(wanted))
     todo: dict[tuple[str, int], Run] = {}
 
     def visit(run: Run, weights_needed: bool) -> None:
+        run = whole.get(run.key, run)
         if store.has(run) and (not weights_needed or store.weights_folder(run) is not None):
             return
         for need in run.needs():
@@ -77,6 +83,14 @@ def groups(wanted: Iterable[Run]) -> list[Group]:
         )
         for key, group in sorted(members.items(), key=lambda item: int(str(item[0][3])))
     ]
+
+
+def _whole(wanted: Iterable[Run]) -> dict[tuple[str, int], Run]:
+    """The wanted runs by key, each with all that it keeps, whoever asks for it."""
+    found: dict[tuple[str, int], Run] = {}
+    for run in wanted:
+        found[run.key] = found.get(run.key, run).keeping(run.keeps)
+    return found
 
 
 def _identity(key: tuple[object, ...], group: list[Run]) -> str:

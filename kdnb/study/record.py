@@ -21,11 +21,13 @@ LARGEST_RECORD = 8 * 1024
 class Record:
     """One run's result.
 
-    metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, ...
+    metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, ...; `epochs`; and in units of
+                 their own what analyses found whose arrays are kept (`logit_gap`, `separability`, ...)
     correct      one packed bit per test image, in canonical order, of the headline's weights
     history      column -> values, one an epoch (`epoch` counts from 1)
     cost         wall seconds, images/s, cohort size, device: for estimates only
     environment  numerics, versions, commit, digest of the sources
+    arrays       digest of the file of arrays beside the record (`kdnb.study.arrays`); empty where it keeps none
     """
 
     experiment: dict[str, Any]
@@ -36,6 +38,7 @@ class Record:
     cost: dict[str, Any]
     environment: dict[str, Any]
     correct: str = ""
+    arrays: str = ""
     path: Path | None = field(default=None, compare=False)
 
     def to_json(self) -> str:
@@ -50,6 +53,8 @@ class Record:
             "history": self.history,
             "correct": self.correct,
         }
+        if self.arrays:
+            content["arrays"] = self.arrays
         try:
             lines = [f" {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items()]
         except ValueError as error:
@@ -107,6 +112,8 @@ def _problem(record: Record) -> str:
         return "holds no metrics"
     if type(record.seed) is not int or not isinstance(record.experiment, dict) or not isinstance(record.cost, dict):
         return "holds a seed, an experiment or costs of another kind than a record's"
+    if not isinstance(record.arrays, str):
+        return "holds another thing than the digest of its arrays"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdnb import analysis
 from kdnb.datasets.identity import identity
 from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.evaluation.correct import correct, pack
 from kdnb.methods.stage import Stage
+from kdnb.models.network import Network
+from kdnb.study import arrays as array_files
 from kdnb.study import plan
 from kdnb.study.environment import environment, source_digest
 from kdnb.study.experiment import TEACHER_SEED, Run
@@ -72,6 +76,11 @@ class Work:
 
     def _member(self) -> Member:
         return Member(self.stages[self.index], self.run.label, self.run.seed, self.numerics)
+
+    @property
+    def trained(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.member.finished and self.index + 1 == len(self.stages)
 
     @property
     def place(self) -> tuple[int, int, int, str]:
@@ -176,7 +185,10 @@ class Runner:
                 todo = [r for r in self._missing() if r.key not in self.outcome.failed]
                 ready = [r for r in todo if not self._waits(r) and r.key not in self._put_off]
                 here = [r for r in ready if r.key not in self._elsewhere]
-                if here:
+                stored = [r for r in here if self._only_lacks_arrays(r)]
+                if stored:
+                    self._add_arrays(stored[0])
+                elif here:
                     self._train_together(_urgent(here, todo))
                 elif ready:
                     self._wait_for_others(ready)
@@ -248,13 +260,14 @@ class Runner:
         pairs = list(zip(companies, cohorts, strict=True))
         began = {id(work): work.position(cohort) for company, cohort in pairs for work in company}
         for company, cohort in pairs:
-            self._announce(company, cohort)
+            if not all(work.trained for work in company):
+                self._announce(company, cohort)
         whole = run_side_by_side(cohorts, _Watch(self, works, cohorts))
         for company, cohort in pairs:
             self._account(company, cohort, began)
-        if not whole:
-            self._save(works)
-        for work in works:
+        if not whole or any(self._keeps(work.run) for work in works):
+            self._save(works)  # analyses take their time: from here on no training can be lost
+        for work in sorted(works, key=lambda work: bool(self._keeps(work.run))):
             self._settle(work)
         self._elsewhere.clear()  # time has passed: others may be done, or gone
         self._waiting = False
@@ -300,8 +313,13 @@ class Runner:
         work = self._built(run)
         try:
             if work.resume(self.store):
-                stage = work.member.stage
-                self.say(f"{run.label}: goes on at epoch {work.member.epoch + 1} of {stage.epochs}")
+                goes_on = f"goes on at epoch {work.member.epoch + 1} of {work.member.stage.epochs}"
+                self.say(f"{run.label}: {'is trained, and only to be recorded' if work.trained else goes_on}")
+            elif self.store.get(*run.key) is not None and self.store.lacking(run):
+                arrays = ", ".join(self.store.lacking(run))
+                self.say(
+                    f"{run.label}: trained again, its figure needs arrays ({arrays}) that the stored run did not keep"
+                )
         except StoreError as error:
             self.say(f"{run.label}: {error}; it starts again")
             work = self._built(run)
@@ -332,6 +350,8 @@ class Runner:
         if work.member.failed is not None:
             self._fail(run, work.member.failed)
             remove_checkpoint(self.store.running_folder(run))
+        elif work.trained and self._keeps(run) and self._stopping():
+            self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
         elif work.member.finished:
             last = work.member.weights()
             selected = work.member.selected_weights()
@@ -343,11 +363,14 @@ class Runner:
     def _record(self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]) -> None:
         run = work.run
         metrics, bits = self._metrics(work, selected, last)
+        work.member.student.load_state_dict(student_weights(selected))
+        found, arrays = self._analysed(run, work.member.student)
+        metrics |= found
         record = Record(
             experiment=run.experiment.canonical(),
             fingerprint=run.experiment.fingerprint,
             seed=run.seed,
-            metrics={k: round(v, 6) for k, v in metrics.items()},
+            metrics=_rounded(metrics),
             history=thinned(work.history),
             cost=self._cost(work),
             environment=self._environment(work),
@@ -355,8 +378,9 @@ class Runner:
         )
         if run.seed == TEACHER_SEED or run.experiment.stage is not None:
             self.store.save_weights(run, selected)
-        self.store.write(run, record, self.paper)
-        remove_checkpoint(self.store.running_folder(run))
+        self.store.write(run, record, self.paper, arrays)
+        if run.key not in self.outcome.failed:  # else its weights are there for another try
+            remove_checkpoint(self.store.running_folder(run))
         self._works.pop(run.key, None)
         self._release(run)
         self.outcome.recorded.append(run)
@@ -397,6 +421,55 @@ class Runner:
             "cohort_size": work.company,
             "device": _device_name(self.numerics),
         }
+
+    # -- arrays that figures need ------------------------------------------------------------------------
+
+    def _keeps(self, run: Run) -> list[str]:
+        """What the run keeps, and what is kept of it already: a figure that has its arrays does not lose them."""
+        return list(dict.fromkeys([*run.keeps, *self.store.kept(run)]))
+
+    def _analysed(self, run: Run, student: Network) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Metrics and arrays of what the run keeps; an analysis that fails is told, and costs nothing else."""
+        metrics: dict[str, float] = {}
+        arrays: dict[str, np.ndarray] = {}
+        names = self._keeps(run)
+        if not names:
+            return metrics, arrays
+        subject = self.workbench.subject(run, student)
+        for name in names:
+            try:
+                found, numbers = analysis.get(name).of(subject)
+                array_files.packed({**arrays, **found})  # it refuses what is too large
+            except Exception as error:  # whatever it is, the run is worth more than its figure
+                self._not_analysed(run, name, error)
+            else:
+                arrays |= found
+                metrics |= numbers
+        return metrics, arrays
+
+    def _not_analysed(self, run: Run, name: str, error: Exception) -> None:
+        reason = f"{run.label}: the arrays '{name}' could not be computed ({error}); it is recorded without them."
+        self.outcome.failed[run.key] = reason
+        self.say(reason)
+
+    def _only_lacks_arrays(self, run: Run) -> bool:
+        """Whether a stored run left its weights, so that nothing has to be trained again for its figures."""
+        stored = self.store.get(*run.key) is not None and self.store.weights_folder(run) is not None
+        return stored and bool(self.store.lacking(run))
+
+    def _add_arrays(self, run: Run) -> None:
+        """Compute what the figures of a stored run need from the weights that it left."""
+        if not self._claimed([run]):
+            return
+        record = self.store.get(*run.key)
+        assert record is not None
+        self.say(f"{run.label}: arrays for its figure, from the weights that the stored run left")
+        metrics, arrays = self._analysed(run, self.workbench.teacher(run))
+        if arrays:
+            record = dataclasses.replace(record, metrics=record.metrics | _rounded(metrics))
+            self.store.write(run, record, self.paper, arrays)
+            self.outcome.recorded.append(run)
+        self._release(run)
 
     # -- stopping ----------------------------------------------------------------------------------------
 
@@ -494,6 +567,10 @@ def _alike(lead: Run, ready: list[Run]) -> list[Run]:
     found = [run for run in ready if _may_share(lead, run)]
     taught = next((run for run in [lead, *found] if run.experiment.teacher is not None), lead)
     return [run for run in found if _may_share(taught, run)]
+
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in metrics.items()}
 
 
 def _told(metrics: dict[str, float]) -> str:

@@ -3,6 +3,9 @@
 Reading looks into the published study (`data/results`), this build's demo (`data/demo`), records of
 shortened trials (`data/custom`) and `$KDNB_STORE`; the last one wins.  New records go to `$KDNB_STORE`
 where it is set, else to the folder of their profile.
+
+Arrays that figures need lie beside a record, in a file of its name.  They are written before it, and it carries
+their digest: the arrays of another record, or half of them, are never taken for its own.
 """
 
 from __future__ import annotations
@@ -10,18 +13,20 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdnb import paths
+from kdnb import analysis, paths
 from kdnb.errors import StoreError
+from kdnb.study import arrays as array_files
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -51,6 +56,7 @@ class Store:
     own: Home | None = None
     problems: list[Problem] = field(default_factory=list)
     _index: dict[tuple[str, int], Record] = field(default_factory=dict)
+    _arrays: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def open(cls) -> Store:
@@ -71,7 +77,7 @@ class Store:
 
     def refresh(self) -> None:
         """Read the records again: another process may have written some."""
-        self._index, self.problems = {}, []
+        self._index, self._arrays, self.problems = {}, {}, []
         for home in self.homes():
             for path in _record_files(home.results):
                 try:
@@ -82,14 +88,49 @@ class Store:
                 if record.fingerprint != fingerprint_of(record):
                     self.problems.append(Problem(path, f"{path} carries another experiment's fingerprint."))
                     continue
-                self._index[record.fingerprint, record.seed] = record
+                self._take(record)
+
+    def _take(self, record: Record) -> None:
+        key = record.fingerprint, record.seed
+        self._index[key], self._arrays[key] = record, frozenset()
+        if record.arrays and record.path is not None:
+            path = array_files.file_beside(record.path)
+            try:
+                self._arrays[key] = array_files.names(array_files.read(path, record.arrays), path)
+            except StoreError as error:
+                self.problems.append(Problem(path, str(error)))
 
     def get(self, fingerprint: str, seed: int) -> Record | None:
         """The record of a run, or None."""
         return self._index.get((fingerprint, seed))
 
     def has(self, run: Run) -> bool:
-        return run.key in self._index
+        """Whether the run's record is there, and all arrays that the run keeps."""
+        return run.key in self._index and not self.lacking(run)
+
+    def lacking(self, run: Run) -> list[str]:
+        """The analyses that the run keeps and whose arrays are not there, or not whole."""
+        return [name for name in run.keeps if not set(analysis.get(name).arrays) <= self.array_names(*run.key)]
+
+    def kept(self, run: Run) -> list[str]:
+        """All analyses whose arrays are there, whoever asked for them."""
+        return [name for name in analysis.names() if set(analysis.get(name).arrays) <= self.array_names(*run.key)]
+
+    def array_names(self, fingerprint: str, seed: int) -> frozenset[str]:
+        """The names of the arrays beside a record; none where they are missing, or not its own."""
+        return self._arrays.get((fingerprint, seed), frozenset())
+
+    def arrays(self, record: Record) -> dict[str, np.ndarray]:
+        """The arrays beside a record, by name; {} where it keeps none.  What is damaged is told in `problems`."""
+        if not record.arrays or record.path is None:
+            return {}
+        path = array_files.file_beside(record.path)
+        try:
+            return array_files.unpacked(array_files.read(path, record.arrays), path)
+        except StoreError as error:
+            if path not in {problem.path for problem in self.problems}:
+                self.problems.append(Problem(path, str(error)))
+            return {}
 
     def records(self, fingerprint: str) -> dict[int, Record]:
         """All records of an experiment by seed, in order."""
@@ -106,19 +147,27 @@ class Store:
             return self.custom
         return self.demo if experiment.profile.embedded_data else self.published
 
-    def write(self, run: Run, record: Record, paper: str) -> Path:
-        """Write a run's record where people expect it; an old one is replaced whole or not at all.
+    def write(self, run: Run, record: Record, paper: str, arrays: Mapping[str, np.ndarray] | None = None) -> Path:
+        """Write a run's record where people expect it, its arrays first; an old one is replaced whole or not at all.
 
         A record of another experiment is never replaced: the new one then lies beside it.
         """
-        from kdnb.training.checkpoint import write_atomically
-
-        path = self.home(run.experiment).results / record_path(run, paper)
-        path = beside_others(path, run.experiment.fingerprint)
-        write_atomically(path, record.to_json().encode())
-        written = read(path)
-        self._index[run.key] = written
+        content = array_files.packed(arrays) if arrays else b""
+        record = replace(record, arrays=array_files.digest(content) if content else "")
+        path = self.place(run.key, self.home(run.experiment).results / record_path(run, paper))
+        write_pair(path, record.to_json().encode(), content)
+        self._take(read(path))
         return path
+
+    def place(self, key: tuple[str, int], path: Path) -> Path:
+        """Where a record goes that would lie at `path`: over the one it replaces, whatever paper filed that."""
+        old = self.get(*key)
+        if old is not None and old.path is not None:
+            for home in self.homes():
+                if path.is_relative_to(home.results) and old.path.is_relative_to(home.results):
+                    path = old.path
+                    break
+        return beside_others(path, key[0])
 
     # -- weights and checkpoints ------------------------------------------------------------------------
 
@@ -197,6 +246,21 @@ def _is_whole_file(path: Path) -> bool:
         header = json.loads(stream.read(min(length, size)))
     end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     return size == 8 + length + int(end)
+
+
+def write_pair(path: Path, record: bytes, arrays: bytes) -> None:
+    """Write the arrays of a record, if it has some, and then the record at `path`.
+
+    A crash between the two leaves the old record, which does not take the new arrays for its own.
+    """
+    from kdnb.training.checkpoint import write_atomically
+
+    beside = array_files.file_beside(path)
+    if arrays:
+        write_atomically(beside, arrays)
+    write_atomically(path, record)
+    if not arrays:
+        beside.unlink(missing_ok=True)
 
 
 def beside_others(path: Path, fingerprint: str) -> Path:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kdnb import datasets, methods, models
+from kdnb.analysis import Observed, Subject
 from kdnb.errors import StoreError
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
@@ -46,6 +47,7 @@ class Workbench:
         self._material: dict[Images, tuple[Material, Evidence]] = {}
         self._teachers: dict[tuple[str, int], Network] = {}
         self._digests: dict[tuple[str, int], str] = {}
+        self._observed: dict[tuple[tuple[str, int], Images], Observed] = {}
 
     def material(self, images: Images) -> tuple[Material, Evidence]:
         """Training, validation and test images of an experiment, on the device; DataError if missing."""
@@ -69,6 +71,25 @@ class Workbench:
         """16 hexadecimal digits that stand for a teacher's weights as they are kept, whatever the device."""
         self.teacher(run)
         return self._digests[run.key]
+
+    def subject(self, run: Run, student: Network) -> Subject:
+        """What analyses of a finished run look at; its teacher runs over the test images once for all its students."""
+        experiment = run.experiment
+        _, evidence = self.material(experiment.images)
+        return Subject(
+            student=Observed(student, evidence.test, self.numerics),
+            teacher=self._observed_teacher(run.needs()[0], experiment.images) if experiment.teacher else None,
+            labels=evidence.test.labels.cpu().numpy(),
+            num_classes=datasets.info(experiment.images.dataset).num_classes,
+            seed=run.seed,
+        )
+
+    def _observed_teacher(self, teacher: Run, images: Images) -> Observed:
+        key = teacher.key, images
+        if key not in self._observed:
+            _, evidence = self.material(images)
+            self._observed[key] = Observed(self.teacher(teacher), evidence.test, self.numerics)
+        return self._observed[key]
 
     def stages(self, run: Run) -> list[Stage]:
         """The stages that a run has to train, shortened by its profile, starting weights loaded.

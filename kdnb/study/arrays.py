@@ -1,0 +1,85 @@
+"""Arrays beside a record: a small `.npz` of numbers, tied by its digest to the record that speaks of it.
+
+Free of torch, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kdnb.errors import StoreError
+
+#: The arrays of a record hold no more bytes: several times what a figure plots.
+LARGEST_ARRAYS = 2**20
+#: ... and their file no more than they and their headers.
+LARGEST_FILE = LARGEST_ARRAYS + 2**16
+
+
+def file_beside(record: Path) -> Path:
+    """Where the arrays of the record at this path lie."""
+    return record.with_suffix(".npz")
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The file of some arrays, the same bytes for the same arrays.
+
+    Raises StoreError for what could not be read again: arrays of objects, or too large.
+    """
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise StoreError(f"Arrays of objects are not kept: {', '.join(objects)}.")
+    size = sum(array.nbytes for array in arrays.values())
+    if size > LARGEST_ARRAYS:
+        raise StoreError(f"Arrays of {size:,} bytes are not kept beside a record, only of up to {LARGEST_ARRAYS:,}.")
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def digest(content: bytes) -> str:
+    """16 hexadecimal digits that stand for a file."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def read(path: Path, expected: str) -> bytes:
+    """The file of a record that speaks of this digest; raises StoreError where it is another one, or damaged."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_FILE else b""
+    except OSError as error:
+        raise StoreError(f"{path}, of which its record speaks, cannot be read ({error.strerror}).") from error
+    if digest(content) != expected:
+        raise StoreError(f"{path} is not the file of arrays that its record speaks of.")
+    return content
+
+
+def names(content: bytes, path: Path) -> frozenset[str]:
+    """The names of the arrays in a file, from its table of contents; StoreError where there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            return frozenset(name.removesuffix(".npy") for name in packed.namelist())
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise StoreError(f"{path} is not a file of arrays ({error}).") from error
+
+
+def unpacked(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file at `path`; raises StoreError for one that is damaged, too large or holds pickled objects."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+            if size > LARGEST_FILE:  # said before anything is unpacked
+                raise ValueError(f"{size:,} bytes are more than a record keeps")
+            return {entry.removesuffix(".npy"): _array(packed, entry) for entry in packed.namelist()}
+    except Exception as error:  # a file from elsewhere can be broken in any way
+        raise StoreError(f"{path} is not a file of arrays ({error}).") from error
+
+
+def _array(packed: zipfile.ZipFile, entry: str) -> np.ndarray:
+    stream = io.BytesIO(packed.read(entry))
+    array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
