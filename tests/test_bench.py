@@ -79,3 +79,25 @@ def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeyp
     assert lines["fitnet", "hint"]["extra_parameters"] == 304  # 1x1 of 16 to 16 with bias, and its norm
     assert lines["crd", "train"]["extra_parameters"] == 2 * 8320
     assert {("plain", "train"), ("fitnet", "train"), ("fitnet+kd", "train")} <= lines.keys()
+
+
+def test_peak_memory_is_what_came_on_top_and_was_given_back():
+    from kdnb.bench.memory import Peak
+
+    held = np.ones(20_000_000)  # 160 MB that were there before
+    with Peak(on_cuda=False) as peak:
+        np.ones(40_000_000).sum()  # 320 MB, for a moment
+    with Peak(on_cuda=False) as quiet:
+        held.sum()
+    if peak.gib is None:
+        pytest.skip("this system does not tell a process's peak")
+    assert 0.25 < peak.gib < 0.45 and quiet.gib < 0.1
+
+
+def test_a_system_that_tells_no_peak_leaves_it_open(monkeypatch, tmp_path):
+    from kdnb.bench import memory
+
+    monkeypatch.setattr(memory, "_RESET", tmp_path / "nowhere" / "clear_refs")
+    with memory.Peak(on_cuda=False) as peak:
+        pass
+    assert peak.gib is None

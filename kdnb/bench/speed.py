@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from kdnb import datasets, methods, models
+from kdnb.bench.memory import Peak, process_peak_gib
 from kdnb.bench.roofline import kd_work, machine, seconds_per_image
 from kdnb.bench.usual import UsualLoop
 from kdnb.errors import DataError
@@ -53,7 +52,7 @@ class Bench:
         steps = {0: 60, **dict.fromkeys(SIZES, 200)} if on_cuda else {0: 8, 1: 8, 2: 6, 4: 4, 8: 2, 16: 2}
         rates: dict[int, list[float]] = {0: [], **{size: [] for size in SIZES}}
         teacher_seconds: list[float] = []
-        memory: dict[int, float] = {}
+        memory: dict[int, float | None] = {}
         cohorts = {size: self._cohort([("kd", {})] * size) for size in SIZES}
         for turn in range(rounds):
             rates[0].append(self.usual.run(steps[0], BATCH))
@@ -81,7 +80,7 @@ class Bench:
                     "ratio": round(rate / usual, 2),
                     "lowest": round(min(rates[size]), 1),
                     "highest": round(max(rates[size]), 1),
-                    "peak_gib": round(memory[size], 2),
+                    "peak_gib": _rounded(memory[size] if on_cuda else process_peak_gib()),
                     "teacher_share": round(statistics.median(teacher_seconds) * rate / (BATCH * size), 2),
                 }
                 for size, rate in medians.items()
@@ -96,7 +95,7 @@ class Bench:
         names = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
         cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._stages_of(n)}
         seconds: dict[str, list[float]] = {name: [] for name in cohorts}
-        memory: dict[str, float] = {}
+        memory: dict[str, float | None] = {}
         for turn in range(rounds):
             for name, cohort in cohorts.items():
                 memory[name], rate = self._time(cohort, steps)
@@ -111,8 +110,7 @@ class Bench:
                 "batch_size": cohort.batch_size,
                 "microseconds_per_image": round(statistics.median(seconds[name]), 1),
                 "ratio_to_kd": round(statistics.median(seconds[name]) / kd, 3),
-                # On a CPU the process's peak tells nothing of one method.
-                "peak_gib": round(memory[name], 2) if self.numerics.device == "cuda" else None,
+                "peak_gib": _rounded(memory[name]),
                 "extra_parameters": _trained(cohort.members[0].stage) - student,
             }
             for name, cohort in cohorts.items()
@@ -166,23 +164,22 @@ class Bench:
         for stage in stages if "+" not in name else stages[-1:]:
             yield self._of([stage])
 
-    def _time(self, cohort: Cohort, steps: int) -> tuple[float, float]:
-        """Peak memory in GiB, and images per second over `steps` steps, all students together."""
+    def _time(self, cohort: Cohort, steps: int) -> tuple[float | None, float]:
+        """Peak memory in GiB where it can be told, and images per second over `steps` steps, all students together."""
         if not hasattr(cohort, "_running"):
             cohort._running = cohort.steps()  # type: ignore[attr-defined]
         running = cohort._running  # type: ignore[attr-defined]
         on_cuda = self.numerics.device == "cuda"
-        if on_cuda:
-            torch.cuda.reset_peak_memory_stats()
-        for _ in range(8 if on_cuda else 1):
-            next(running)
-        self._wait()
-        began = time.perf_counter()
-        for _ in range(steps):
-            next(running)
-        self._wait()
-        elapsed = time.perf_counter() - began
-        return _peak_gib(on_cuda), steps * cohort.batch_size * len(cohort.members) / elapsed
+        with Peak(on_cuda) as peak:
+            for _ in range(8 if on_cuda else 1):
+                next(running)
+            self._wait()
+            began = time.perf_counter()
+            for _ in range(steps):
+                next(running)
+            self._wait()
+            elapsed = time.perf_counter() - began
+        return peak.gib, steps * cohort.batch_size * len(cohort.members) / elapsed
 
     def _teacher_seconds(self, steps: int = 4) -> float:
         images, _ = self.material.training.plain(0, BATCH)
@@ -232,12 +229,8 @@ def _trained(stage: Stage) -> int:
     return sum(p.numel() for p in parameters.values())
 
 
-def _peak_gib(on_cuda: bool) -> float:
-    if on_cuda:
-        return torch.cuda.max_memory_allocated() / 2**30
-    # The process's own peak so far, everything included; in KiB, except on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+def _rounded(gib: float | None) -> float | None:
+    return None if gib is None else round(gib, 2)
 
 
 def _device_name(numerics: Numerics) -> str:
