@@ -6,14 +6,17 @@ import gzip
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
-from study_samples import TINY, experiment, keep, keep_teacher
+from study_samples import TINY, experiment, keep, keep_teacher, record, some_arrays
 
 from kdnb.errors import StoreError
+from kdnb.study import arrays as array_files
 from kdnb.study import transfer
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
@@ -247,3 +250,169 @@ def test_a_run_goes_on_where_another_machine_left_it(tmp_path, elsewhere):
     assert any("goes on at epoch" in line for line in train())
     moved = Store.open().get(*RUN.key)
     assert (moved.metrics, moved.history, moved.correct) == (whole.metrics, whole.history, whole.correct)
+
+
+# -- arrays beside records -------------------------------------------------------------------------------------
+
+DRAWN = Run(experiment("kd"), 1, keeps=("logits_by_class", "plane"))
+
+
+def beside(path: Path) -> Path:
+    return path.with_suffix(".npz")
+
+
+def test_arrays_travel_with_their_record(tmp_path, elsewhere):
+    keep(DRAWN, 0.25)
+    keep(RUN)
+    sent = Store.open()
+    before = contents(sent.own.results.parent)
+    archives = export_store(sent, tmp_path / "out.tar.gz")
+    store = elsewhere()
+    lines = list(import_archives(store, archives))
+    assert sorted(line.endswith(", with its arrays") for line in lines) == [False, True]
+    assert contents(store.own.results.parent) == before and store.has(DRAWN) and not store.problems
+    there, here = sent.arrays(sent.get(*DRAWN.key)), store.arrays(store.get(*DRAWN.key))
+    assert there.keys() == here.keys() and all((there[name] == here[name]).all() for name in there)
+    assert list(import_archives(store, archives)) == []
+
+
+def test_many_records_go_in_several_archives_each_beside_its_arrays(tmp_path, elsewhere, monkeypatch):
+    runs = [Run(DRAWN.experiment, seed, ("plane",)) for seed in (1, 2, 3)]
+    for run in runs:
+        noise = np.random.default_rng(run.seed).integers(0, 256, 30_000, np.uint8)
+        Store.open().write(run, record(run), "comparison", {"plane": noise, "labels": noise})
+    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 150_000)
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    assert [a.name for a in archives] == ["out.tar.gz", "out-records-1.tar.gz"]
+    assert all(path.stat().st_size < 150_000 for path in archives)
+    store = elsewhere()
+    for path in reversed(archives):  # one by one, in any order
+        assert all(line.endswith("with its arrays") for line in import_archives(store, [path]))
+    assert all(store.has(run) for run in runs)
+
+
+def repacked(path: Path, changes: dict[str, bytes]) -> Path:
+    """An archive of the files of this one, some of them changed, by the end of their names."""
+    with tarfile.open(path) as packed:
+        files = {m.name: packed.extractfile(m).read() for m in packed.getmembers()}
+    for end, content in changes.items():
+        files |= {name: content for name in files if name.endswith(end)}
+    return archive(path, **files)
+
+
+def spoken_of(path: Path, content: bytes) -> dict[str, bytes]:
+    """A record that speaks of these arrays, digest and all, and the arrays."""
+    told = json.loads(path.read_text()) | {"arrays": array_files.digest(content)}
+    return {"seed1.json": json.dumps(told).encode(), "seed1.npz": content}
+
+
+def saved(**arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+REFUSED_ARRAYS = {
+    "pickled": lambda path: spoken_of(path, saved(plane=np.array([{"a": 1}], dtype=object), labels=np.ones(1))),
+    "too large once unpacked": lambda path: spoken_of(path, saved(plane=np.zeros(2**23), labels=np.ones(1))),
+    "too large": lambda path: spoken_of(path, saved(plane=np.random.default_rng(0).random(2**18))),
+    "no arrays": lambda path: spoken_of(path, b"import os" * 20),
+    "a program among them": lambda path: spoken_of(path, zipped({"plane.py": b"import os"})),
+    "a header that lies": lambda path: spoken_of(path, zipped({"plane.npy": lying_header()})),
+    "empty": lambda path: {"seed1.npz": b""},
+    "cut": lambda path: {"seed1.npz": beside(path).read_bytes()[:-9]},
+    "another record's": lambda path: {"seed1.npz": saved(plane=np.ones(2), labels=np.ones(2))},
+}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return stream.getvalue()
+
+
+def lying_header() -> bytes:
+    """A header that promises more numbers than any machine holds."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**55,)})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", REFUSED_ARRAYS)
+def test_arrays_that_are_not_the_records_own_are_refused_in_a_sentence(name, tmp_path, elsewhere):
+    path = keep(Run(DRAWN.experiment, 1, ("plane",)), 0.25)
+    changes = REFUSED_ARRAYS[name](path)
+    (packed,) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    refused, taken = import_archives(store, [repacked(packed, changes)])
+    assert refused.startswith("refused: ") and "seed1.npz is not " in refused and "\n" not in refused
+    assert taken.startswith("record ") and not taken.endswith("arrays")
+    assert store.get(*DRAWN.key).metrics["headline"] == 0.25 and store.kept(DRAWN) == []  # the record came
+    assert not list(store.own.results.rglob("*.npz"))
+
+
+def test_arrays_without_a_record_are_left_out(tmp_path, elsewhere):
+    name = "results/comparison/demo/digits/a-b/kd/seed1.npz"
+    store = elsewhere()
+    (line,) = import_archives(store, [archive(tmp_path / "in.tar.gz", **{name: saved(plane=np.ones(2))})])
+    assert f"{name} has no record beside it; left out" in line and not store.own.results.exists()
+
+
+@pytest.mark.parametrize("paper", ["comparison", "slkd"])
+def test_a_record_with_arrays_takes_the_place_of_one_without(paper, tmp_path, elsewhere):
+    """Else what another machine computed for a figure could not come home."""
+    Store.open().write(DRAWN, record(DRAWN, 0.25), paper, some_arrays(DRAWN))
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    place = keep(Run(DRAWN.experiment, 1), 0.75, store)
+    (line,) = import_archives(store, archives)
+    assert line.endswith(f"{place}, with its arrays")
+    assert store.has(DRAWN) and store.get(*DRAWN.key).metrics["headline"] == 0.25
+    assert len(list(store.own.results.rglob("*.json"))) == 1 and not store.problems
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "taken"),
+    [
+        ((), ("plane",), True),
+        (("plane",), ("plane", "logits_by_class"), True),
+        (("plane",), ("plane",), False),
+        (("plane", "logits_by_class"), ("plane",), False),
+        (("plane",), ("logits_by_class",), False),  # it would cost us ours
+        (("plane",), (), False),
+    ],
+)
+def test_a_record_here_gives_way_only_to_one_with_more_arrays(here, there, taken, tmp_path, elsewhere):
+    keep(Run(DRAWN.experiment, 1, there), 0.25)
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    keep(Run(DRAWN.experiment, 1, here), 0.75, store)
+    assert len(list(import_archives(store, archives))) == taken
+    assert store.get(*DRAWN.key).metrics["headline"] == (0.25 if taken else 0.75)
+    assert store.has(Run(DRAWN.experiment, 1, there if taken else here)) and not store.problems
+
+
+def test_broken_arrays_are_healed_by_an_import(tmp_path, elsewhere):
+    keep(DRAWN)
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    beside(keep(DRAWN, store=store)).unlink()
+    assert not Store.open().has(DRAWN)
+    store = Store.open()
+    list(import_archives(store, archives))
+    assert store.has(DRAWN) and not store.problems
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_teachers_record_stays_that_of_its_weights(same, tmp_path, elsewhere):
+    """Arrays of the same training come in; those of another one would tell of weights that are not here."""
+    taught = experiment("kd")
+    teacher = keep_teacher(taught).keeping(["plane"])
+    keep(teacher, 0.5 if same else 0.25)
+    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    store = elsewhere()
+    keep_teacher(taught, store)
+    assert len(list(import_archives(store, [packed]))) == same
+    assert store.has(teacher) == same and store.get(*teacher.key).metrics["headline"] == 0.5

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdnb.errors import StoreError
-from kdnb.study.record import parse
-from kdnb.study.store import Home, Store, beside_others, fingerprint_of, is_whole
+from kdnb.study import arrays as array_files
+from kdnb.study.experiment import TEACHER_SEED
+from kdnb.study.record import Record, parse
+from kdnb.study.store import Home, Store, fingerprint_of, is_whole, write_pair
 from kdnb.training.checkpoint import META, remove_checkpoint, write_atomically
 
 #: No archive of an export is larger, as far as its largest file allows.
@@ -23,7 +25,8 @@ LARGEST_ARCHIVE = 15 * 2**20
 def export_store(store: Store, target: Path) -> list[Path]:
     """Pack what this store's own home holds: `target` for records, numbered siblings for checkpoints.
 
-    Returns the archives, the records' first.  Without `$KDNB_STORE` the published home is packed.
+    A record and its arrays lie in one archive; records that do not fit into `target` have siblings too.  Returns the
+    archives, the records' first.  Without `$KDNB_STORE` the published home is packed.
     """
     try:
         return _exported(_home(store), target)
@@ -32,9 +35,12 @@ def export_store(store: Store, target: Path) -> list[Path]:
 
 
 def _exported(home: Home, target: Path) -> list[Path]:
-    archives = [_pack(target, home, sorted(home.results.rglob("seed*.json")) + sorted(home.results.rglob("*.npz")))]
     stem = target.name.removesuffix(".tar.gz").removesuffix(".tgz")
-    for number, part in enumerate(_parts(_checkpoint_folders(home))):
+    first, *others = list(_parts(_records(home))) or [[]]
+    archives = [_pack(target, home, first)]
+    for number, part in enumerate(others, start=1):
+        archives.append(_pack(target.with_name(f"{stem}-records-{number}.tar.gz"), home, part))
+    for number, part in enumerate(_parts([[path] for folder in _checkpoint_folders(home) for path in folder])):
         archives.append(_pack(target.with_name(f"{stem}-checkpoints-{number}.tar.gz"), home, part))
     return archives
 
@@ -43,31 +49,45 @@ def import_archives(store: Store, archives: list[Path]) -> Iterator[str]:
     """Take in archives of `export_store`; yields a line for each record taken and each thing refused.
 
     What is already here is kept: records, and weights; of two checkpoints of one unfinished run the further
-    one.  Broken records are refused, and nothing leaves the store's folders.
+    one.  A record with arrays that are missing here replaces ours.  Broken records are refused, arrays too that
+    are pickled, too large or another record's, and nothing leaves the store's folders.
     """
     descriptions: dict[str, bytes] = {}
     for archive in archives:
-        for name, content in _contents(archive).items():
+        contents = _contents(archive)
+        for name, content in contents.items():
+            beside = _beside(name)
+            if beside in contents and name.endswith(".npz"):
+                continue  # it is taken with its record
             if PurePosixPath(name).name == META:
                 descriptions[name] = content  # the last of all: a description makes its checkpoint whole
             else:
-                yield from _take(store, archive.name, name, content)
+                yield from _take(store, archive.name, name, content, contents.get(beside))
     store.refresh()
     for name, content in descriptions.items():
         yield from _take_description(store, name, content)
 
 
-def _take(store: Store, archive: str, name: str, content: bytes) -> Iterator[str]:
+def _beside(name: str) -> str:
+    """The name of the arrays beside a record, or of the record beside arrays; empty for anything else."""
+    path = PurePosixPath(name)
+    other = {".json": ".npz", ".npz": ".json"}.get(path.suffix)
+    return str(path.with_suffix(other)) if other and path.parts[0] == "results" else ""
+
+
+def _take(store: Store, archive: str, name: str, content: bytes, arrays: bytes | None) -> Iterator[str]:
     place = _place(store, name)
     if place is None:
         yield f"{archive}: {name} does not belong in a store; left out"
     elif name.startswith("results/") and place.suffix == ".json":
-        yield from _take_record(store, place, content)
+        yield from _take_record(store, place, content, arrays)
+    elif place.suffix == ".npz":
+        yield f"{archive}: {name} has no record beside it; left out"
     elif not place.exists():
         write_atomically(place, content)
 
 
-def _take_record(store: Store, place: Path, content: bytes) -> Iterator[str]:
+def _take_record(store: Store, place: Path, content: bytes, arrays: bytes | None) -> Iterator[str]:
     try:
         record = parse(content.decode(errors="replace"), place)
     except StoreError as error:
@@ -75,10 +95,35 @@ def _take_record(store: Store, place: Path, content: bytes) -> Iterator[str]:
         return
     if record.fingerprint != fingerprint_of(record):
         yield f"refused: {place} carries another experiment's fingerprint"
-    elif store.get(record.fingerprint, record.seed) is None:
-        place = beside_others(place, record.fingerprint)
-        write_atomically(place, content)
-        yield f"record {record.fingerprint}, seed {record.seed}: {place}"
+        return
+    names: frozenset[str] = frozenset()
+    if arrays is not None:
+        try:
+            names = _checked(record, array_files.file_beside(place), arrays)
+        except StoreError as error:
+            yield f"refused: {error}"
+    if _is_news(store, record, names):
+        place = store.place((record.fingerprint, record.seed), place)
+        write_pair(place, content, arrays if arrays is not None and names else b"")
+        yield f"record {record.fingerprint}, seed {record.seed}: {place}{', with its arrays' if names else ''}"
+
+
+def _checked(record: Record, place: Path, arrays: bytes) -> frozenset[str]:
+    """The names of the arrays that came with a record; StoreError unless they are its own, small, and numbers alone."""
+    if array_files.digest(arrays) != record.arrays:
+        raise StoreError(f"{place} is not the file of arrays that its record speaks of.")
+    return frozenset(array_files.unpacked(arrays, place))
+
+
+def _is_news(store: Store, record: Record, names: frozenset[str]) -> bool:
+    """Whether a record is missing here, or brings all arrays that ours has and others beside."""
+    here = store.get(record.fingerprint, record.seed)
+    if here is None:
+        return True
+    same_training = (here.history, here.correct) == (record.history, record.correct)
+    if record.seed == TEACHER_SEED and not same_training:
+        return False  # its weights are here, and others learned from them: they can be looked at again
+    return names > store.array_names(record.fingerprint, record.seed)
 
 
 def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
@@ -161,15 +206,25 @@ def _checkpoint_folders(home: Home) -> list[list[Path]]:
     return found
 
 
-def _parts(folders: list[list[Path]]) -> Iterator[list[Path]]:
+def _records(home: Home) -> list[list[Path]]:
+    """Every record, with its arrays where it has some."""
+    found = []
+    for record in sorted(home.results.rglob("seed*.json")):
+        arrays = array_files.file_beside(record)
+        found.append([record, arrays] if arrays.exists() else [record])
+    return found
+
+
+def _parts(units: list[list[Path]]) -> Iterator[list[Path]]:
+    """Files in parts of at most LARGEST_ARCHIVE; those of a unit stay together."""
     part: list[Path] = []
     size = 0
-    for path in (p for files in folders for p in files):
-        weight = path.stat().st_size
+    for unit in units:
+        weight = sum(path.stat().st_size for path in unit)
         if part and size + weight > LARGEST_ARCHIVE:
             yield part
             part, size = [], 0
-        part.append(path)
+        part += unit
         size += weight
     if part:
         yield part
