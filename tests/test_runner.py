@@ -364,3 +364,25 @@ def test_a_teacher_is_not_trained_again_for_a_figure(quick):
     assert after.metrics == before.metrics | {"separability": 0.5} and after.cost == before.cost
     assert all(torch.equal(kept[k], v) for k, v in load_checkpoint(store.weights_folder(teacher))[0].items())
     assert store.lock(teacher) is not None  # nobody holds it any more
+
+
+@pytest.mark.parametrize("slow", ["start", "every step"])
+def test_what_is_too_large_to_travel_is_put_off_if_it_would_not_end_in_time(slow, monkeypatch):
+    """The time that the first steps take, to compile or capture, is no measure of the others."""
+    run = Run(experiment("plain"), 1)
+    clock = [0.0]
+    monkeypatch.setattr(runner_module, "LARGEST_CHECKPOINT", 0)
+    monkeypatch.setattr(runner_module, "STEPS_TO_START", 2)
+    monkeypatch.setattr(runner_module, "STEPS_TO_ESTIMATE", 4)
+    monkeypatch.setattr(runner_module.time, "monotonic", lambda: clock[0])
+    steps: list[object] = []
+
+    def step(cohort: object) -> None:
+        steps.append(cohort)
+        clock[0] += 20.0 if slow == "every step" else 60.0 if len(steps) == 1 else 0.1
+
+    lines: list[str] = []
+    runner = Runner(Store.open(), detect("cpu"), "comparison", budget=100.0, say=lines.append, on_step=step)
+    outcome = runner.run([run])
+    put_off = any("put off" in line for line in lines)
+    assert put_off == (slow == "every step") and outcome.left == put_off

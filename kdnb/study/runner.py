@@ -42,8 +42,8 @@ RESERVE_SECONDS = 5.0
 
 #: A checkpoint larger than this does not travel: within a budget such a stage must be able to finish.
 LARGEST_CHECKPOINT = 64 * 2**20
-#: After so many steps the rest of a stage can be estimated.
-STEPS_TO_ESTIMATE = 100
+#: The first steps compile or capture; from there to so many, the rest of a stage can be estimated.
+STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
 
 
 #: Seconds between two looks at what another process is training.
@@ -526,6 +526,8 @@ class _Watch:
         self.steps += 1
         for cohort in self.cohorts:
             self.runner.on_step(cohort)
+        if self.steps == STEPS_TO_START * len(self.cohorts):
+            self.began = time.monotonic()
         if self.steps == STEPS_TO_ESTIMATE * len(self.cohorts) and self._hopeless():
             return True
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
@@ -538,7 +540,7 @@ class _Watch:
         if self.runner.deadline is None:
             return False
         large = [w for w in self.works if w.member.state_bytes() > LARGEST_CHECKPOINT]
-        seconds_per_step = (time.monotonic() - self.began) / STEPS_TO_ESTIMATE
+        seconds_per_step = (time.monotonic() - self.began) / (STEPS_TO_ESTIMATE - STEPS_TO_START)
         steps = max(cohort.steps_per_epoch for cohort in self.cohorts)
         left = max(((w.member.stage.epochs - w.member.epoch) * steps for w in large), default=0)
         if time.monotonic() + left * seconds_per_step <= self.runner.deadline:
