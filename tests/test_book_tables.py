@@ -181,7 +181,7 @@ def test_claims_say_what_holds_in_print_and_that_a_demo_says_nothing(store):
     body = {entries[0].text: [e.text for e in entries] for entries in tables.claims("comparison").body}
     assert len(body) == 17
     assert body["C1"][2:] == ["yes", "not yet measured"] and body["C13"][2] == "no"
-    assert body["C17"][3] == "a judgement"
+    assert body["C6"][2] == "partly" and body["C17"][2:] == ["–", "a judgement"]
 
 
 def test_claims_carry_the_scale_they_were_judged_at(store):
@@ -191,7 +191,21 @@ def test_claims_carry_the_scale_they_were_judged_at(store):
     c10 = next(entries for entries in table.body if entries[0].text == "C10")
     assert "at that scale" in c10[3].text or "undetermined" in c10[3].text
     assert {"difference", "low", "high", "seeds", "for_it"} <= set(table.frame.columns)
+    assert set(table.frame["place"]) == {"CIFAR-100"}
     assert "confirmed" not in " ".join(e.text for entries in table.body for e in entries[3:])
+
+
+def test_claims_of_one_seed_have_numbers_and_no_verdict(store):
+    fill(store, "pilot", seeds=1, dataset="cifar100")
+    table = tables.claims("comparison")
+    assert {entries[3].text for entries in table.body} == {
+        "no verdict from one seed",
+        "not yet measured",
+        "a judgement",
+    }
+    assert table.frame["for_it"].isna().all() and table.frame["difference"].notna().any()
+    text = tables.in_short("comparison", "pilot").lines[1]
+    assert text.endswith("17 of 34 cells are measured, with 17 runs; one seed each, which says nothing of chance.")
 
 
 def test_claims_about_rows_are_those_that_name_them():
@@ -202,7 +216,7 @@ def test_claims_about_rows_are_those_that_name_them():
 def test_in_short_counts_cells_and_claims(store, in_book, tmp_path):
     text = tables.in_short("comparison")._repr_mimebundle_()["text/markdown"]
     assert "At paper scale nothing is measured yet." in text and "17 of 17 cells are measured, with 49 runs" in text
-    assert "Of 16 claims that can be checked, the paper's own table bears out 12" in text
+    assert "can check 16 of its 17 claims: they bear out 12, and 3 in part." in text
     assert (tmp_path / "in-short.md").read_text().strip() == text
 
 

@@ -104,7 +104,7 @@ def test_numbers_that_are_not_printed_leave_a_claim_open():
 
 def test_the_papers_correlations_are_the_fact_sheets():
     for dataset, pearson, spearman, without_crd in (("cifar10", 0.21, 0.18, 0.64), ("cifar100", 0.48, 0.04, -0.42)):
-        (leaf,) = (leaf for leaf in number("C14").predicate.leaves() if leaf.dataset == dataset)
+        (leaf,) = (leaf for leaf in number("C14").predicate.leaves() if leaf.place == dataset)
         values = {row: value for (where, row), value in printed().items() if where == dataset}
         found = leaf.of(values)
         assert (round(found.pearson, 2), round(found.spearman, 2), found.n) == (pearson, spearman, 7)
@@ -126,7 +126,7 @@ def test_remarks_name_numbers_of_the_table():
 def test_the_counts_in_remarks_are_the_tables():
     def count(claim_id: str) -> int:
         leaves = list(number(claim_id).predicate.leaves())
-        return sum(leaf.in_print({r: v for (d, r), v in printed().items() if d == leaf.dataset}) for leaf in leaves)
+        return sum(leaf.in_print({r: v for (d, r), v in printed().items() if d == leaf.place}) for leaf in leaves)
 
     assert (count("C16"), count("C11")) == (17, 6)
     assert "In print in 17" in number("C16").remark and "In print six" in number("C11").remark
@@ -181,10 +181,56 @@ def test_a_predicate_is_true_false_or_open(predicate, status):
     assert judge(claim(predicate), "paper", {"d": Evidence(frame)}, {}).status == status
 
 
+@pytest.mark.parametrize(
+    ("by", "or_equal", "status", "word", "text"),
+    [
+        (0.5, False, "confirmed", "holds", "good > poor + 0.5"),
+        (2.0, False, "undetermined", "fails", "good > poor + 2"),
+        (2.0, True, "undetermined", "holds", "good >= poor + 2"),
+        (3.5, True, "contradicted", "fails", "good >= poor + 3.5"),
+        (-1.0, False, "confirmed", "holds", "good > poor - 1"),
+        (0.0, False, "confirmed", "holds", "good > poor"),
+    ],
+)
+def test_a_margin_moves_the_line(by, or_equal, status, word, text):
+    frame = runs({"good": 71.0, "poor": 69.0})
+    good, poor = (frame["row"] == row for row in ("good", "poor"))
+    noise = np.array([0.1, -0.1, 0.0, 0.05, -0.05])
+    frame.loc[good, "value"] = frame.loc[poor, "value"].to_numpy() + 2 + noise
+    leaf = Better("d", "good", "poor", or_equal, by)
+    assert leaf.text() == text
+    numbers = {("d", "good"): 71.0, ("d", "poor"): 69.0}
+    assert claim(leaf).word_in_print(numbers) == word
+    found = judge(claim(leaf), "paper", {"d": Evidence(frame)}, numbers)
+    assert found.status == status
+    (finding,) = found.findings
+    assert finding.printed == 2.0 and finding.difference is not None
+    assert finding.difference.value == pytest.approx(2.0)  # as measured, not less the margin
+    assert (finding.seeds_needed is None) == (by == 2.0)
+
+
+def test_a_margin_needs_seeds_for_what_lies_beyond_it():
+    measured = {"d": Evidence(runs({"good": 71.0, "poor": 69.0}, sd=0.5))}
+    numbers = {("d", "good"): 71.0, ("d", "poor"): 69.0}
+
+    def needed(by: float, printed: dict) -> int | None:
+        return judge(claim(Better("d", "good", "poor", by=by)), "paper", measured, printed).seeds_needed
+
+    assert needed(1.5, numbers) == needed(0.0, {**numbers, ("d", "good"): 69.5}) == needed(2.5, numbers)
+    assert needed(1.5, numbers) > needed(0.0, numbers)
+
+
+def test_falling_behind_by_less_than_a_margin_is_allowed():
+    frame = runs({"good": 71.0, "poor": 70.5, "teacher": 74.0}, common=0.05)
+    behind, far = Better("d", "poor", "good", by=-1.0), Better("d", "poor", "teacher", by=-1.0)
+    assert judge(claim(behind), "paper", {"d": Evidence(frame)}, {}).status == "confirmed"
+    assert judge(claim(far), "paper", {"d": Evidence(frame)}, {}).status == "contradicted"
+
+
 def test_parts_that_are_measured_are_told_and_the_others_named():
     whole = all_of(Better("d", "good", "poor"), Better("elsewhere", "good", "poor"), Better("d", "good", "absent"))
     found = judge(claim(whole), "paper", {"d": Evidence(runs({"good": 71.0, "poor": 69.0}))}, {})
-    assert [(f.dataset, f.text, f.truth) for f in found.findings] == [("d", "good > poor", True)]
+    assert [(f.place, f.text, f.truth) for f in found.findings] == [("d", "good > poor", True)]
     assert found.missing == ("elsewhere: good > poor", "d: good > absent")
 
 
@@ -208,6 +254,38 @@ def test_all_comparisons_of_a_claim_share_one_level():
     assert on_both / alone == pytest.approx(stats.t.ppf(1 - 0.0125, 20) / stats.t.ppf(1 - 0.025, 20), abs=0.005)
     assert half_width(all_of(one, Better("e", "r1", "r0")), "d") == pytest.approx(on_both)  # measured later or not
     assert half_width(any_of(one, Better("d", "r0", "r1")), "d") == pytest.approx(alone)  # one, told from both sides
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_comparison_told_from_both_sides_has_the_interval_of_one(equal):
+    frame = runs({f"r{i}": 70.0 + i for i in range(6)}, sd=0.5, start=0)
+    if not equal:  # too unequal to pool: each comparison from its own pairs
+        frame.loc[frame["row"] == "r5", "value"] += [30.0, -20.0, 10.0, -30.0, 25.0]
+    evidence = Evidence(frame)
+    (alone,) = evidence.compare([("r1", "r0")], 0.95)
+    low, high = evidence.compare([("r1", "r0"), ("r0", "r1")], 0.95)
+    assert alone.method == ("pooled" if equal else "pairs alone")
+    assert low == alone and high == alone.turned()
+
+
+def test_the_same_runs_at_two_places_are_evidence_once():
+    frame = runs({"good": 71.0, "poor": 69.0}).assign(fingerprint="abc")
+    other = frame.assign(fingerprint="def")
+    both = all_of(Better("d", "good", "poor"), Better("e", "good", "poor"))
+
+    def found(here: pd.DataFrame, there: pd.DataFrame):
+        return judge(claim(both), "paper", {"d": Evidence(here), "e": Evidence(there)}, {})
+
+    once = found(frame, frame)
+    assert (once.status, len(once.findings), once.repeated) == ("undetermined", 1, ("e: good > poor",))
+    twice = found(frame, other)
+    assert (twice.status, len(twice.findings), twice.repeated) == ("confirmed", 2, ())
+    another_number = frame.assign(value=frame["value"] + 1.0)  # another reading of the same runs
+    assert found(frame, another_number).repeated == ()
+    unknown = frame.drop(columns="fingerprint")
+    assert found(unknown, unknown).repeated == ()
+    half = found(frame, frame[frame["row"] == "good"])
+    assert (half.repeated, half.missing) == ((), ("e: good > poor",))
 
 
 def test_rows_of_other_tables_are_no_evidence():

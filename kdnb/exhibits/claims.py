@@ -2,14 +2,17 @@
 
 A predicate is a small tree: comparisons of rows at the leaves, `AllOf`, `AnyOf`, `AtLeast` above.  The same tree is
 asked of the measured runs (with intervals) and of the numbers the paper prints (without).  All comparisons of one
-claim share one level, on all its data sets: in at most 5 % of studies does any of its intervals miss the truth.
+claim share one level, at all its places: in at most 5 % of studies does any of its intervals miss the truth.
+
+A place is where rows can be compared: a data set, or a pair of networks on it.  Each has its own runs, its own
+teacher and its own layout of seeds and rows.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -24,9 +27,10 @@ HOLDS, FAILS, MIXED, OPEN = "holds", "fails", "mixed", "open"
 
 
 class Evidence:
-    """The measured runs of one data set under one profile: a tidy frame (row, seed, value in percent).
+    """The measured runs of one place under one profile: a tidy frame (row, seed, value in percent or its own unit).
 
     The teacher that taught is its first seed; it is a constant here, and intervals are conditional on it.
+    Where the frame has a column `fingerprint` too, runs are known again at another place.
     """
 
     def __init__(self, frame: pd.DataFrame, rows: Sequence[str] | None = None) -> None:
@@ -39,9 +43,25 @@ class Evidence:
         self.seeds = {str(row): int(count) for row, count in students.groupby("row")["seed"].nunique().items()}
         self.means = {str(row): float(mean) for row, mean in students.groupby("row")["value"].mean().items()}
         self.rows = set(self.seeds) | ({TEACHER} if len(teachers) else set())
+        self.frame = frame
+
+    def runs(self, rows: set[str]) -> frozenset[tuple[object, ...]]:
+        """What tells the runs of these rows from others: fingerprint, seed, and the number taken; none if unknown."""
+        if "fingerprint" not in self.frame:
+            return frozenset()
+        lines = self.frame[self.frame["row"].isin(rows)]
+        return frozenset(lines[["row", "fingerprint", "seed", "value"]].itertuples(index=False, name=None))
 
     def compare(self, pairs: Sequence[tuple[str, str]], level: float) -> list[Difference]:
-        """Simultaneous differences of pairs (a, b), all of which have the teacher or none has."""
+        """Simultaneous differences of pairs (a, b), all of which have the teacher or none has.
+
+        A pair that is named twice, or from both sides, is one comparison.
+        """
+        once = {frozenset(pair): pair for pair in reversed(pairs)}
+        found = dict(zip(once, self._differences(list(once.values()), level), strict=True))
+        return [d if (d.a, d.b) == pair else d.turned() for pair in pairs for d in [found[frozenset(pair)]]]
+
+    def _differences(self, pairs: Sequence[tuple[str, str]], level: float) -> list[Difference]:
         if self.layout is None:
             return []
         if TEACHER not in pairs[0]:
@@ -68,10 +88,11 @@ def _student(pair: tuple[str, str]) -> str:
 class Finding:
     """One leaf of a predicate as it was found: the comparison, its numbers, and what they say.
 
-    `printed` is the paper's difference in points, `seeds_needed` the seeds that one of its size needs.
+    `printed` is the paper's difference in points, `seeds_needed` the seeds that one of its size needs to be told from
+    the claimed margin.
     """
 
-    dataset: str
+    place: str
     text: str
     truth: Truth
     difference: Difference | None = None
@@ -81,12 +102,12 @@ class Finding:
 
 
 Measured = Mapping[str, Evidence]
-#: (data set, row) -> percent, as the paper prints it.
+#: (place, row) -> percent, as the paper prints it.
 Printed = Mapping[tuple[str, str], float]
 
 
 class Predicate(ABC):
-    """A statement about rows of a table, on one or several data sets."""
+    """A statement about rows of a table, at one or several places."""
 
     @abstractmethod
     def leaves(self) -> Iterator[Leaf]:
@@ -103,9 +124,9 @@ class Predicate(ABC):
 
 @dataclass(frozen=True)
 class Leaf(Predicate):
-    """A comparison on one data set."""
+    """A comparison at one place."""
 
-    dataset: str
+    place: str
 
     def leaves(self) -> Iterator[Leaf]:
         yield self
@@ -123,37 +144,43 @@ class Leaf(Predicate):
 
     @abstractmethod
     def in_print(self, values: Mapping[str, float]) -> bool:
-        """Whether it holds of printed numbers: row -> percent, on its data set."""
+        """Whether it holds of printed numbers: row -> percent, at its place."""
 
 
 @dataclass(frozen=True)
 class Better(Leaf):
-    """Row `a` has a higher accuracy than row `b`; with `or_equal` a tie of printed numbers is enough."""
+    """Row `a` has a higher value than row `b` by more than `by` points; with `or_equal` a tie in print is enough.
+
+    A negative margin says how far `a` may at most fall behind.
+    """
 
     a: str
     b: str
     or_equal: bool = False
+    by: float = 0.0
 
     def rows(self) -> set[str]:
         return {self.a, self.b}
 
     def text(self) -> str:
-        return f"{self.a} {'>=' if self.or_equal else '>'} {self.b}"
+        margin = f" {'+' if self.by > 0 else '-'} {abs(self.by):g}" if self.by else ""
+        return f"{self.a} {'>=' if self.or_equal else '>'} {self.b}{margin}"
 
     def gap(self, values: Mapping[str, float]) -> float:
         """The difference in points; printed numbers are decimal, so is it."""
         return round(values[self.a] - values[self.b], 4)
 
     def in_print(self, values: Mapping[str, float]) -> bool:
-        return self.gap(values) >= 0 if self.or_equal else self.gap(values) > 0
+        gap = self.gap(values)
+        return gap >= self.by if self.or_equal else gap > self.by
 
     def holds_for(self, difference: Difference) -> Truth:
-        """True when the whole interval lies on the claimed side, False when on the other."""
+        """True when the whole interval lies on the claimed side of the margin, False when on the other."""
         if not difference.known:
             return None
-        if difference.low > 0:
+        if difference.low > self.by:
             return True
-        return False if difference.high < 0 else None
+        return False if difference.high < self.by else None
 
 
 @dataclass(frozen=True)
@@ -277,17 +304,17 @@ def mostly(*parts: Predicate) -> Mostly:
     return Mostly(parts, len(parts) // 2 + 1)
 
 
-def best_of(dataset: str, row: str, among: Sequence[str]) -> AllOf:
+def best_of(place: str, row: str, among: Sequence[str]) -> AllOf:
     """Row `row` beats each of the others."""
-    return AllOf(tuple(Better(dataset, row, other) for other in among if other != row))
+    return AllOf(tuple(Better(place, row, other) for other in among if other != row))
 
 
-def second_of(dataset: str, row: str, among: Sequence[str]) -> AnyOf:
+def second_of(place: str, row: str, among: Sequence[str]) -> AnyOf:
     """Exactly one of the others beats the row: some one does, and the row beats all the rest."""
     others = tuple(other for other in among if other != row)
 
     def behind(first: str) -> AllOf:
-        return all_of(Better(dataset, first, row), best_of(dataset, row, [o for o in others if o != first]))
+        return all_of(Better(place, first, row), best_of(place, row, [o for o in others if o != first]))
 
     return AnyOf(tuple(behind(first) for first in others))
 
@@ -297,7 +324,7 @@ class Claim:
     """A checkable statement of a paper, with the exhibits it rests on.
 
     `predicate` is None for a judgement that no statistic decides; `why_not` then says so, and `evidence` names
-    comparisons that a reader may want beside it.
+    comparisons that a reader may want beside it.  `about` names rows that it is about though no comparison has them.
     """
 
     id: str
@@ -308,6 +335,7 @@ class Claim:
     why_not: str = ""
     remark: str = ""
     evidence: tuple[Leaf, ...] = ()
+    about: tuple[str, ...] = ()
 
     def word_in_print(self, printed: Printed) -> str:
         """What the numbers that the paper prints say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
@@ -323,12 +351,12 @@ def _in_print(predicate: Predicate, printed: Printed) -> dict[Leaf, Truth]:
 
 
 def _leaf_in_print(leaf: Leaf, printed: Printed) -> Truth:
-    values = _values(printed, leaf.dataset)
+    values = _values(printed, leaf.place)
     return leaf.in_print(values) if leaf.rows() <= values.keys() else None
 
 
-def _values(printed: Printed, dataset: str) -> dict[str, float]:
-    return {row: value for (where, row), value in printed.items() if where == dataset}
+def _values(printed: Printed, place: str) -> dict[str, float]:
+    return {row: value for (where, row), value in printed.items() if where == place}
 
 
 #: How a truth is worded under each profile; a demo says nothing, whatever it shows.
@@ -346,7 +374,8 @@ NO_VERDICT = "no verdict"
 class Verdict:
     """What the evidence of one profile says of a claim, with every number it used.
 
-    `findings` are the comparisons that decide, `missing` those not measured yet, and `evidence` comparisons that stand
+    `findings` are the comparisons that decide, `missing` those not measured yet, `repeated` those that have no runs of
+    their own, since one pair of relatives stands for several of the paper's, and `evidence` comparisons that stand
     beside a judgement and decide nothing.  `seeds_needed` would settle the claim, were the paper's differences the true
     ones; None where no number would (a tie in print) or nothing is known.
     """
@@ -356,6 +385,7 @@ class Verdict:
     status: str
     findings: tuple[Finding, ...] = field(default=())
     missing: tuple[str, ...] = field(default=())
+    repeated: tuple[str, ...] = field(default=())
     evidence: tuple[Finding, ...] = field(default=())
     seeds_needed: int | None = None
 
@@ -364,24 +394,44 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     """The verdict on a claim under a profile.
 
     Where rows are missing the parts that are measured are told, and the whole is undetermined unless a part
-    contradicts it; where nothing is measured, that is said.  One seed, or a scale that says nothing, leaves the
-    numbers and no verdict, neither of the whole nor of a part.
+    contradicts it; where nothing is measured, that is said.  So it is where a part has the same runs as another: they
+    are evidence once.  One seed, or a scale that says nothing, leaves the numbers and no verdict, neither of the whole
+    nor of a part.
     """
     if claim.predicate is None:
         beside = _findings(list(claim.evidence), measured, printed)
         return Verdict(claim, profile, JUDGEMENT, evidence=tuple(replace(f, truth=None) for f in beside.values()))
     leaves = list(dict.fromkeys(claim.predicate.leaves()))
-    findings = _findings(leaves, measured, printed)
-    missing = tuple(f"{leaf.dataset}: {leaf.text()}" for leaf in leaves if leaf not in findings)
+    found = _findings(leaves, measured, printed)
+    again = _same_runs([*found], measured)
+    findings = {leaf: finding for leaf, finding in found.items() if leaf not in again}
+    missing = _named(leaf for leaf in leaves if leaf not in found)
+    repeated = _named(again)
     if not findings:
         return Verdict(claim, profile, NOT_MEASURED, missing=missing)
-    if profile not in WORDS or not any(_repeated(leaf, measured[leaf.dataset]) for leaf in findings):
+    if profile not in WORDS or not any(_several_seeds(leaf, measured[leaf.place]) for leaf in findings):
         numbers = tuple(replace(finding, truth=None) for finding in findings.values())
-        return Verdict(claim, profile, NO_VERDICT, numbers, missing)
+        return Verdict(claim, profile, NO_VERDICT, numbers, missing, repeated)
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
     status = WORDS[profile][claim.predicate.truth(truths)]
-    seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=not missing)
-    return Verdict(claim, profile, status, tuple(findings.values()), missing, seeds_needed=seeds)
+    seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
+    return Verdict(claim, profile, status, tuple(findings.values()), missing, repeated, seeds_needed=seeds)
+
+
+def _named(leaves: Iterable[Leaf]) -> tuple[str, ...]:
+    return tuple(f"{leaf.place}: {leaf.text()}" for leaf in leaves)
+
+
+def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:
+    """Measured leaves that compare the very runs that one before them compares, at another place."""
+    seen, again = set(), []
+    for leaf in leaves:
+        runs = measured[leaf.place].runs(leaf.rows())
+        comparison = replace(leaf, place=""), runs
+        if runs and comparison in seen:
+            again.append(leaf)
+        seen.add(comparison)
+    return again
 
 
 def _seeds_to_settle(
@@ -402,7 +452,7 @@ def _seeds_to_settle(
     return None
 
 
-def _repeated(leaf: Leaf, evidence: Evidence) -> bool:
+def _several_seeds(leaf: Leaf, evidence: Evidence) -> bool:
     """Whether each of its students has been trained more than once."""
     return all(evidence.seeds[row] > 1 for row in leaf.rows() - {TEACHER})
 
@@ -411,25 +461,25 @@ def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[
     """What was found of the leaves whose rows are measured, in their order."""
     found: dict[Leaf, Finding] = {}
     for group in _groups(leaves):
-        dataset = group[0].dataset
-        here = [leaf for leaf in group if dataset in measured and leaf.rows() <= measured[dataset].rows]
+        place = group[0].place
+        here = [leaf for leaf in group if place in measured and leaf.rows() <= measured[place].rows]
         if here:
             level = 1 - (1 - LEVEL) * _comparisons(group) / _comparisons(leaves)
-            found |= _group_findings(here, measured[dataset], _values(printed, dataset), level)
+            found |= _group_findings(here, measured[place], _values(printed, place), level)
     return {leaf: found[leaf] for leaf in leaves if leaf in found}
 
 
 def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
-    """Leaves whose intervals are made together: by data set and kind, those with the teacher apart."""
+    """Leaves whose intervals are made together: by place and kind, those with the teacher apart."""
     groups: dict[tuple[str, type, bool], list[Leaf]] = {}
     for leaf in leaves:
-        groups.setdefault((leaf.dataset, type(leaf), TEACHER in leaf.rows()), []).append(leaf)
+        groups.setdefault((leaf.place, type(leaf), TEACHER in leaf.rows()), []).append(leaf)
     return list(groups.values())
 
 
 def _comparisons(leaves: list[Leaf]) -> int:
     """How many different comparisons: a better than b, and b better than a, are one."""
-    return len({(leaf.dataset, frozenset(leaf.rows())) for leaf in leaves})
+    return len({(leaf.place, frozenset(leaf.rows())) for leaf in leaves})
 
 
 def _group_findings(
@@ -441,15 +491,16 @@ def _group_findings(
     if better:
         pairs = [(leaf.a, leaf.b) for leaf in better]
         gaps = [leaf.gap(values) if leaf.rows() <= values.keys() else math.nan for leaf in better]
-        needed = evidence.seeds_needed(pairs, gaps, level)
+        beyond = [gap - leaf.by for leaf, gap in zip(better, gaps, strict=True)]
+        needed = evidence.seeds_needed(pairs, beyond, level)
         for leaf, difference, gap, seeds in zip(better, evidence.compare(pairs, level), gaps, needed, strict=True):
             printed = None if math.isnan(gap) else gap
             truth = leaf.holds_for(difference)
-            found[leaf] = Finding(leaf.dataset, leaf.text(), truth, difference, None, printed, seeds)
+            found[leaf] = Finding(leaf.place, leaf.text(), truth, difference, None, printed, seeds)
     return found
 
 
 def _correlated(leaf: LittleCorrelation, evidence: Evidence, level: float) -> Finding:
     found = leaf.of(evidence.means, level)
-    truth = leaf.holds_for(found) if _repeated(leaf, evidence) else None
-    return Finding(leaf.dataset, leaf.text(), truth, correlation=found)
+    truth = leaf.holds_for(found) if _several_seeds(leaf, evidence) else None
+    return Finding(leaf.place, leaf.text(), truth, correlation=found)

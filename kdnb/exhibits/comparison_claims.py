@@ -1,6 +1,7 @@
 """The claims of the comparison paper, C1 to C17, one after another.
 
-All rest on Table 1.  `remark` says what a reader of the paper should know of the printed numbers.
+All rest on Table 1, and a place is a data set.  `remark` says what a reader of the paper should know of the printed
+numbers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from kdnb.datasets import title
 from kdnb.exhibits.claims import (
     TEACHER,
     AllOf,
@@ -27,7 +29,9 @@ from kdnb.exhibits.claims import (
     mostly,
     second_of,
 )
-from kdnb.exhibits.exhibit import reported
+from kdnb.exhibits.comparison import TABLE_1
+from kdnb.exhibits.exhibit import measure, reported
+from kdnb.study.store import Store
 
 C10, C100 = "cifar10", "cifar100"
 BOTH = (C10, C100)
@@ -163,6 +167,12 @@ CLAIMS = (
 )
 
 
+def frames(profile: str, store: Store) -> dict[str, pd.DataFrame]:
+    """The evidence of a profile: data set -> the stored runs of Table 1, where there are some."""
+    found = {dataset: measure(TABLE_1, profile, dataset, store) for dataset in TABLE_1.datasets_of(profile)}
+    return {dataset: frame for dataset, frame in found.items() if len(frame)}
+
+
 def printed() -> dict[tuple[str, str], float]:
     """The printed accuracies of Table 1: (data set, row) -> percent."""
     return {(dataset, row): value for (name, dataset, row), value in reported("comparison").items() if name == "table1"}
@@ -187,4 +197,4 @@ def verdicts(frames: Mapping[str, pd.DataFrame], profile: str) -> list[Verdict]:
     return [judge(claim, profile, measured, printed()) for claim in CLAIMS]
 
 
-__all__ = ["CLAIMS", "in_print", "printed", "verdicts", "words_in_print"]
+__all__ = ["CLAIMS", "frames", "in_print", "printed", "title", "verdicts", "words_in_print"]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from kdnb import exhibits
 from kdnb.errors import unknown
-from kdnb.exhibits import Row, measure
+from kdnb.exhibits import Row
 from kdnb.exhibits.claims import (
+    FAILS,
+    HOLDS,
     JUDGEMENT,
+    MIXED,
+    NO_VERDICT,
     NOT_MEASURED,
+    OPEN,
     AllOf,
     AnyOf,
     Better,
@@ -25,14 +30,14 @@ from kdnb.exhibits.claims import (
     Verdict,
 )
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, title
+from kdnb.tables.results import NOT_YET, TITLES
 from kdnb.tables.sheet import Line, Table, line
 
 #: Profiles that can say something of a claim, the strongest first.
 SCALES = ("paper", "short", "pilot")
 #: A claim that so many rows lose by is about them too; one that nearly all lose by is about the winner.
 FEW = 6
-IN_PRINT = {True: "yes", False: "no", None: "–"}
+IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
 
 
 def claims(
@@ -44,8 +49,8 @@ def claims(
     printed size would need.
     """
     module = _module(paper)
-    in_print = module.in_print()
-    chosen = [claim for claim in module.CLAIMS if rows is None or _about(claim, [_key(row) for row in rows])]
+    in_print = module.words_in_print()
+    chosen = [claim for claim in module.CLAIMS if rows is None or _about(claim, [_line(row) for row in rows])]
     if ids is not None:
         chosen = [_by_id(module.CLAIMS, key) for key in ids]
     found = verdicts(paper)
@@ -63,7 +68,7 @@ def claims(
         caption="Claims of the paper: whether the printed numbers bear them out, and what the runs say.",
         head=[line("", "Claim", "In print", *scales)],
         body=body,
-        frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen]),
+        frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], module.title),
         note="A demo says nothing to a claim." if not found else "",
         css="kdnb-claims",
     )
@@ -71,20 +76,23 @@ def claims(
 
 def verdicts(paper: str, store: Store | None = None) -> dict[str, dict[str, Verdict]]:
     """Scale -> claim id -> verdict, for every scale at which the paper has runs."""
-    store = store or Store.open()
+    store, module = store or Store.open(), _module(paper)
     found = {}
     for scale in SCALES:
-        frames = _frames(paper, scale, store)
+        frames = module.frames(scale, store)
         if frames:
-            found[scale] = {verdict.claim.id: verdict for verdict in _module(paper).verdicts(frames, scale)}
+            found[scale] = {verdict.claim.id: verdict for verdict in module.verdicts(frames, scale)}
     return found
 
 
 def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     """How many claims the paper's own numbers bear out, and how many got which verdict at which scale."""
-    in_print = Counter(_module(paper).in_print().values())
-    checkable = in_print[True] + in_print[False]
-    lines = [f"Of {checkable} claims that can be checked, the paper's own table bears out {in_print[True]}."]
+    in_print = Counter(_module(paper).words_in_print().values())
+    checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
+    lines = [
+        f"The numbers that the paper prints can check {checkable} of its {in_print.total()} claims: "
+        f"they bear out {in_print[HOLDS]}, and {in_print[MIXED]} in part."
+    ]
     for scale, judged in verdicts(paper, store).items():
         counts = Counter(verdict.status for verdict in judged.values())
         told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
@@ -92,41 +100,32 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     return lines
 
 
-def _frames(paper: str, scale: str, store: Store) -> dict[str, pd.DataFrame]:
-    """Data set -> the runs of the paper's exhibits at a scale; a row that stands in two exhibits counts once."""
-    found: dict[str, list[pd.DataFrame]] = {}
-    for exhibit in exhibits.all_exhibits():
-        if exhibit.paper == paper:
-            for dataset in exhibit.datasets_of(scale):
-                found.setdefault(dataset, []).append(measure(exhibit, scale, dataset, store))
-    frames = {dataset: pd.concat(parts).drop_duplicates(["row", "seed"]) for dataset, parts in found.items()}
-    return {dataset: frame for dataset, frame in frames.items() if len(frame)}
-
-
 def _told(verdict: Verdict) -> str:
     """`confirmed: 34 of 34 comparisons`, `undetermined: 3 of 34 for it, 1 against; 12 seeds needed`."""
     if not verdict.findings:
         return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
+    if verdict.status == NO_VERDICT:
+        return f"{NO_VERDICT} from one seed"
     truths = Counter(finding.truth for finding in verdict.findings)
-    total = len(verdict.findings) + len(verdict.missing)
+    total = len(verdict.findings) + len(verdict.missing) + len(verdict.repeated)
     text = f"{verdict.status}: {truths[True]} of {total} for it"
     text += f", {truths[False]} against" if truths[False] else ""
     text += f", {len(verdict.missing)} not measured" if verdict.missing else ""
+    text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
     return text + (f"; {verdict.seeds_needed} seeds needed" if verdict.seeds_needed else "")
 
 
-def _evidence(found: list[Verdict]) -> pd.DataFrame:
+def _evidence(found: list[Verdict], title: Callable[[str], str]) -> pd.DataFrame:
     lines = [
-        _evidence_line(verdict, finding) for verdict in found for finding in (*verdict.findings, *verdict.evidence)
+        {"claim": verdict.claim.id, "scale": verdict.profile, "place": title(finding.place), **_numbers(finding)}
+        for verdict in found
+        for finding in (*verdict.findings, *verdict.evidence)
     ]
-    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=["claim", "scale", "dataset", "comparison"])
+    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=["claim", "scale", "place", "comparison"])
 
 
-def _evidence_line(verdict: Verdict, finding: Finding) -> dict[str, Any]:
+def _numbers(finding: Finding) -> dict[str, Any]:
     known: dict[str, Any] = {
-        "claim": verdict.claim.id,
-        "scale": verdict.profile,
-        "dataset": title(finding.dataset),
         "comparison": finding.text,
         "for_it": finding.truth,
         "printed_difference": finding.printed,
@@ -145,9 +144,10 @@ def _about(claim: Claim, keys: Sequence[str]) -> bool:
     """Whether the claim says something of one of the rows, and not of nearly all of them at once."""
     if claim.predicate is None:
         return False
-    worse = {leaf.b for leaf in claim.predicate.leaves() if isinstance(leaf, Better)} - {"plain", "teacher"}
-    named = _praised(claim.predicate) | (worse if len(worse) <= FEW else set())
-    return bool(named & set(keys))
+    worse = {leaf.b for leaf in claim.predicate.leaves() if isinstance(leaf, Better)}
+    worse = {_line(row) for row in worse} - {"plain", "teacher"}
+    named = {_line(row) for row in _praised(claim.predicate)} | (worse if len(worse) <= FEW else set())
+    return bool((named | {*claim.about}) & {*keys})
 
 
 def _praised(predicate: Predicate) -> set[str]:
@@ -168,8 +168,9 @@ def _by_id(known: Sequence[Claim], key: str) -> Claim:
     raise unknown("claim", key, [claim.id for claim in known])
 
 
-def _key(row: str | Row) -> str:
-    return row if isinstance(row, str) else row.key
+def _line(row: str | Row) -> str:
+    """A row's method, where rows are named by networks too: `kd` of `resnet56-resnet8/kd`."""
+    return row.rpartition("/")[2] if isinstance(row, str) else row.line
 
 
 def _module(paper: str) -> Any:

@@ -40,9 +40,11 @@ def _measured(paper: str, profile: str, store: Store) -> str:
         for cell in exhibit.cells(profile, dataset)
         if cell.experiment is not None
     ]
-    counts = [len(store.records(cell.experiment.fingerprint)) for cell in cells if cell.experiment]
-    done, total, runs = sum(count > 0 for count in counts), len(counts), sum(counts)
+    runs = [store.records(cell.experiment.fingerprint) for cell in cells if cell.experiment]
+    done, total = sum(len(found) > 0 for found in runs), len(cells)
+    count = len({record.path for found in runs for record in found.values()})  # one may stand in several tables
     where = {"paper": "At paper scale", "demo": "In this build's demo"}.get(profile, f"At the scale `{profile}`")
-    if not runs:
+    if not count:
         return f"{where} nothing is measured yet." if profile == "paper" else ""
-    return f"{where} {done} of {total} cells are measured, with {runs} runs."
+    seeds = "; one seed each, which says nothing of chance" if max(map(len, runs)) == 1 else ""
+    return f"{where} {done} of {total} cells are measured, with {count} run{'s' * (count > 1)}{seeds}."
