@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Batch, Stage
-from kdnb.study.experiment import Run
+from kdnb.study.experiment import Experiment, Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench
@@ -30,6 +30,8 @@ from kdnb.training.numerics import Numerics, apply, detect
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 METHODS = ["plain", "kd", "fitnet+kd", "fsp", "pkt", "mmd-linear", "mmd-gaussian+kd", "crd", "crd+kd"]
+#: Methods of SLKD's tables, with their defaults.
+BENCHMARK = ["at", "sp", "rkd", "ofd", "reviewkd", "dkd", "slkd", "slkd-sequential"]
 #: 150 images in batches of 64: two full batches and a part of 22 in every epoch, 20 epochs.
 RECIPE = Recipe(epochs=20, batch_size=64, lr=0.02, milestones=(12,), selection="best")
 SCALE = dataclasses.replace(TINY, at_most=None)
@@ -46,7 +48,7 @@ def numerics(mode: str, dtype: str = "float32") -> Numerics:
 def company(keys: list[str], how: Numerics, watch: Callable[[str, Stage], Stage] = lambda key, stage: stage) -> Cohort:
     """The last stages of these rows on the digits, in one cohort, with an untrained teacher."""
     store = Store.open()
-    runs = [Run(experiment(key, SCALE, recipe=RECIPE), 1) for key in keys]
+    runs = [Run(_experiment(key), 1) for key in keys]
     bench = Workbench(store, how)
     teacher = bench.teacher(keep_teacher(experiment("kd", SCALE, recipe=RECIPE), store))
     members = []
@@ -56,6 +58,12 @@ def company(keys: list[str], how: Numerics, watch: Callable[[str, Stage], Stage]
         members.append(Member(watch(key, stages[-1]), key, 1, how))
     material, _ = bench.material(runs[0].experiment.images)
     return Cohort(members, teacher, material, how, notice=NOTICES.append)
+
+
+def _experiment(key: str) -> Experiment:
+    if key in BENCHMARK:
+        return experiment("kd", SCALE, recipe=RECIPE, method=key, arguments={})
+    return experiment(key, SCALE, recipe=RECIPE)
 
 
 def _built(setup: Any, run: Run) -> list[Stage]:
@@ -75,7 +83,7 @@ def _no_notices():
 # -- on any machine ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", [*METHODS, *BENCHMARK])
 def test_nothing_in_a_whole_step_waits_for_the_device(key):
     """Gather, crop, teacher, loss, backward, optimiser, sums: all of it, after the first steps."""
     cohort = company([key], detect("cpu", dtype="float32", mode="eager"))
@@ -103,7 +111,7 @@ def run_watched(keys: list[str], how: Numerics, epochs: int) -> tuple[dict[str, 
 
 @gpu
 @needs_cuda
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", [*METHODS, *BENCHMARK])
 def test_a_captured_run_is_the_eager_one(key):
     """17 epochs of three steps, over 50 in all: both batch sizes are captured, sums start anew each epoch."""
     eager, a = run_watched([key], numerics("eager"), 17)
