@@ -43,8 +43,9 @@ def _measured(paper: str, profile: str, store: Store) -> str:
     runs = [store.records(cell.experiment.fingerprint) for cell in cells if cell.experiment]
     done, total = sum(len(found) > 0 for found in runs), len(cells)
     count = len({record.path for found in runs for record in found.values()})  # one may stand in several tables
+    most = max((len(found) for cell, found in zip(cells, runs, strict=True) if cell.row.role != "teacher"), default=0)
     where = {"paper": "At paper scale", "demo": "In this build's demo"}.get(profile, f"At the scale `{profile}`")
     if not count:
         return f"{where} nothing is measured yet." if profile == "paper" else ""
-    seeds = "; one seed each, which says nothing of chance" if max(map(len, runs)) == 1 else ""
+    seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     return f"{where} {done} of {total} cells are measured, with {count} run{'s' * (count > 1)}{seeds}."
