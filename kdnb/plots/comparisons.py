@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,70 +10,72 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdnb import exhibits
-from kdnb.exhibits import Exhibit
-from kdnb.plots.style import WIDTH, Plot, colour, combined, style
+from kdnb.errors import unknown
+from kdnb.exhibits import Exhibit, Row
+from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, scales_told, short, with_lines
+from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.method import seconds_of_shared_stages
-from kdnb.tables.results import TITLES, measured, title
+from kdnb.tables.results import measured, slug, title
 
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
-def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "gains") -> Plot:
+def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: str = "plain") -> Plot:
     """Every row's gain over the plain student, in points: one dot a seed, their mean, the paper's as diamond.
 
-    One panel for every data set that has measured students at paper scale, and for those of `profile`.
+    One panel for every data set that has measured students at paper scale, and for those of `profile`; where an
+    exhibit has several pairs of networks, one for each at its strongest scale.  `over` is another line to compare
+    with, such as `kd`; KdnbError where the exhibit has no such line.
     """
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = paired(exhibit, profile)
-    panels = _panels(exhibit, frame, profile)
-    rows = [row for row in exhibit.rows if row.role == "student"]
-    printed = pd.DataFrame(
-        {"row": row.key, "dataset": dataset, "reported": gain}
-        for dataset in exhibit.datasets
-        for row, gain in zip(rows, _printed(exhibit, dataset), strict=True)
-    )
+    frame = paired(exhibit, profile, over)
+    shown = panels(exhibit, frame, profile)
+    students = {line: label for line, label in labels(exhibit, ["student"]).items() if line != over}
+    printed = _printed(exhibit, over)
+
+    def draw(axes: Axes, panel: Panel) -> None:
+        _gain_panel(axes, list(students), panel.of(frame), panel.of(printed.assign(profile=panel.profile)))
+
     with style():
-        figure = Figure(figsize=(WIDTH, 0.27 * len(rows) + 1.0))
-        places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (scale, dataset) in zip(places, panels, strict=True):
-            part = frame[(frame["profile"] == scale) & (frame["dataset"] == dataset)]
-            _gain_panel(axes, [row.key for row in rows], part, printed[printed["dataset"] == dataset])
-            axes.set(title=f"{title(dataset)}: {_short(scale)}", xlabel="gain in points")
-            axes.set_yticks(range(len(rows)), [row.label for row in rows])
-            axes.set_ylim(len(rows) - 0.4, -0.6)
-    caption = "Gain over the plain student of the same seed: dots are seeds, bars their means, bands simultaneous"
-    caption += " 95 % intervals, diamonds the printed gains."
-    return Plot(figure, name, caption, frame.merge(printed, how="left", on=["row", "dataset"]))
+        figure = _strips(shown, list(students.values()), draw, "gain in points") or nothing_yet(exhibit.title)
+    caption = f"Gain over {_reference(exhibit, over)} of the same seed: {_marks(shown, frame, printed)}."
+    told = frame.merge(printed[["row", "dataset", "reported"]], how="left", on=["row", "dataset"])
+    return Plot(figure, name or _named("gains", exhibit), caption + scales_told(exhibit, shown), told)
 
 
 def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
-    """Every row's score: one dot a seed, their mean as a bar; one panel a data set of every scale that has runs."""
+    """Every row's score: one dot a seed, their mean as a bar.
+
+    One panel for a data set of every scale that has runs, or for every pair of networks at its strongest scale.
+    """
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = measured(exhibit, exhibit.rows, Store.open(), profile)
-    panels = _panels(exhibit, frame, profile)
+    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
+    shown = panels(exhibit, frame, profile)
+    hues = {row.line: _hue(row) for row in exhibit.rows}
+
+    def draw(axes: Axes, panel: Panel) -> None:
+        part = panel.of(frame)
+        for place, (line, hue) in enumerate(hues.items()):
+            _seeds(axes, place, part[part["line"] == line]["value"], hue)
+
     with style():
-        figure = Figure(figsize=(WIDTH, 0.3 * len(exhibit.rows) + 1.1))
-        places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (scale, dataset) in zip(places, panels, strict=True):
-            part = frame[(frame["profile"] == scale) & (frame["dataset"] == dataset)]
-            for place, row in enumerate(exhibit.rows):
-                _seeds(axes, place, part[part["row"] == row.key]["value"], row.method)
-            axes.set(title=f"{title(dataset)}: {_short(scale)}", xlabel="percent")
-            axes.set_yticks(range(len(exhibit.rows)), [row.label for row in exhibit.rows])
-            axes.set_ylim(len(exhibit.rows) - 0.4, -0.6)
-    caption = f"{exhibit.title}: dots are seeds, bars their means."
-    return Plot(figure, name or exhibit.name, caption, frame.drop(columns=["path"]))
+        figure = _strips(shown, list(labels(exhibit).values()), draw, "percent") or nothing_yet(exhibit.title)
+    caption = f"{exhibit.title}: dots are seeds, bars their means.{scales_told(exhibit, shown)}"
+    default = _named("rows", exhibit) if exhibit.pairs else exhibit.name
+    return Plot(figure, name or default, caption, frame.drop(columns=["path"]))
 
 
 def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFrame:
-    """One line a run: its value less the baseline's of the same profile, data set and seed."""
-    frame = measured(exhibit, exhibit.rows, Store.open(), profile)
-    key = ["profile", "dataset", "seed"]
-    base = frame[frame["row"] == baseline][[*key, "value"]].rename(columns={"value": "baseline"})
-    joined = frame.merge(base, how="inner", on=key)
-    joined = joined[~joined["row"].isin([baseline, "teacher"])]
+    """One line a run: its value less the baseline's of the same profile, data set, pair of networks and seed."""
+    if baseline not in labels(exhibit):
+        raise unknown(f"line of {exhibit.key}", baseline, labels(exhibit))
+    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
+    key = ["profile", "dataset", "pair", "seed"]
+    compared = frame[frame["line"] == baseline][[*key, "value"]].rename(columns={"value": "baseline"})
+    joined = frame.merge(compared, how="inner", on=key)
+    joined = joined[joined["line"].isin(labels(exhibit, ["student"])) & (joined["line"] != baseline)]
     return joined.assign(gain=joined["value"] - joined["baseline"])
 
 
@@ -82,83 +84,127 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
     measured_points = _measured_points(exhibit, profile)
     points = pd.concat([_printed_points(exhibit), *([measured_points] if len(measured_points) else [])])
-    panels = list(points[["scale", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
+    places_of = list(points[["scale", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
     with style():
-        figure, places = _side_by_side(len(panels))
-        for axes, (scale, dataset) in zip(places, panels, strict=True):
+        figure, places = grid(len(places_of), 2.6)
+        for axes, (scale, dataset) in zip(places, places_of, strict=True):
             part = points[(points["scale"] == scale) & (points["dataset"] == dataset)]
             _scatter(axes, part)
             axes.set(title=f"{title(dataset)}: {scale}", xlabel="gain alone", ylabel="gain with KD")
         _legend(figure, exhibit, points["row"].unique())
-    told = "; ".join(_correlation(scale, dataset, points) for scale, dataset in panels)
+    told = "; ".join(_correlation(scale, dataset, points) for scale, dataset in places_of)
     caption = f"Gain over the plain student, alone and with KD, in points. Correlation: {told}."
     return Plot(figure, name, caption, points)
 
 
-def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "accuracy-and-cost") -> Plot:
-    """Mean score against mean training time: filled alone, hollow with KD."""
+def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
+    """Mean score against mean training time: filled alone, hollow with KD.  Panels as in `rows`."""
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = measured(exhibit, exhibit.rows, Store.open(), profile)
-    frame = frame[frame["row"] != "teacher"]
-    panels = _panels(exhibit, frame, profile)
-    means = frame.groupby(["profile", "dataset", "row"], sort=False)[["value", "wall_seconds"]].mean().reset_index()
-    means["wall_seconds"] += [
-        _first_step_seconds(exhibit, *place) for place in means[["profile", "dataset", "row"]].values
-    ]
+    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
+    frame = frame[frame["line"] != "teacher"]
+    shown = panels(exhibit, frame, profile)
+    means = _means(exhibit, frame)
     with style():
-        figure, places = _side_by_side(len(panels))
-        for axes, (scale, dataset) in zip(places, panels, strict=True):
-            for point in means[(means["profile"] == scale) & (means["dataset"] == dataset)].itertuples():
+        figure, places = grid(len(shown), 2.6)
+        for axes, panel in zip(places, shown, strict=True):
+            for point in panel.of(means).itertuples():
                 _dot(axes, point.wall_seconds, point.value, point.row)
-            axes.set(title=f"{title(dataset)}: {_short(scale)}", xlabel="seconds a run", ylabel="percent")
+            entitle(axes, panel, len(shown))
+            axes.set(xlabel="seconds a run", ylabel="percent")
+            axes.margins(0.12)
         _legend(figure, exhibit, means["row"].unique())
-    caption = "Score against the time of a run in its cohort, first steps included: filled alone, hollow with KD."
-    return Plot(figure, name, caption, means)
+        figure = figure if shown else nothing_yet(exhibit.title)
+    caption = "Score against the time of a run in its cohort, first steps included"
+    caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
+    return Plot(figure, name or _named("accuracy-and-cost", exhibit), caption + scales_told(exhibit, shown), means)
 
 
-def _first_step_seconds(exhibit: Exhibit, profile: str, dataset: str, key: str) -> float:
-    """What the stages take that come before the run's own and have records of their own."""
-    (cell,) = exhibit.cells(profile, dataset, [exhibit.row(key)])
-    return seconds_of_shared_stages(cell, Store.open())
+# -- names and what a caption says -------------------------------------------------------------------------
 
 
-def _panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[tuple[str, str]]:
-    """(profile, data set) that have runs: paper scale and others first, the shown profile last."""
-    there = set(frame[["profile", "dataset"]].itertuples(index=False, name=None))
-    scales = [scale for scale in TITLES if scale not in (profile, "demo")] + [profile]
-    found = [(s, d) for s in scales for d in exhibit.datasets_of(s) if (s, d) in there]
-    return found or [(profile, exhibit.datasets_of(profile)[0])]
+def _named(what: str, exhibit: Exhibit) -> str:
+    """The figure's name: a paper of many pairs has many such figures."""
+    return slug(f"{what} {exhibit.key}") if exhibit.pairs else what
 
 
-def _short(scale: str) -> str:
-    return "paper scale" if scale == "paper" else scale
+def _reference(exhibit: Exhibit, over: str) -> str:
+    reference = "the plain student" if over == "plain" else labels(exhibit)[over]
+    return f"{reference} of the same networks and" if exhibit.pairs else reference
 
 
-def _printed(exhibit: Exhibit, dataset: str) -> list[float]:
-    """The paper's gains over its plain student, of every student row; NaN where it prints none."""
-    cells = {cell.row.key: cell for cell in exhibit.cells("paper", dataset)}
-    base = cells["plain"].reported
-    students = [cell for cell in cells.values() if cell.row.role == "student"]
-    return [float("nan") if base is None or c.reported is None else c.reported - base for c in students]
+def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -> str:
+    """What stands in the panels of gains; where relatives were trained, the diamonds are not of their networks."""
+    marks = ["dots are seeds, bars their means"]
+    if any(panel.of(frame)["seed"].nunique() > 1 for panel in shown):
+        marks.append("bands simultaneous 95 % intervals")
+    beside = [panel for panel in shown if panel.dataset in set(printed.dropna()["dataset"])]
+    if beside:
+        marks.append("diamonds the printed gains")
+    if any(panel.of_relatives for panel in beside):
+        marks.append("which at smaller scales are of the paper's networks, not of those trained")
+    return ", ".join(marks)
 
 
-def _gain_panel(axes: Axes, keys: Sequence[str], part: pd.DataFrame, printed: pd.DataFrame) -> None:
+# -- lines of dots -----------------------------------------------------------------------------------------
+
+
+def _strips(
+    shown: Sequence[Panel], names: Sequence[str], draw: Callable[[Axes, Panel], None], xlabel: str
+) -> Figure | None:
+    """Panels whose lines are named rows, from top to bottom; pairs of networks in a grid, all others side by side."""
+    if not shown:
+        return None
+    if shown[0].pair:
+        figure, places = grid(len(shown), 0.23 * len(names) + 1.1, below=0.0, share=True)
+    else:
+        figure = Figure(figsize=(WIDTH, 0.28 * len(names) + 1.05))
+        places = list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0])
+    for axes, panel in zip(places, shown, strict=True):
+        draw(axes, panel)
+        entitle(axes, panel, len(shown))
+        axes.set_xlabel(xlabel)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+    return figure
+
+
+def _hue(row: Row) -> str:
+    """The key that gives a row its colour: its own line, or its method where a table varies one method."""
+    return row.line if base(row.line) in COLOURS else row.method
+
+
+def _printed(exhibit: Exhibit, over: str = "plain") -> pd.DataFrame:
+    """The paper's gains over one of its lines, of every student row; NaN where it does not print both."""
+    found = []
+    for dataset in exhibit.datasets:
+        cells = {cell.row.key: cell for cell in exhibit.cells("paper", dataset)}
+        for key, cell in cells.items():
+            reference = cells.get(f"{cell.row.pair.key}/{over}" if cell.row.pair else over)
+            if cell.row.role == "student":
+                both = [c.reported if c and c.reported is not None else float("nan") for c in (cell, reference)]
+                found.append({"row": key, "dataset": dataset, "reported": both[0] - both[1]})
+    return with_lines(pd.DataFrame(found, columns=["row", "dataset", "reported"]))
+
+
+def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: pd.DataFrame) -> None:
     axes.axvline(0, color="#7a7a7a", linewidth=1)
-    intervals = _intervals(part)
-    for place, key in enumerate(keys):
-        if key in intervals:
-            axes.plot(intervals[key], [place, place], color=colour(key), linewidth=5, alpha=0.22, solid_capstyle="butt")
-        _seeds(axes, place, part[part["row"] == key]["gain"], key)
-        axes.scatter(printed[printed["row"] == key]["reported"], [place] * (printed["row"] == key).sum(), **PAPER_MARK)
+    bands = _intervals(part)
+    for place, line in enumerate(lines):
+        if line in bands:
+            axes.plot(bands[line], [place, place], color=colour(line), linewidth=5, alpha=0.22, solid_capstyle="butt")
+        _seeds(axes, place, part[part["line"] == line]["gain"], line)
+        known = printed[printed["line"] == line]["reported"].dropna()
+        axes.scatter(known, [place] * len(known), **PAPER_MARK)
 
 
 def _intervals(part: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Simultaneous intervals of all rows against the baseline; none from one seed."""
+    """Simultaneous intervals of all lines against the baseline; none from one seed."""
     if part["seed"].nunique() < 2:
         return {}
-    base = part.drop_duplicates("seed").assign(row="plain", value=part.drop_duplicates("seed")["baseline"])
-    layout = Layout(pd.concat([base, part])[["row", "seed", "value"]])
-    found = layout.differences([(row, "plain") for row in part["row"].unique()])
+    once = part.drop_duplicates("seed")
+    runs = pd.concat([once.assign(line="baseline", value=once["baseline"]), part])
+    layout = Layout(runs[["line", "seed", "value"]].rename(columns={"line": "row"}))
+    found = layout.differences([(line, "baseline") for line in part["line"].unique()])
     return {difference.a: (difference.low, difference.high) for difference in found if difference.known}
 
 
@@ -170,20 +216,21 @@ def _seeds(axes: Axes, place: int, values: pd.Series, method: str) -> None:
         axes.plot([values.mean()] * 2, [place - 0.32, place + 0.32], color=colour(method), linewidth=2.6)
 
 
+# -- points of two numbers ---------------------------------------------------------------------------------
+
+
 def _printed_points(exhibit: Exhibit) -> pd.DataFrame:
-    keys = [row.key for row in exhibit.rows if row.role == "student"]
-    parts = []
-    for dataset in exhibit.datasets:
-        parts.append(_pairs(pd.Series(_printed(exhibit, dataset), index=keys), "the paper", dataset))
-    return pd.concat(parts)
+    printed = _printed(exhibit)
+    by_dataset = printed.groupby("dataset", sort=False)
+    return pd.concat([_pairs(part.set_index("row")["reported"], "the paper", str(d)) for d, part in by_dataset])
 
 
 def _measured_points(exhibit: Exhibit, profile: str) -> pd.DataFrame:
     frame = paired(exhibit, profile)
     parts = []
-    for scale, dataset in _panels(exhibit, frame, profile):
-        part = frame[(frame["profile"] == scale) & (frame["dataset"] == dataset)]
-        parts.append(_pairs(part.groupby("row", sort=False)["gain"].mean(), _short(scale), dataset))
+    for panel in panels(exhibit, frame, profile):
+        gain = panel.of(frame).groupby("row", sort=False)["gain"].mean()
+        parts.append(_pairs(gain, short(panel.profile), panel.dataset))
     return pd.concat(parts)
 
 
@@ -200,25 +247,29 @@ def _scatter(axes: Axes, part: pd.DataFrame) -> None:
         axes.scatter(point.alone, point.with_kd, s=42, color=colour(point.row))
 
 
+def _means(exhibit: Exhibit, frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean score and time of every row under every scale; the time counts the first steps that it starts from."""
+    keys = ["profile", "dataset", "pair", "row"]
+    means = frame.groupby(keys, sort=False)[["value", "wall_seconds"]].mean().reset_index()
+    first = [_first_step_seconds(exhibit, *place) for place in means[["profile", "dataset", "row"]].values]
+    return means.assign(wall_seconds=means["wall_seconds"] + first)
+
+
+def _first_step_seconds(exhibit: Exhibit, profile: str, dataset: str, key: str) -> float:
+    """What the stages take that come before the run's own and have records of their own."""
+    (cell,) = exhibit.cells(profile, dataset, [exhibit.row(key)])
+    return seconds_of_shared_stages(cell, Store.open())
+
+
 def _dot(axes: Axes, x: float, y: float, key: str) -> None:
     face = "none" if combined(key) else colour(key)
     axes.scatter(x, y, s=42, facecolors=[face], edgecolors=[colour(key)], linewidths=1.6)
 
 
-def _side_by_side(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, at most three in a line."""
-    columns = min(count, 3)
-    lines = -(-count // columns)
-    figure = Figure(figsize=(WIDTH, 2.6 * lines + 0.5))
-    places = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for unused in places[count:]:
-        unused.set_axis_off()
-    return figure, places[:count]
-
-
-def _legend(figure: Figure, exhibit: Exhibit, keys: Sequence[str]) -> None:
-    bases = list(dict.fromkeys(key.partition("+")[0] for key in keys))
-    dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=exhibit.row(b).label) for b in bases]
+def _legend(figure: Figure, exhibit: Exhibit, keys: Iterable[str]) -> None:
+    bases = list(dict.fromkeys(base(key) for key in keys))
+    named = labels(exhibit)
+    dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=named[b]) for b in bases]
     if dots:
         figure.legend(handles=dots, loc="outside lower center", ncols=min(5, len(dots)))
 

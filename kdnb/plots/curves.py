@@ -2,71 +2,130 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from kdnb.exhibits import Cell
 from kdnb.exhibits.show import Shown
+from kdnb.plots.histories import band, epochs_axis, gathered, logarithmic, long, percent
+from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, nothing_yet
 from kdnb.plots.style import WIDTH, Plot, colour, combined, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
+from kdnb.tables.results import slug
 
 ACCURACY = "validation_accuracy"
-#: Columns of a history that are not terms of the training loss.
-OTHER = ("epoch", "lr", "train_accuracy", "validation_accuracy", "validation_loss")
-COLUMNS = ["row", "seed", "epoch", "column", "value"]
+#: A stage's columns that are not terms of its training loss; accuracies of whomever are none either.
+OTHER = ("epoch", "lr", "validation_loss")
+#: How names of columns begin that a method observes and does not minimise: distances between answers.
+OBSERVED = "kl_"
 DASHES = ("-", "--", ":", "-.")
 
 
 def curves(runs: Shown, of: str, name: str = "") -> Plot:
     """Validation accuracy of every row, the loss terms of row `of`, and its first step where it has one.
 
-    Lines are means over seeds, bands go from the lowest to the highest.
+    Lines are means over seeds, bands go from the lowest to the highest.  Where rows of several pairs of networks are
+    shown, every pair has a column of panels, and `of` may be the line that they have in common.
     """
-    histories = _histories(runs)
-    terms = _terms(histories[histories["row"] == of])
-    first = _first_step(runs, of)
-    panels = 1 + (not terms.empty) + (not first.empty)
+    own = [cell for cell in runs.cells if of in (cell.row.key, cell.row.line)]
+    label = own[0].row.label if own else of
+    histories, first = _histories(runs), _first_steps(own)
+    terms = _terms(histories[histories["row"].isin([cell.row.key for cell in own])])
+    shown = _panels(runs, set(histories["row"]))
     with style():
-        figure = Figure(figsize=(WIDTH, 3.1))
-        axes = figure.subplots(1, panels, squeeze=False)[0]
-        _accuracy(axes[0], histories, {cell.row.key: cell.row.label for cell in runs.cells})
-        rest = list(axes[1:])
-        if not terms.empty:
-            _losses(rest.pop(0), terms, of)
-        if not first.empty:
-            _step_one(rest.pop(0), first, of)
-    label = next((c.row.label for c in runs.cells if c.row.key == of), of)
-    caption = f"Training under profile {runs.profile}: validation accuracy; the terms of the loss of {label}"
+        figure = _drawn(runs, shown, histories, terms, first) if shown else nothing_yet("Training")
+    pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
+    caption = f"Training, {pairs}" if pairs else f"Training under profile {runs.profile}"
+    caption += f": {_scored(runs).lower()} accuracy; the terms of the loss of {label}"
     caption += "; its first step." if not first.empty else "."
-    return Plot(figure, name or f"curves-{of.replace('+', '-')}", caption, pd.concat([histories, first]))
+    return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]))
+
+
+def _scored(runs: Shown) -> str:
+    """What the protocol calls the images on which accuracy is told after every epoch."""
+    splits = {cell.experiment.images.split for cell in runs.cells if cell.experiment is not None}
+    return "Test" if splits == {"test"} else "Validation"
+
+
+def _panels(runs: Shown, measured: set[str]) -> list[Panel]:
+    """One for every pair of networks that has runs; one for all where an exhibit has no pairs."""
+    cells = [cell for cell in runs.cells if cell.row.key in measured]
+    by_pair = {cell.row.pair.key if cell.row.pair else "": cell for cell in cells}
+    return [Panel(cell.profile, cell.dataset, cell.row.pair) for cell in by_pair.values()]
+
+
+def _drawn(
+    runs: Shown, shown: Sequence[Panel], histories: pd.DataFrame, terms: pd.DataFrame, first: pd.DataFrame
+) -> Figure:
+    labels = {cell.row.key: cell.row.label for cell in runs.cells}
+    kinds = 1 + (not terms.empty) + (not first.empty)
+    figure, places = _places(kinds, len(shown))
+    for panel, column in zip(shown, places, strict=True):
+        rest = iter(column)
+        _accuracy(next(rest), _of(histories, panel), labels, _scored(runs))
+        if not terms.empty:
+            _losses(next(rest), _of(terms, panel))
+        if not first.empty:
+            _step_one(next(rest), _of(first, panel))
+        if len(shown) > 1:
+            entitle(column[0], panel, len(shown))
+            column[0].set_ylabel(f"{_scored(runs).lower()} accuracy, %")
+    legend_below(figure, [column[0] for column in places], columns=4)
+    return figure
+
+
+def _places(kinds: int, pairs: int) -> tuple[Figure, list[list[Axes]]]:
+    """For every pair of networks its panels, one of each kind: side by side for one pair, else below each other."""
+    if pairs == 1:
+        figure = Figure(figsize=(WIDTH, 3.1))
+        return figure, [list(figure.subplots(1, kinds, squeeze=False)[0])]
+    columns = columns_for(pairs)
+    blocks = -(-pairs // columns)
+    figure = Figure(figsize=(WIDTH, 2.3 * kinds * blocks + 0.7))
+    grid = figure.subplots(kinds * blocks, columns, squeeze=False).reshape(blocks, kinds, columns)
+    places = [list(grid[block, :, column]) for block in range(blocks) for column in range(columns)]
+    for unused in places[pairs:]:
+        for axes in unused:
+            axes.set_axis_off()
+    return figure, places[:pairs]
+
+
+def _of(lines: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    pair = panel.pair.key if panel.pair else ""
+    return lines[[str(row).rpartition("/")[0] == pair for row in lines["row"]]]
+
+
+# -- numbers -----------------------------------------------------------------------------------------------
 
 
 def _histories(runs: Shown) -> pd.DataFrame:
-    """Long form: row, seed, epoch, column, value."""
-    rows = runs.frame["row"].tolist()
-    parts = [_long(row, record) for row, record in zip(rows, runs.records, strict=True)]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=COLUMNS)
+    return gathered(long(row, record) for row, record in zip(runs.frame["row"], runs.records, strict=True))
 
 
-def _long(row: str, record: Record) -> pd.DataFrame:
-    frame = pd.DataFrame({k: v for k, v in record.history.items() if "." not in k})
-    return frame.melt("epoch", var_name="column").assign(row=row, seed=record.seed)
+def _terms(lines: pd.DataFrame) -> pd.DataFrame:
+    """The columns whose sum is minimised."""
+    return lines[[_is_term(str(column)) for column in lines["column"]]]
 
 
-def _terms(histories: pd.DataFrame) -> pd.DataFrame:
-    return histories[~histories["column"].isin(OTHER)]
+def _is_term(column: str) -> bool:
+    return column not in OTHER and not column.endswith("_accuracy") and not column.startswith(OBSERVED)
 
 
-def _first_step(runs: Shown, of: str) -> pd.DataFrame:
-    """The history of the stage that comes before the usual training, which has a record of its own."""
-    store, parts = Store.open(), []
-    for cell in runs.cells:
-        if cell.row.key == of:
-            parts += [_long(stage, record) for stage, record in _stage_records(cell, store)]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=COLUMNS)
+def _first_steps(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Histories of the stages that come before the usual training and have records of their own.
+
+    The row of such a line is the stage's name, behind its pair of networks where there is one.
+    """
+    store = Store.open()
+    parts = []
+    for cell in cells:
+        pair = f"{cell.row.pair.key}/" if cell.row.pair else ""
+        parts += [long(f"{pair}{stage}@{cell.row.line}", record) for stage, record in _stage_records(cell, store)]
+    return gathered(parts)
 
 
 def _stage_records(cell: Cell, store: Store) -> list[tuple[str, Record]]:
@@ -76,35 +135,41 @@ def _stage_records(cell: Cell, store: Store) -> list[tuple[str, Record]]:
     return found
 
 
-def _accuracy(axes: Axes, histories: pd.DataFrame, labels: dict[str, str]) -> None:
+# -- panels ------------------------------------------------------------------------------------------------
+
+
+def _accuracy(axes: Axes, histories: pd.DataFrame, labels: dict[str, str], scored: str) -> None:
     part = histories[histories["column"] == ACCURACY]
     for row, lines in part.groupby("row", sort=False):
         key = str(row)
-        _band(axes, lines.assign(value=100 * lines["value"]), labels[key], colour(key), "--" if combined(key) else "-")
-    axes.set(title="Validation accuracy", xlabel="epoch", ylabel="percent")
-    handles, names = axes.get_legend_handles_labels()
-    axes.figure.legend(handles, names, loc="outside lower center", ncols=min(4, max(1, len(names))))
+        band(axes, percent(lines), labels[key], colour(key), "--" if combined(key) else "-")
+    axes.set(title=f"{scored} accuracy", ylabel="percent")
+    epochs_axis(axes)
 
 
-def _losses(axes: Axes, terms: pd.DataFrame, of: str) -> None:
-    for dash, (term, lines) in zip(DASHES * 9, terms.groupby("column", sort=False), strict=False):
-        _band(axes, lines, str(term), colour(of), dash)
-    axes.set(title="Terms of the loss", xlabel="epoch", ylabel="training mean")
+def _losses(axes: Axes, terms: pd.DataFrame) -> None:
+    _dashed(axes, terms)
+    axes.set(title="Terms of the loss", ylabel="training mean")
+    epochs_axis(axes)
     axes.legend()
 
 
-def _step_one(axes: Axes, first: pd.DataFrame, of: str) -> None:
-    stage = first["row"].iloc[0]
+def _dashed(axes: Axes, terms: pd.DataFrame) -> None:
+    for dash, (term, lines) in zip(DASHES * 9, terms.groupby("column", sort=False), strict=False):
+        band(axes, lines, str(term), colour(str(lines["row"].iloc[0])), dash)
+
+
+def _step_one(axes: Axes, first: pd.DataFrame) -> None:
+    """The loss on validation images where the stage selects by it, else the terms that it minimises."""
+    stage, _, line = str(first["row"].iloc[0]).rpartition("/")[2].partition("@")
     part = first[first["column"] == "validation_loss"]
-    _band(axes, part, "validation", colour(of), "-")
-    axes.set(title=f"Step 1: {stage}", xlabel="epoch", ylabel="loss")
+    if part.empty:
+        part = _terms(first)
+        _dashed(axes, part.assign(row=line))
+        axes.legend()
+    else:
+        band(axes, part, "validation", colour(line))
+    axes.set(title=f"Step 1: {stage}", ylabel="loss")
+    epochs_axis(axes)
     if (part["value"] > 0).all():
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _band(axes: Axes, lines: pd.DataFrame, label: str, hue: object, dash: str) -> None:
-    by_epoch = lines.groupby("epoch")["value"]
-    mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
-    axes.plot(mean.index, mean, dash, color=hue, label=label)
-    axes.fill_between(mean.index, low, high, color=hue, alpha=0.15, linewidth=0)
+        logarithmic(axes)

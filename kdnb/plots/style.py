@@ -28,18 +28,39 @@ COLOURS = {
     "mmd-polynomial": "#8c63b8",
     "mmd-gaussian": "#5546a8",
     "crd": "#d5581a",
+    "at": "#968f22",
+    "sp": "#0b8f96",
+    "rkd": "#8d6748",
+    "ofd": "#4b9a2c",
+    "reviewkd": "#b03fc0",
+    "dkd": "#5a72e0",
+    # A method's variants are of its hue.
+    "slkd": "#c01d3f",
+    "slkd-one": "#f0894f",
+    "slkd-self": "#7f2f8c",
+    "slkd-self-one": "#c08ac4",
+    "slkd-sequential": "#8c3b33",
+    "slkd-detached": "#e27f92",
+    "kd-control": "#40608c",
 }
 #: Width of the text in inches: figures are drawn for it and shrink on narrow screens.
 WIDTH = 7.2
+#: Dots per inch of what is drawn as an image within a picture: clouds of points, heat maps.
+IMAGE_DPI = 160
 
 
 def colour(method: str) -> Any:
-    """The colour of a method or row; one that is not in the list gets a fixed one from its name."""
-    base = method.partition("+")[0]
-    if base in COLOURS:
-        return COLOURS[base]
+    """The colour of a method or row, whatever its pair of networks; one that is not listed has a fixed one by name."""
+    name = base(method)
+    if name in COLOURS:
+        return COLOURS[name]
     wheel = sns.color_palette("husl", 24)
-    return wheel[int(hashlib.sha256(base.encode()).hexdigest(), 16) % len(wheel)]
+    return wheel[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(wheel)]
+
+
+def base(method: str) -> str:
+    """A row's key less its pair of networks and less its combination with KD: what a colour stands for."""
+    return method.rpartition("/")[2].partition("+")[0]
 
 
 def combined(method: str) -> bool:
@@ -108,5 +129,5 @@ class Plot:
         """The picture; the same numbers give the same bytes."""
         stream = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": self.name, "svg.fonttype": "path"}):
-            self.figure.savefig(stream, format="svg", metadata={"Date": None}, transparent=True)
+            self.figure.savefig(stream, format="svg", dpi=IMAGE_DPI, metadata={"Date": None}, transparent=True)
         return stream.getvalue()

@@ -1,0 +1,184 @@
+"""Which panels a figure has: one for a data set at every scale, or one for a pair of networks at its best scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdnb.exhibits import Exhibit, Pair
+from kdnb.exhibits.exhibit import Networks
+from kdnb.exhibits.names import pair_title
+from kdnb.plots.style import WIDTH
+from kdnb.study.profile import get_profile
+from kdnb.tables.results import NOT_YET, TITLES, title
+
+#: So many pairs that were not measured are named in a caption; more are counted.
+MOST_NAMED = 2
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One data set under one profile; where an exhibit has several pairs of networks, for one of them."""
+
+    profile: str
+    dataset: str
+    pair: Pair | None = None
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The runs of a frame (see `with_lines`) that belong here."""
+        here = (frame["profile"] == self.profile) & (frame["dataset"] == self.dataset)
+        return frame[here & (frame["pair"] == (self.pair.key if self.pair else ""))]
+
+    @property
+    def title(self) -> str:
+        """`CIFAR-100: pilot`; the paper's pair in a line of its own, and below it the scale and who was trained."""
+        if self.pair is None:
+            return f"{title(self.dataset)}: {short(self.profile)}"
+        return f"{self.pair.title}\n{self.trained}"
+
+    @property
+    def sentence(self) -> str:
+        """The same as a part of a sentence."""
+        return self.title if self.pair is None else f"{self.pair.title} ({self.trained})"
+
+    @property
+    def networks(self) -> Networks | None:
+        """Teacher and student that were trained here, where the panel is one pair's."""
+        return self.pair.networks(get_profile(self.profile)) if self.pair else None
+
+    @property
+    def of_relatives(self) -> bool:
+        """Whether other networks stand for the paper's pair."""
+        return self.pair is not None and self.networks != (self.pair.teacher, self.pair.student)
+
+    @property
+    def trained(self) -> str:
+        """`paper scale`, or `pilot: ResNet20 → ResNet8` where relatives stand for the paper's networks."""
+        named = f": {pair_title(*self.networks)}" if self.networks and self.of_relatives else ""
+        return f"{short(self.profile)}{named}"
+
+
+def short(scale: str) -> str:
+    """How a panel's title calls a profile."""
+    return "paper scale" if scale == "paper" else scale
+
+
+def with_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs with the two parts of their row's key: the `pair`, empty where all rows have the same, and the `line`."""
+    parts = [str(key).rpartition("/") for key in frame["row"]]
+    return frame.assign(pair=[pair for pair, _, _ in parts], line=[line for _, _, line in parts])
+
+
+def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student")) -> dict[str, str]:
+    """The lines of an exhibit in its order, each with its label: its rows, once for all pairs."""
+    return {row.line: row.label for row in exhibit.rows if row.role in roles}
+
+
+def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
+    """The panels for the runs of `frame`.
+
+    With one pair of networks: every scale that has runs, the shown profile last, which is there in any case.  With
+    several: each pair that has runs, at its `strongest` scale.
+    """
+    if exhibit.pairs:
+        return _of_pairs(exhibit, frame, profile)
+    there = set(frame[["profile", "dataset"]].itertuples(index=False, name=None))
+    scales = [scale for scale in TITLES if scale not in (profile, "demo")] + [profile]
+    found = [Panel(s, d) for s in scales for d in exhibit.datasets_of(s) if (s, d) in there]
+    return found or [Panel(profile, exhibit.datasets_of(profile)[0])]
+
+
+def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
+    found = []
+    for pair in exhibit.pairs:
+        runs = frame[(frame["pair"] == pair.key) & (frame["line"] != "teacher")]  # a teacher alone compares nothing
+        lines = runs.groupby("profile")["line"].nunique().to_dict()
+        scale = strongest(profile, lambda name, lines=lines: lines.get(name, 0))  # type: ignore[misc]
+        if scale:
+            found.append(Panel(scale, exhibit.datasets_of(scale)[0], pair))
+    return found
+
+
+def strongest(profile: str, measured: Callable[[str], int]) -> str | None:
+    """The scale at which most is measured, the largest of equals; None where nothing is.
+
+    A demo stands only where it is asked for, and nothing but it was measured.
+    """
+    scales = [scale for scale in TITLES if scale != "demo"]
+    best = max(scales, key=measured)
+    if measured(best):
+        return best
+    return profile if profile == "demo" and measured(profile) else None
+
+
+def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
+    """What a caption adds where an exhibit has several pairs: how scales were chosen, what is missing, what a demo is.
+
+    Begins with a blank, or is empty.
+    """
+    if not exhibit.pairs:
+        return ""
+    said = []
+    if len({panel.profile for panel in shown}) > 1:
+        said.append("Each pair stands at the scale at which most of it is measured.")
+    standing = [(panel.profile, panel.networks) for panel in shown]
+    if len(set(standing)) < len(standing):
+        said.append("The same networks stand for several pairs here.")
+    missing = [pair.title for pair in exhibit.pairs if pair.key not in {p.pair.key for p in shown if p.pair}]
+    if shown and missing:
+        several = f"{len(missing)} of {len(exhibit.pairs)} pairs"
+        said.append(f"{NOT_YET.capitalize()}: {', '.join(missing) if len(missing) <= MOST_NAMED else several}.")
+    if any(panel.profile == "demo" for panel in shown):
+        said.append("A demo, of relatives on the embedded digits, says nothing about the paper.")
+    return "".join(f" {sentence}" for sentence in said)
+
+
+# -- places on the page ------------------------------------------------------------------------------------
+
+
+def columns_for(count: int) -> int:
+    """How many panels stand side by side: at most three, and four in two lines of two."""
+    return 2 if count == 4 else max(1, min(count, 3))
+
+
+def entitle(axes: Axes, panel: Panel, count: int) -> None:
+    """Write the title above one of `count` panels: smaller where three stand side by side, since names are long."""
+    small = panel.pair is not None and columns_for(count) > 2
+    axes.set_title(panel.title, fontsize=8 if small else 10)
+
+
+def grid(count: int, height: float, below: float = 0.5, share: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of a height in inches, and room for a legend below them.
+
+    With `share` the panels of a line have one scale of values, written once.
+    """
+    columns = columns_for(count)
+    lines = max(1, -(-count // columns))
+    figure = Figure(figsize=(WIDTH, height * lines + below))
+    places = list(figure.subplots(lines, columns, squeeze=False, sharey="row" if share else False).flat)
+    for unused in places[count:]:
+        unused.set_axis_off()
+    return figure, places[:count]
+
+
+def legend_below(figure: Figure, places: Iterable[Axes], columns: int) -> None:
+    """One legend for what several panels show, below them all; the same thing stands there once."""
+    named: dict[str, Artist] = {}
+    for axes in places:
+        handles, names = axes.get_legend_handles_labels()
+        named |= dict(zip(names, handles, strict=True))
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=max(1, min(columns, len(named))))
+
+
+def nothing_yet(what: str) -> Figure:
+    """The picture of what nobody has measured: it says so."""
+    figure = Figure(figsize=(WIDTH, 1.0))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, f"{what}: {NOT_YET}", ha="center", va="center", fontsize=11, color="#555555")
+    return figure
