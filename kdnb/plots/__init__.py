@@ -2,6 +2,22 @@
 
 from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains, rows
 from kdnb.plots.curves import curves
+from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
+from kdnb.plots.trajectories import guides, trajectories
 
-__all__ = ["COLOURS", "Plot", "accuracy_and_cost", "alone_and_combined", "colour", "curves", "gains", "rows", "style"]
+__all__ = [
+    "COLOURS",
+    "Plot",
+    "accuracy_and_cost",
+    "alone_and_combined",
+    "colour",
+    "curves",
+    "gains",
+    "guides",
+    "logit_gaps",
+    "planes",
+    "rows",
+    "style",
+    "trajectories",
+]

@@ -1,0 +1,441 @@
+"""Figures of pairs of networks: what is drawn is what the store holds, at the scale where most was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+from book_samples import accuracy, fill
+from study_samples import record
+
+from kdnb import exhibits, paths, plots
+from kdnb.errors import KdnbError
+from kdnb.exhibits.show import show
+from kdnb.plots.panels import strongest
+from kdnb.study.experiment import Run
+from kdnb.study.record import thinned
+from kdnb.study.store import Store
+
+A, B = "resnet32x4-resnet8x4", "vgg13-mobilenet_v2"
+V, M = "vgg13-vgg8", "resnet50-mobilenet_v2"
+EPOCHS = 30
+
+
+@pytest.fixture(autouse=True)
+def _only_this_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "demo_results", lambda: tmp_path / "demo")
+    monkeypatch.setattr(paths, "committed_results", lambda: tmp_path / "published")
+    monkeypatch.setattr(paths, "committed_checkpoints", lambda: tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+
+
+def course(exhibit: str, profile: str, *rows: str, seeds: int = 1, **columns: float) -> None:
+    """Records of rows whose history has these columns, falling (distances) or rising (accuracies) by seed."""
+    found = exhibits.get(exhibit)
+    store = Store.open()
+    for cell in found.cells(profile, found.datasets_of(profile)[0], [found.row(key) for key in rows]):
+        for run in cell.runs(seeds):
+            history = thinned({name: _column(name, end * run.seed) for name, end in columns.items()})
+            metrics = {"epochs": EPOCHS, "headline": 0.5, "last": 0.5, "all_images": 0.5}
+            store.write(run, record(run, metrics=metrics, history=history), "slkd")
+
+
+def _column(name: str, end: float) -> list[float]:
+    share = [(epoch + 1) / EPOCHS for epoch in range(EPOCHS)]
+    return [end / s for s in share] if name.startswith("kl_") else [end * s for s in share]
+
+
+SLKD_COLUMNS = {
+    "ce": 1.0,
+    "self": 0.7,
+    "validation_accuracy": 0.3,
+    "teacher_accuracy": 0.4,
+    "self_accuracy": 0.35,
+    "self1_accuracy": 0.25,
+    "self2_accuracy": 0.28,
+    "kl_teacher_student": 0.09,
+    "kl_self_student": 0.02,
+    "kl_teacher_self": 0.05,
+}
+ONE_COLUMNS = {k: v for k, v in SLKD_COLUMNS.items() if k not in ("self1_accuracy", "self2_accuracy")}
+
+
+def keep_arrays(exhibit: str, profile: str, line: str, seed: int, metrics: dict, **arrays: np.ndarray) -> None:
+    """Arrays beside the record of the first pair's line, which is made where there is none."""
+    found = exhibits.get(exhibit)
+    row = next(row for row in found.rows if row.line == line)
+    (cell,) = found.cells(profile, found.datasets_of(profile)[0], [row])
+    run, store = Run(cell.experiment, seed), Store.open()
+    made = store.get(*run.key) or record(run)
+    store.write(run, dataclasses.replace(made, metrics=made.metrics | metrics), "slkd", arrays)
+
+
+def lines_of(axes) -> dict[str, list[float]]:
+    """The drawn lines of a panel that a legend names, by label."""
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def titles(plot) -> list[str]:
+    return [axes.get_title() for axes in plot.figure.axes if axes.get_title()]
+
+
+# -- colours -----------------------------------------------------------------------------------------------
+
+
+def test_a_line_has_one_colour_for_every_pair():
+    assert plots.colour(f"{A}/slkd") == plots.colour(f"{B}/slkd") == plots.colour("slkd") == plots.COLOURS["slkd"]
+    assert plots.colour(f"{A}/kd") == plots.colour("kd+kd") == plots.COLOURS["kd"]
+    assert {row.line for row in exhibits.get("slkd/table1").rows} <= set(plots.COLOURS)
+
+
+def _linear(channel: int) -> float:
+    share = channel / 255
+    return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+
+def _lab(colour: str) -> np.ndarray:
+    """Oklab: distances in it are about those that people see."""
+    rgb = np.array([_linear(int(colour[i : i + 2], 16)) for i in (1, 3, 5)])
+    cones = np.array(
+        [
+            [0.41222147, 0.53633254, 0.05144599],
+            [0.21190350, 0.68069955, 0.10739696],
+            [0.08830246, 0.28171884, 0.62997870],
+        ]
+    )
+    lab = np.array(
+        [
+            [0.21045426, 0.79361779, -0.00407205],
+            [1.97799850, -2.42859221, 0.45059371],
+            [0.02590404, 0.78277177, -0.80867577],
+        ]
+    )
+    return lab @ np.cbrt(cones @ rgb)
+
+
+def test_colours_are_of_middle_lightness_and_far_enough_apart():
+    labs = {name: _lab(value) for name, value in plots.COLOURS.items()}
+    assert all(0.4 < lab[0] < 0.75 for name, lab in labs.items() if name != "teacher")
+    near = [(a, b) for a in labs for b in labs if a < b and np.linalg.norm(labs[a] - labs[b]) < 0.065]
+    assert not near
+
+
+# -- the scale ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "measured", "expected"),
+    [
+        ("demo", {}, None),
+        ("demo", {"demo": 2}, "demo"),
+        ("pilot", {"demo": 2}, None),  # a demo shows only where it is asked for
+        ("demo", {"demo": 9, "pilot": 1}, "pilot"),
+        ("demo", {"pilot": 9, "paper": 1}, "pilot"),  # more of it was measured
+        ("demo", {"pilot": 9, "short": 9, "paper": 9}, "paper"),
+        ("pilot", {"pilot": 9, "short": 9}, "short"),
+    ],
+)
+def test_the_strongest_scale(profile, measured, expected):
+    assert strongest(profile, lambda name: measured.get(name, 0)) == expected
+
+
+def test_each_pair_stands_at_its_own_scale():
+    fill(Store.open(), "pilot", 1, key="slkd/table1")
+    course("slkd/table1", "paper", *(r.key for r in exhibits.get("slkd/table1").rows if r.pair.key == A))
+    plot = plots.rows("slkd/table1")
+    assert titles(plot) == [
+        "ResNet32x4 → ResNet8x4\npaper scale",
+        "ResNet56 → ResNet8\npilot: ResNet14 → ResNet8",
+        "WRN-40-2 → WRN-40-1\npilot: WRN-16-2 → WRN-16-1",
+    ]
+    assert "at which most of it is measured" in plot.caption and "Not yet measured: 3 of 6 pairs." in plot.caption
+    assert "demo" not in plot.caption.lower()
+
+
+def test_a_teacher_alone_makes_no_panel():
+    course("slkd/table1", "pilot", f"{A}/teacher")
+    course("slkd/table1", "demo", f"{A}/plain")
+    assert titles(plots.rows("slkd/table1")) == ["ResNet32x4 → ResNet8x4\ndemo: ResNet14 → ResNet8"]
+
+
+# -- comparisons -------------------------------------------------------------------------------------------
+
+
+def test_gains_are_over_the_plain_student_of_the_same_pair():
+    fill(Store.open(), "pilot", 3, key="slkd/table1")
+    plot = plots.gains("slkd/table1", "pilot")
+    place = {row.key: number for number, row in enumerate(exhibits.get("slkd/table1").rows)}
+    for pair in (A, "wrn_40_2-wrn_40_1"):
+        one = plot.frame[(plot.frame["row"] == f"{pair}/slkd") & (plot.frame["seed"] == 2)].iloc[0]
+        expected = 100 * (accuracy(place[f"{pair}/slkd"], 2) - accuracy(place[f"{pair}/plain"], 2))
+        assert one["gain"] == pytest.approx(expected)
+    assert set(plot.frame["line"]).isdisjoint({"plain", "teacher"})
+    assert "95 %" in plot.caption
+
+
+def test_diamonds_are_the_printed_gains_and_a_relative_says_whose():
+    fill(Store.open(), "pilot", 1, key="slkd/table1")
+    plot = plots.gains("slkd/table1", "pilot")
+    diamond = plot.figure.axes[0].collections[-1]  # SLKD's line is the last: its seeds, then the paper's
+    assert diamond.get_offsets()[0].tolist() == pytest.approx([76.85 - 72.50, 8])
+    assert "of the paper's networks, not of those trained" in plot.caption and "95 %" not in plot.caption
+
+
+def test_a_demo_has_no_diamonds_and_says_that_it_is_one():
+    fill(Store.open(), "demo", 1, key="slkd/table1")
+    plot = plots.gains("slkd/table1")
+    assert "diamonds" not in plot.caption and plot.caption.endswith("says nothing about the paper.")
+    assert titles(plot) == ["ResNet32x4 → ResNet8x4\ndemo: ResNet14 → ResNet8"]
+    assert plot.frame["reported"].isna().all()
+
+
+def test_the_papers_networks_have_their_diamonds_unexplained():
+    course("slkd/table1", "paper", f"{A}/plain", f"{A}/kd")
+    caption = plots.gains("slkd/table1").caption
+    assert "diamonds the printed gains." in caption
+
+
+def test_gains_over_another_line():
+    fill(Store.open(), "demo", 1, key="slkd/table7")
+    plot = plots.gains("slkd/table7", over="kd")
+    assert plot.caption.startswith("Gain over KD") and "kd" not in set(plot.frame["line"])
+    labels = [tick.get_text() for tick in plot.figure.axes[0].get_yticklabels()]
+    assert labels == ["SL-T alone, one", "SLKD, one SL-T", "SL-Ts alone, two", "SLKD"]
+    with pytest.raises(KdnbError, match="no line of slkd/table7 called 'plain'"):
+        plots.gains("slkd/table7")
+
+
+def test_rows_have_their_lines_colours():
+    fill(Store.open(), "demo", 1, key="slkd/table7")
+    axes = plots.rows("slkd/table7").figure.axes[0]
+    keys = ["kd", "slkd-self-one", "slkd-one", "slkd-self", "slkd"]
+    assert [line.get_color() for line in axes.lines] == [plots.COLOURS[key] for key in keys]
+
+
+def test_names_of_files_tell_the_exhibit():
+    assert plots.gains("slkd/table1").name == "gains-slkd-table1" and plots.gains("comparison/table1").name == "gains"
+    assert plots.rows("slkd/table5").name == "rows-slkd-table5" and plots.rows("comparison/kd-alpha").name == "kd-alpha"
+
+
+# -- curves ------------------------------------------------------------------------------------------------
+
+
+def shown(monkeypatch, exhibit: str, *rows: str):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    return show(exhibit, list(rows))
+
+
+def test_what_is_observed_is_no_term_of_the_loss(monkeypatch):
+    course("slkd/table7", "demo", f"{A}/slkd", **SLKD_COLUMNS)
+    plot = plots.curves(shown(monkeypatch, "slkd/table7", f"{A}/slkd"), of=f"{A}/slkd")
+    accuracies, terms = plot.figure.axes
+    assert set(lines_of(terms)) == {"ce", "self"} and set(lines_of(accuracies)) == {"SLKD"}
+    assert plot.name == "curves-resnet32x4-resnet8x4-slkd" and accuracies.get_title() == "Test accuracy"
+    assert "ResNet32x4 → ResNet8x4 (demo: ResNet14 → ResNet8)" in plot.caption
+
+
+def test_curves_of_several_pairs_have_a_column_each(monkeypatch):
+    rows = [f"{pair}/{line}" for pair in (A, B) for line in ("kd", "slkd")]
+    course("slkd/table7", "demo", *rows, **SLKD_COLUMNS)
+    plot = plots.curves(shown(monkeypatch, "slkd/table7", *rows), of="slkd")
+    assert [t.partition("\n")[0] for t in titles(plot)[:2]] == ["ResNet32x4 → ResNet8x4", "VGG13 → MobileNetV2"]
+    assert [set(lines_of(axes)) for axes in plot.figure.axes] == 2 * [{"KD", "SLKD"}] + 2 * [{"ce", "self"}]
+
+
+def test_curves_of_many_pairs_go_on_below(monkeypatch):
+    rows = [row.key for row in exhibits.get("slkd/table2").rows if row.line == "kd"]
+    course("slkd/table2", "paper", *rows, ce=1.0, validation_accuracy=0.5)
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    plot = plots.curves(show("slkd/table2", rows, "paper"), of="kd")
+    drawn = [axes for axes in plot.figure.axes if axes.axison]
+    assert len(drawn) == 10 and drawn[0].get_gridspec().ncols == 3
+    assert titles(plot)[0] == "ResNet32x4 → ShuffleNetV2\npaper scale"
+
+
+def test_a_first_step_that_selects_nothing_shows_what_it_minimises(monkeypatch):
+    key = f"{A}/slkd-sequential"
+    course("slkd/table8", "demo", key, **SLKD_COLUMNS)
+    (cell,) = exhibits.get("slkd/table8").cells("demo", "digits", [exhibits.get("slkd/table8").row(key)])
+    (stage,) = cell.experiment.shared_stages()
+    history = thinned({"learning": [3.0, 2.0], "self_accuracy": [0.2, 0.3], "kl_teacher_self": [0.4, 0.2]})
+    Store.open().write(Run(stage, 1), record(Run(stage, 1), history=history), "slkd")
+    plot = plots.curves(shown(monkeypatch, "slkd/table8", key), of=key)
+    assert lines_of(plot.figure.axes[2]) == {"learning": [3.0, 2.0]} and "first step" in plot.caption
+
+
+# -- trajectories ------------------------------------------------------------------------------------------
+
+
+def test_trajectories_are_means_of_seeds_with_their_range():
+    course("slkd/fig2", "pilot", f"{V}/slkd", f"{M}/slkd", seeds=3, **SLKD_COLUMNS)
+    plot = plots.trajectories()
+    distances, _, accuracies, _ = plot.figure.axes
+    drawn = lines_of(distances)
+    assert set(drawn) == {"KL(teacher‖student)", "KL(self-learning‖student)", "KL(teacher‖self-learning)"}
+    assert drawn["KL(teacher‖student)"][-1] == pytest.approx(0.09 * 2, rel=1e-3)  # seeds 1, 2, 3
+    assert lines_of(accuracies)["student"][-1] == pytest.approx(100 * 0.3 * 2, rel=1e-3)
+    ends = distances.collections[0].get_paths()[0].vertices[:, 1]
+    assert ends.max() == pytest.approx(0.09 * 3 * EPOCHS, rel=1e-3) and ends.min() == pytest.approx(0.09, rel=1e-3)
+    assert distances.get_yscale() == "log" and accuracies.get_yscale() == "linear"
+    assert "nats at temperature 4" in plot.caption.replace("\n", " ")
+
+
+def test_the_learning_rate_falls_where_the_shortened_recipe_says():
+    course("slkd/fig2", "pilot", f"{V}/slkd", **SLKD_COLUMNS)
+    axes = plots.trajectories().figure.axes[0]
+    uprights = [line.get_xdata()[0] for line in axes.lines if line.get_label().startswith("_")]
+    assert uprights == [math.ceil(m / 8) + 0.5 for m in (150, 180, 210)]
+
+
+def test_a_logarithmic_axis_is_written_in_plain_numbers():
+    course("slkd/fig2", "pilot", f"{V}/slkd", **SLKD_COLUMNS)
+    figure = plots.trajectories().figure
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_ylim()
+    texts = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert {"0.1", "1"} <= {*texts} and low < 0.1 < 1 < high
+
+
+def test_distances_of_nothing_stay_on_a_linear_axis():
+    course("slkd/fig2", "pilot", f"{V}/slkd", **{**SLKD_COLUMNS, "kl_teacher_self": 0.0})
+    assert plots.trajectories().figure.axes[0].get_yscale() == "linear"
+
+
+def test_trajectories_of_another_line():
+    course("slkd/coupled", "demo", f"{A}/slkd-detached", **SLKD_COLUMNS)
+    plot = plots.trajectories("slkd/coupled", line="slkd-detached")
+    assert set(plot.frame["row"]) == {f"{A}/slkd-detached"} and "VGG13 → MobileNetV2" in plot.caption
+    assert plots.trajectories("slkd/coupled").frame.empty
+
+
+def test_guides_tell_one_from_two():
+    course("slkd/fig4", "demo", f"{V}/slkd-one", seeds=2, **{**ONE_COLUMNS, "self_accuracy": 0.2})
+    course("slkd/fig4", "demo", f"{V}/slkd", seeds=2, **SLKD_COLUMNS)
+    plot = plots.guides()
+    axes = plot.figure.axes[0]
+    ends = {label: values[-1] for label, values in lines_of(axes).items()}
+    expected = {"one self-learning teacher": 30.0, "two, mixed": 52.5, "each of the two": 42.0}
+    assert ends == pytest.approx({**expected, "student of one": 45.0, "student of two": 45.0}, rel=1e-3)
+    # Two thin lines have one name: a dictionary keeps the second, and both are looked at here.
+    thin = [line for line in axes.lines if line.get_linewidth() < 1 and line.get_color() == plots.COLOURS["slkd-self"]]
+    assert [line.get_ydata()[-1] for line in thin] == pytest.approx([37.5, 42.0], rel=1e-3)
+    assert "kl_teacher_self" not in set(plot.frame["column"])
+    # The demo has the same relatives for both of the figure's pairs, and the caption says so.
+    assert len(plot.figure.axes) == 2 and "The same networks stand for several pairs here." in plot.caption
+
+
+def test_guides_with_one_line_alone():
+    course("slkd/fig4", "demo", f"{V}/slkd-one", **ONE_COLUMNS)
+    assert set(lines_of(plots.guides().figure.axes[0])) == {"one self-learning teacher", "student of one"}
+
+
+# -- representations ---------------------------------------------------------------------------------------
+
+
+def cloud(count: int, classes: int, seed: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return {
+        "plane": draw.normal(0, 30, (count, 2)).astype(np.float16),
+        "labels": (np.arange(count) % classes).astype(np.uint8),
+    }
+
+
+def test_planes_draw_every_point_in_the_colour_of_its_class():
+    for line, seed in (("kd", 2), ("kd", 3), ("slkd", 1), ("slkd", 2)):
+        keep_arrays("slkd/fig5", "demo", line, seed, {"separability": seed / 10}, **cloud(40, 12, seed))
+    plot = plots.planes()
+    assert titles(plot) == ["KD: separability 0.20", "SLKD: separability 0.20"]  # the lowest seed of both
+    (points,) = plot.figure.axes[1].collections
+    assert np.array_equal(points.get_offsets(), cloud(40, 12, 2)["plane"])
+    colours = points.get_facecolors()
+    assert (colours[0] == colours[10]).all() and (colours[0] != colours[1]).any() and points.get_alpha() == 0.4
+    assert "ten colours, over and over" in plot.caption and "seed 2" in plot.caption
+    assert len(plot.frame) == 80 and list(plot.frame.columns) == ["line", "x", "y", "label"]
+
+
+def test_twenty_thousand_points_are_a_small_picture():
+    for line in ("kd", "slkd"):
+        keep_arrays("slkd/fig5", "paper", line, 1, {"separability": 0.1}, **cloud(10_000, 100, 1))
+    plot = plots.planes()
+    svg = plot.to_svg()
+    assert len(svg) < 400_000 and svg.count("<image") == 2
+    assert plot.figure.axes[0].collections[0].get_sizes() == pytest.approx([1.0])
+
+
+def test_a_line_without_arrays_says_so():
+    keep_arrays("slkd/fig5", "demo", "kd", 1, {}, **cloud(40, 10, 1))
+    plot = plots.planes()
+    assert titles(plot) == ["KD", "SLKD"] and [t.get_text() for t in plot.figure.axes[1].texts] == ["not yet measured"]
+    assert "ten colours" not in plot.caption
+
+
+def means(scale: float) -> dict[str, np.ndarray]:
+    teacher = np.arange(16.0).reshape(4, 4)
+    gap = scale * np.array([[9, 1, 0, 0], [0, 9, 0, -2], [0, 0, 9, 0], [0, 0, 0, 9]])
+    return {"student_means": (teacher + gap).astype(np.float16), "teacher_means": teacher.astype(np.float16)}
+
+
+def test_logit_gaps_are_absolute_divided_and_without_a_diagonal():
+    keep_arrays("slkd/fig6", "pilot", "kd", 1, {}, **means(3.0))
+    keep_arrays("slkd/fig6", "pilot", "slkd", 1, {}, **means(0.75))
+    plot = plots.logit_gaps()
+    image = np.asarray(plot.figure.axes[0].images[0].get_array())
+    assert image[1, 3] == 2.0 and image[0, 1] == 1.0 and np.trace(image) == 0 and image.sum() == 3.0
+    assert plot.figure.axes[0].images[0].get_clim() == (0, 1)
+    assert "KD: mean 0.188 (0.562), largest 2.00 (6.00)." in plot.caption
+    assert "SLKD: mean 0.047 (0.141), largest 0.50 (1.50)." in plot.caption
+    one = plot.frame[(plot.frame["line"] == "slkd") & (plot.frame["class"] == 1) & (plot.frame["logit"] == 3)]
+    assert one["difference"].tolist() == [1.5] and "pilot: ResNet20 → ResNet8" in plot.caption
+
+
+# -- all of them -------------------------------------------------------------------------------------------
+
+DRAWN = {
+    "gains": lambda: plots.gains("slkd/table1"),
+    "rows": lambda: plots.rows("slkd/table6"),
+    "cost": lambda: plots.accuracy_and_cost("slkd/table2"),
+    "curves": lambda: plots.curves(show("slkd/table8", [f"{A}/plain", f"{A}/slkd"]), f"{A}/slkd"),
+    "trajectories": plots.trajectories,
+    "guides": plots.guides,
+    "planes": plots.planes,
+    "logit-gaps": plots.logit_gaps,
+}
+
+
+def fill_all() -> None:
+    fill(Store.open(), "demo", 2, key="slkd")
+    course("slkd/fig2", "demo", f"{V}/slkd", f"{M}/slkd", **SLKD_COLUMNS)
+    course("slkd/fig4", "demo", f"{V}/slkd-one", **ONE_COLUMNS)
+    for line in ("kd", "slkd"):
+        keep_arrays("slkd/fig5", "demo", line, 1, {"separability": 0.3}, **cloud(30, 10, 1), **means(1.0))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_a_picture_with_numbers_and_a_caption(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    fill_all()
+    plot = DRAWN[name]()
+    text = plot._repr_mimebundle_()["text/markdown"]
+    assert re.fullmatch(r"[a-z0-9-]+", plot.name) and f":name: fig-{plot.name}" in text
+    assert plot.caption.endswith(".") and ("demo" in plot.caption.lower())
+    assert ET.parse(tmp_path / f"{plot.name}.svg").getroot().tag.endswith("svg")
+    assert len(pd.read_csv(tmp_path / f"{plot.name}.csv")) > 3
+    assert DRAWN[name]().to_svg() == (tmp_path / f"{plot.name}.svg").read_text()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_of_nothing_says_so(name, monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    plot = DRAWN[name]()
+    assert [t.get_text().endswith("not yet measured") for axes in plot.figure.axes for t in axes.texts] == [True]
+    assert plot.frame.empty and "<svg" in plot.to_svg()
+
+
+def test_planned_data_is_not_yet_measured():
+    (axes,) = plots.gains("slkd/table3").figure.axes
+    assert axes.texts[0].get_text() == "Top-1 accuracy on ImageNet, one family: not yet measured"
