@@ -168,9 +168,7 @@ class Exhibit:
                 return row
         of_pairs = [row.key for row in self.rows if row.line == key]
         if of_pairs:
-            raise KdnbError(
-                f"{self.key} has a row '{key}' for every pair: {', '.join(of_pairs)}; name one."
-            )
+            raise KdnbError(f"{self.key} has a row '{key}' for every pair: {', '.join(of_pairs)}; name one.")
         raise unknown(f"row of {self.key}", key, [row.key for row in self.rows])
 
     def cells(self, profile: str | Profile, dataset: str, rows: list[Row] | None = None) -> list[Cell]:

@@ -59,6 +59,21 @@ def show(
     return _collect(exhibit, cells, wanted, store)
 
 
+def published(shown: Shown) -> list[Shown]:
+    """The same rows as the study has measured them: for every other scale and data set with stored runs, paper first.
+
+    Rows with a reader's own arguments are shown as they are asked for; nothing is trained.
+    """
+    store, rows = Store.open(), [cell.row for cell in shown.cells]
+    found = []
+    for scale in ("paper", "short", "pilot"):
+        for dataset in shown.exhibit.datasets_of(scale):
+            cells = shown.exhibit.cells(scale, dataset, rows)
+            if (scale, dataset) != (shown.profile, shown.cells[0].dataset):
+                found.append(_collect(shown.exhibit, cells, [], store))
+    return [part for part in found if part.records]
+
+
 def _collect(exhibit: Exhibit, cells: list[Cell], wanted: list[Run], store: Store) -> Shown:
     lines, records = [], []
     for cell in cells:

@@ -4,6 +4,7 @@ from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains,
 from kdnb.plots.curves import curves
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
+from kdnb.plots.training import training
 from kdnb.plots.trajectories import guides, trajectories
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "planes",
     "rows",
     "style",
+    "training",
     "trajectories",
 ]

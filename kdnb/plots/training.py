@@ -1,0 +1,34 @@
+"""Curves of training at every scale that is measured, one figure each, the notebook's own profile last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kdnb import page
+from kdnb.exhibits.show import Shown, published
+from kdnb.plots.curves import curves
+from kdnb.plots.style import Plot
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Several figures, one below the other."""
+
+    plots: tuple[Plot, ...]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        text = {"text/plain": "\n".join(plot.caption for plot in self.plots)}
+        if page.in_book():
+            return text | {"text/markdown": "\n\n".join(plot.to_myst() for plot in self.plots)}
+        return text | {"text/html": "\n".join(f"<figure>{plot.to_svg()}</figure>" for plot in self.plots)}
+
+
+def training(runs: Shown, of: str, name: str = "") -> Plots:
+    """`curves` of these rows at every scale that the study has measured, then of what the notebook shows.
+
+    A notebook's own profile keeps the name; a figure of another scale adds it, and the data set.
+    """
+    name = name or f"curves-{of.replace('+', '-').replace('/', '-')}"
+    parts = [(part, f"{name}-{part.profile}-{part.cells[0].dataset}") for part in published(runs)]
+    return Plots(tuple(curves(part, of, named) for part, named in [*parts, (runs, name)]))
