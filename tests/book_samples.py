@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdnb import exhibits, paths
+from kdnb import analysis, exhibits, paths
+from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -20,15 +21,22 @@ EPOCHS = 10
 def fill(
     store: Store, profile: str = "demo", seeds: int = 2, dataset: str | None = None, key: str = "comparison"
 ) -> None:
-    """Write records of every cell under a profile, over whatever this machine has: the scores are known."""
-    written = set()
+    """Write records of every cell under a profile, over whatever this machine has: the scores are known.
+
+    A run that stands in several tables is written once, with the arrays that any of them keeps.
+    """
+    scores: dict[tuple[str, int], float] = {}
+    wanted = []
     for exhibit in exhibits.select(key):
         for name in [dataset] if dataset else exhibit.datasets_of(profile):
             for place, cell in enumerate(exhibit.cells(profile, name)):
-                for run in cell.runs(1 if cell.row.role == "teacher" else seeds):
-                    if run.key not in written:  # some rows of Table 1 stand in ablations too
-                        _write(store, run, accuracy(place, run.seed))
-                        written.add(run.key)
+                runs = cell.runs(1 if cell.row.role == "teacher" else seeds)
+                wanted += runs
+                for run in runs:
+                    scores.setdefault(run.key, accuracy(place, run.seed))
+    for run in plan.with_needs(wanted):
+        if run.key in scores:
+            _write(store, run, scores[run.key])
 
 
 def accuracy(place: int, seed: int) -> float:
@@ -37,11 +45,23 @@ def accuracy(place: int, seed: int) -> float:
 
 
 def _write(store: Store, run: Run, score: float) -> None:
-    store.write(run, _record(run, score), "comparison")
+    store.write(run, _record(run, score), "comparison", _arrays(run))
     for stage in run.experiment.shared_stages():
         first = Run(stage, run.seed)
         loss = [round(float(np.exp(-e / 3)), 4) for e in range(1, EPOCHS + 1)]
         store.write(first, _record(first, score, {"validation_loss": loss}), "comparison")
+
+
+def _arrays(run: Run) -> dict[str, np.ndarray]:
+    """What figures draw of 60 test images of ten classes: arrays of the shapes that a study would leave."""
+    draw = np.random.default_rng(run.seed)
+    made = {
+        "plane": draw.normal(size=(60, 2)).astype(np.float32),
+        "labels": (np.arange(60) % 10).astype(np.uint8),
+        "student_means": draw.normal(size=(10, 10)).astype(np.float16),
+        "teacher_means": draw.normal(size=(10, 10)).astype(np.float16),
+    }
+    return {name: made[name] for key in run.keeps for name in analysis.get(key).arrays}
 
 
 def _record(run: Run, score: float, columns: dict[str, list[float]] | None = None) -> Record:
@@ -73,15 +93,23 @@ parts:
       - file: book/executed/comparison/kd
       - file: book/executed/comparison/table1
       - file: book/executed/comparison/runs
+  - caption: SLKD
+    chapters:
+      - file: book/executed/slkd/table1
+      - file: book/executed/slkd/table2
+      - file: book/executed/slkd/runs
       - file: book/references
 """
+#: What stands in that table of contents: the pages that the book's own texts lead to, and one of a method.
+PAGES = ("comparison/kd", "comparison/table1", "comparison/runs", "slkd/table1", "slkd/table2", "slkd/runs")
 
 
-def project(folder: Path, pages: tuple[str, ...] = ("kd", "table1", "runs")) -> Path:
-    """A project of its own with the real book's pages and some of its notebooks."""
-    (folder / "notebooks" / "comparison").mkdir(parents=True)
-    for page in pages:
-        shutil.copy(paths.ROOT / "notebooks" / "comparison" / f"{page}.ipynb", folder / "notebooks" / "comparison")
+def project(folder: Path) -> Path:
+    """A project of its own with the real book's texts and some of its notebooks."""
+    for page in PAGES:
+        target = folder / "notebooks" / f"{page}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(paths.ROOT / "notebooks" / f"{page}.ipynb", target)
     shutil.copytree(paths.ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("executed", "records"))
     for name in ("Snakefile", "_config.yml", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)

@@ -134,7 +134,7 @@ class _Done:
     returncode = 0
 
 
-# -- a book of three notebooks from a small store --------------------------------------------------------
+# -- a book of a few notebooks from a small store --------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,7 @@ def book(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDNB_STORE", str(store))
         fill(Store.open(), seeds=3)
+        fill(Store.open(), seeds=1, key="slkd")
     done = run("build", folder, KDNB_STORE=str(store))
     said, _ = done.communicate(timeout=400)
     assert done.returncode == 0, said

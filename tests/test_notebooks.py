@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import nbformat
 import papermill
@@ -14,6 +16,7 @@ from book_samples import fill, notebook
 
 from kdnb import exhibits, notebooks, paths
 from kdnb.errors import KdnbError
+from kdnb.exhibits import slkd
 from kdnb.study.store import Store
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*/*.ipynb"))
@@ -30,7 +33,54 @@ def source(request):
 
 
 def test_there_are_notebooks():
-    assert {"kd", "fitnet", "fsp", "pkt", "mmd", "crd", "table1", "findings"} <= {path.stem for path in SOURCES}
+    pages = {named(path) for path in SOURCES}
+    compared = ("kd", "fitnet", "fsp", "pkt", "mmd", "crd", "table1", "findings")
+    assert {f"comparison/{name}" for name in compared} <= pages
+    of_slkd = ("table1", "table2", "imagenet", "findings", "plain", *slkd.BENCHMARK[2:], "control", "runs")
+    assert {f"slkd/{name}" for name in of_slkd} <= pages
+
+
+def metadata(path):
+    return nbformat.read(path, as_version=4).metadata.get("kdnb", {})
+
+
+def test_every_row_has_one_page_and_a_page_names_rows_and_exhibits_that_there_are():
+    """Tables lead from a row to its page; a page is made again when records of its exhibits change."""
+    for paper in ("comparison", "slkd"):
+        lines = {row.line for exhibit in exhibits.select(paper) for row in exhibit.rows}
+        own = [path for path in SOURCES if path.parent.name == paper]
+        named_rows = [row for path in own for row in metadata(path).get("rows", [])]
+        assert len(named_rows) == len(set(named_rows)) and set(named_rows) <= lines
+        for path in own:
+            for key in metadata(path).get("exhibits", []):
+                assert exhibits.get(key).paper == paper, named(path)
+    assert set(named_rows) == lines
+
+
+def test_no_two_tables_or_figures_have_one_name():
+    """Their names are labels, of which the book has each once."""
+    found = [name for path in SOURCES for name in re.findall(r'name=\\"([^"\\]+)\\"', path.read_text())]
+    assert len(found) > 100 and sorted(found) == sorted(set(found))
+
+
+def test_the_pages_of_slkds_methods_begin_with_the_tables_settings():
+    """What a reader may change stands in the cell of parameters with the values of the paper's table."""
+    seen = set()
+    for path in SOURCES:
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        if path.parent.name != "slkd" or not any("slkd.variation" in source for source in code):
+            continue
+        names: dict[str, Any] = {}
+        until = next(i for i, source in enumerate(code) if "slkd.variation" in source)
+        parameters = next(source for source in code if source.startswith("# demo, pilot"))
+        lines = [line for line in code[until].splitlines() if "show(" not in line]
+        exec("\n".join(["from kdnb.exhibits import slkd", parameters, *lines]), names)
+        (_, *_, own) = names["rows"]
+        cells = slkd.TABLE_1.cells("paper", "cifar100", [own, slkd.TABLE_1.row(own.key)])
+        own_and_table = {cell.experiment.fingerprint for cell in cells if cell.experiment}
+        assert names["mine"] and len(own_and_table) == 1, named(path)
+        seen.add(own.line)
+    assert seen == {*slkd.BENCHMARK[2:]}
 
 
 def test_outputs_are_stripped(source):
