@@ -150,6 +150,7 @@ def import_(
 def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
+    only: Annotated[str | None, typer.Option(help="With --methods: KD and these, separated by commas.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",
@@ -161,7 +162,8 @@ def bench(
     from kdnb.training.checkpoint import write_atomically
 
     measured = Bench(_numerics(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
-    found = measured.methods(rounds) if methods else measured.speed(rounds)
+    names = [name.strip() for name in only.split(",")] if only else None
+    found = measured.methods(rounds, names) if methods else measured.speed(rounds)
     text = json.dumps(found, indent=1)
     if json_file is not None:
         write_atomically(json_file, (text + "\n").encode())

@@ -13,6 +13,7 @@ from kdnb import methods
 from kdnb.bench import roofline, speed
 from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
+from kdnb.errors import KdnbError
 from kdnb.losses import kd
 from kdnb.training.numerics import detect
 
@@ -101,3 +102,10 @@ def test_a_system_that_tells_no_peak_leaves_it_open(monkeypatch, tmp_path):
     with memory.Peak(on_cuda=False) as peak:
         pass
     assert peak.gib is None
+
+
+def test_some_methods_stand_beside_kd_alone(small):
+    found = speed.Bench(detect("cpu")).methods(rounds=1, only=["at", "kd"])["methods"]
+    assert [m["method"] for m in found] == ["kd", "at"] and found[0]["ratio_to_kd"] == 1
+    with pytest.raises(KdnbError, match="did you mean dkd"):
+        speed.Bench(detect("cpu")).methods(rounds=1, only=["dkdd"])

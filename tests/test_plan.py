@@ -309,3 +309,16 @@ def test_planning_and_showing_import_no_torch(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
     plan_printed = done.stdout[done.stdout.index("{") : done.stdout.rindex("[]")]
     assert json.loads(plan_printed)["cohorts"] and "headline  0.5" in done.stdout
+
+
+def test_no_job_is_larger_than_what_trains_side_by_side(monkeypatch):
+    monkeypatch.setattr(plan, "LARGEST_COHORT", 3)
+    runs = [Run(experiment(key), 1) for key in ("plain", "kd", "fitnet", "fitnet+kd", "mmd-linear", "pkt", "crd")]
+    found = plan.groups(runs)
+    assert max(len(group.runs) for group in found) <= 3
+    held = [run.key for group in found for run in group.runs]
+    assert len(held) == len(set(held)) and set(held) == {run.key for run in plan.with_needs(runs)}
+    home = {run.key: group.id for group in found for run in group.runs}
+    for group in found:
+        assert set(group.needs) == {home[need.key] for run in group.runs for need in run.needs()} - {group.id}
+    assert sorted(len(part) for _, part in plan._parts(("key",), runs)) == [2, 2, 3]  # not three, three and one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,11 +88,12 @@ class Bench:
             "roofline": self._roofline(medians),
         }
 
-    def methods(self, rounds: int = 3) -> dict[str, Any]:
-        """Each method's stages alone, as a ratio to KD's step: time, peak memory, extra parameters."""
+    def methods(self, rounds: int = 3, only: Sequence[str] | None = None) -> dict[str, Any]:
+        """Each method's stages alone, or those of KD and some, as a ratio to KD's step: time, memory, parameters."""
         steps = 100 if self.numerics.device == "cuda" else 4
         known = methods.catalogue()
-        names = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
+        every = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
+        names = every if only is None else list(dict.fromkeys(["kd", *only]))
         cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._stages_of(n)}
         seconds: dict[str, list[float]] = {name: [] for name in cohorts}
         memory: dict[str, float | None] = {}

@@ -80,7 +80,7 @@ def logit_gaps(
         if images:
             figure.colorbar(images[0], ax=figure.axes, extend="max", label="difference / 3", shrink=0.75)
     caption = "How far the mean logits of student and teacher are apart, by the images' class, divided by 3 as in the"
-    caption += " paper; the diagonal is set to 0."
+    caption += " code of DKD, on which SLKD's is built; the diagonal is set to 0."
     caption += "".join(f" {k.cell.row.label}: {_gap_told(k)}." for k in found.kept.values())
     frame = _table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
     return _plot(figure, name or slug(f"logit-gaps {found.exhibit.key}"), caption, found, frame)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from kdnb.study.experiment import Run
 from kdnb.study.store import Store
 
+#: Members of one cohort at most, which bounds memory.
+LARGEST_COHORT = 16
+
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one seed that share images and teacher and can start together: one job of a batch.
+    """Runs of one seed that share images and can start together, as many as train side by side: one job of a batch.
 
     Inside, stages of the same batch size form the cohorts proper.
     """
@@ -66,14 +69,14 @@ def groups(wanted: Iterable[Run]) -> list[Group]:
         level[run.key] = 1 + max((level[need.key] for need in run.needs()), default=-1)
     needed = {need.key for run in runs for need in run.needs()}
     members: dict[tuple[object, ...], list[Run]] = {}
-    home: dict[tuple[str, int], tuple[object, ...]] = {}
     for run in runs:
         e = run.experiment
         # A plain student has no needs of its own, but its place is beside the students of its seed.
         depth = level[run.key] if run.key in needed else max(level[run.key], 1)
         key = (e.images, e.profile, run.seed, depth)
         members.setdefault(key, []).append(run)
-        home[run.key] = key
+    members = {part: group for key, runs in members.items() for part, group in _parts(key, runs)}
+    home = {run.key: key for key, group in members.items() for run in group}
     ids = {key: _identity(key, group) for key, group in members.items()}
     return [
         Group(
@@ -91,6 +94,13 @@ def _whole(wanted: Iterable[Run]) -> dict[tuple[str, int], Run]:
     for run in wanted:
         found[run.key] = found.get(run.key, run).keeping(run.keeps)
     return found
+
+
+def _parts(key: tuple[object, ...], runs: list[Run]) -> list[tuple[tuple[object, ...], list[Run]]]:
+    """The runs in parts of equal size, none larger than a cohort: what cannot train side by side are several jobs."""
+    count = -(-len(runs) // LARGEST_COHORT)
+    bounds = [len(runs) * i // count for i in range(count + 1)]
+    return [((*key, i), runs[bounds[i] : bounds[i + 1]]) for i in range(count)]
 
 
 def _identity(key: tuple[object, ...], group: list[Run]) -> str:

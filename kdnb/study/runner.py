@@ -34,8 +34,6 @@ from kdnb.training.member import Member, load_weights
 from kdnb.training.numerics import Numerics
 
 CHECKPOINT_SECONDS = 60.0
-#: Members of one cohort at most, which bounds memory.
-LARGEST_COHORT = 16
 #: Seconds that are kept free at the end of a budget for checkpoints.
 RESERVE_SECONDS = 5.0
 
@@ -283,7 +281,7 @@ class Runner:
     def _companies(self, ready: list[Run]) -> list[list[Work]]:
         """Works that train at the same time, a list for each cohort; the most urgent run is in the first."""
         companies: list[list[Work]] = []
-        room = LARGEST_COHORT
+        room = plan.LARGEST_COHORT
         leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
         for lead in sorted(leads.values(), key=ready.index):
             ours = self._claimed(_alike(lead, ready))
