@@ -111,11 +111,16 @@ def _at_paper_scale(
         note = f"{TITLES['paper']}: {NOT_YET}; {next(iter(block.cells.values())).why_not}."
     where = "" if title(dataset) in exhibit.title else f", {title(dataset)}"
     caption = f"{exhibit.title}{where}; percent" + (", mean ± standard deviation (runs)." if there else ".")
-    return Table(name, caption, head, body, _summary(block, keys), note, "kdnb-results")
+    return Table(name, caption, head, body, _summary(block, keys), note, "kdnb-results kdnb-pairs")
+
+
+def _heading(pair: str) -> str:
+    """A pair as a heading, which breaks after its arrow and nowhere else."""
+    return pair.replace(" →", "\N{NO-BREAK SPACE}→")
 
 
 def _column(pair: Pair, deep: int, measured_too: bool) -> Entry:
-    return Entry(pair.title, columns=2) if measured_too else Entry(pair.title, rows=deep)
+    return Entry(_heading(pair.title), columns=2) if measured_too else Entry(_heading(pair.title), rows=deep)
 
 
 # -- relatives ---------------------------------------------------------------------------------------------
@@ -126,15 +131,15 @@ def _of_relatives(block: _Block, keys: Sequence[str], gain: Gain | None, name: s
     rows = [cell.row for cell in block.cells.values()]
     caption = f"{TITLES[block.profile]}, {title(block.dataset)}; percent, mean ± standard deviation (runs)."
     name = slug(f"{name} {block.profile}")
-    head: list[Line] = [[Entry("The paper's pair"), *(Entry(pair.title) for pair in block.pairs)]]
+    head: list[Line] = [[Entry("The paper's pair"), *(Entry(_heading(pair.title)) for pair in block.pairs)]]
     if block.profile != "short":
-        head.append([Entry("stood for here by"), *(Entry(_relatives(block, pair)) for pair in block.pairs)])
+        head.append([Entry("stood for here by"), *(Entry(_heading(_relatives(block, pair))) for pair in block.pairs)])
     body: list[Line] = [
         [_label(block.exhibit, rows, key), *(_measured(block, key, pair) for pair in block.pairs)] for key in keys
     ]
     if gain:
         body.append(_gain_line(block, gain, rows))
-    return Table(name, caption, head, body, _summary(block, keys), _note(block, rows), "kdnb-results")
+    return Table(name, caption, head, body, _summary(block, keys), _note(block, rows), "kdnb-results kdnb-pairs")
 
 
 def _relatives(block: _Block, pair: Pair) -> str:
