@@ -97,6 +97,7 @@ def study(
         bool, typer.Option("--plan", help="List what would be trained, in cohorts; train nothing.")
     ] = False,
     cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
+    together: Annotated[int | None, typer.Option(min=1, help="At most so many runs side by side.")] = None,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,7 +118,7 @@ def study(
         if cohort not in groups:
             raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
         wanted = list(groups[cohort].runs)
-    store = _train(chosen[0].paper, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget))
+    store = _train(chosen[0].paper, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
     if export is not None:
         from kdnb.study.transfer import export_store
 
@@ -269,14 +270,18 @@ def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) ->
     return detect(device, dtype, mode, deterministic)
 
 
-def _train(paper: str, wanted: list[Run], numerics: Numerics, budget: float | None) -> Store:
+def _train(
+    paper: str, wanted: list[Run], numerics: Numerics, budget: float | None, together: int | None = None
+) -> Store:
+    from kdnb.study.plan import LARGEST_COHORT
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
     from kdnb.study.store import Store
 
     store = Store.open()
     progress = Progress()
-    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step)
+    side_by_side = together or LARGEST_COHORT
+    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
     outcome = runner.run(wanted)
     progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.failed:

@@ -386,3 +386,25 @@ def test_what_is_too_large_to_travel_is_put_off_if_it_would_not_end_in_time(slow
     outcome = runner.run([run])
     put_off = any("put off" in line for line in lines)
     assert put_off == (slow == "every step") and outcome.left == put_off
+
+
+def test_no_more_runs_train_side_by_side_than_asked_for():
+    runs = [variant(temperature=float(t)) for t in (1, 2, 4)]
+    keep_teacher(runs[0].experiment)
+    runner = Runner(Store.open(), detect("cpu"), "comparison", say=lambda line: None, together=2)
+    assert len(runner.run(runs).recorded) == 3
+    sizes = [runner.store.get(*run.key).cost["cohort_size"] for run in runs]
+    assert sorted(sizes) == [1, 2, 2]
+
+
+def test_too_little_memory_is_answered_with_how_many_to_train(monkeypatch):
+    runs = [variant(temperature=float(t)) for t in (1, 2, 4)]
+    keep_teacher(runs[0].experiment)
+
+    def full(cohorts, stop):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(runner_module, "run_side_by_side", full)
+    with pytest.raises(KdnbError, match=r"not hold 3 runs side by side; .* --together 1"):
+        train(runs)
+    assert Store.open().lock(runs[0]) is not None  # others may train it

@@ -139,8 +139,9 @@ class Work:
 class Runner:
     """Trains runs into the store.
 
-    `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and
-    steps.  `budget` is in seconds.  SIGTERM and SIGINT stop cleanly: checkpoints are written and `run` returns.
+    `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and steps.
+    `budget` is in seconds; at most `together` runs train side by side.  SIGTERM and SIGINT stop cleanly: checkpoints
+    are written and `run` returns.
     """
 
     def __init__(
@@ -152,8 +153,10 @@ class Runner:
         say: Callable[[str], None] = print,
         on_epoch: Callable[[Cohort], None] = lambda cohort: None,
         on_step: Callable[[Cohort], None] = lambda cohort: None,
+        together: int = plan.LARGEST_COHORT,
     ) -> None:
         self.store = store
+        self.together = together
         self.numerics = numerics
         self.paper = paper
         self.say = say
@@ -260,7 +263,7 @@ class Runner:
         for company, cohort in pairs:
             if not all(work.trained for work in company):
                 self._announce(company, cohort)
-        whole = run_side_by_side(cohorts, _Watch(self, works, cohorts))
+        whole = self._run(cohorts, works)
         for company, cohort in pairs:
             self._account(company, cohort, began)
         if not whole or any(self._keeps(work.run) for work in works):
@@ -269,6 +272,17 @@ class Runner:
             self._settle(work)
         self._elsewhere.clear()  # time has passed: others may be done, or gone
         self._waiting = False
+
+    def _run(self, cohorts: list[Cohort], works: list[Work]) -> bool:
+        """Whether the cohorts ran to their end; KdnbError where memory does not hold them."""
+        try:
+            return run_side_by_side(cohorts, _Watch(self, works, cohorts))
+        except torch.OutOfMemoryError as error:
+            fewer = max(1, len(works) // 2)
+            raise KdnbError(
+                f"The device's memory does not hold {len(works)} runs side by side; train fewer at once, as with "
+                f"--together {fewer}. What was saved in the last minute is taken up again."
+            ) from error
 
     def _announce(self, works: list[Work], cohort: Cohort) -> None:
         names = ", ".join(work.run.experiment.method for work in works)
@@ -281,10 +295,10 @@ class Runner:
     def _companies(self, ready: list[Run]) -> list[list[Work]]:
         """Works that train at the same time, a list for each cohort; the most urgent run is in the first."""
         companies: list[list[Work]] = []
-        room = plan.LARGEST_COHORT
+        room = self.together
         leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
         for lead in sorted(leads.values(), key=ready.index):
-            ours = self._claimed(_alike(lead, ready))
+            ours = self._claimed(_alike(lead, ready)[:room])
             works = [w for w in (self._work(run) for run in ours) if w is not None]
             if works:
                 company = [w for w in works if w.place == works[0].place][:room]
