@@ -17,33 +17,28 @@ from kdnb import analysis
 from kdnb.datasets.identity import identity
 from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.evaluation.correct import correct, pack
-from kdnb.methods.stage import Stage
 from kdnb.models.network import Network
 from kdnb.study import arrays as array_files
 from kdnb.study import plan
-from kdnb.study.environment import environment, source_digest
+from kdnb.study.environment import environment
 from kdnb.study.experiment import TEACHER_SEED, Run
 from kdnb.study.lock import Lock
 from kdnb.study.record import Record, thinned
 from kdnb.study.store import Store
+from kdnb.study.work import Work
 from kdnb.study.workbench import Workbench, student_weights
 from kdnb.training import numerics as numerics_module
-from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.checkpoint import remove_checkpoint
 from kdnb.training.cohort import Cohort, run_side_by_side
-from kdnb.training.member import Member, load_weights
 from kdnb.training.numerics import Numerics
 
 CHECKPOINT_SECONDS = 60.0
 #: Seconds that are kept free at the end of a budget for checkpoints.
 RESERVE_SECONDS = 5.0
-
-
 #: A checkpoint larger than this does not travel: within a budget such a stage must be able to finish.
 LARGEST_CHECKPOINT = 64 * 2**20
 #: The first steps compile or capture; from there to so many, the rest of a stage can be estimated.
 STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
-
-
 #: Seconds between two looks at what another process is training.
 WAIT_SECONDS = 2.0
 
@@ -55,85 +50,6 @@ class Outcome:
     recorded: list[Run] = field(default_factory=list)
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     left: int = 0
-
-
-class Work:
-    """A run in progress: its stages, the one that is being trained, and what it has cost so far."""
-
-    def __init__(self, run: Run, stages: list[Stage], numerics: Numerics) -> None:
-        self.run = run
-        self.stages = stages
-        self.numerics = numerics
-        self.index = 0
-        self.history: dict[str, list[float]] = {}
-        self.seconds = 0.0
-        self.images = 0.0
-        self.company = 1
-        self.sources = [source_digest()]
-        self.member = self._member()
-
-    def _member(self) -> Member:
-        return Member(self.stages[self.index], self.run.label, self.run.seed, self.numerics)
-
-    @property
-    def trained(self) -> bool:
-        """Whether nothing is left to train."""
-        return self.member.finished and self.index + 1 == len(self.stages)
-
-    @property
-    def place(self) -> tuple[int, int, int, str]:
-        """Where in which stream of batches, and how: works of the same place can share a cohort."""
-        return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics.mode
-
-    def position(self, cohort: Cohort) -> int:
-        """Steps of the stage that are done."""
-        return self.member.epoch * cohort.steps_per_epoch + self.member.step
-
-    def next_stage(self) -> bool:
-        """Take the finished stage's weights into the next one; False if it was the last."""
-        self._keep_history()
-        if self.index + 1 == len(self.stages):
-            return False
-        load_weights(self.member.stage.modules, self.member.selected_weights())
-        self.index += 1
-        self.member = self._member()
-        return True
-
-    def _keep_history(self) -> None:
-        prefix = "" if self.index + 1 == len(self.stages) else f"{self.member.stage.name}."
-        self.history |= {f"{prefix}{name}": column for name, column in self.member.history.items()}
-
-    def save(self, store: Store) -> None:
-        tensors, meta = self.member.state()
-        meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
-        meta |= {"sources": self.sources}
-        save_checkpoint(store.running_folder(self.run), tensors, meta)
-
-    def resume(self, store: Store) -> bool:
-        """Go on from the run's checkpoint, if there is one; False if there is none.
-
-        Raises StoreError where it was made under other numerics, or by a version that kept other things.
-        """
-        found = load_checkpoint(store.running_folder(self.run))
-        if found is None:
-            return False
-        try:
-            self._take_up(*found)
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise StoreError("its checkpoint was made by another version") from error
-        return True
-
-    def _take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-        if meta["numerics"] != self.numerics.as_dict():
-            mine = self.numerics.as_dict()
-            other = ", ".join(f"{k} {v}" for k, v in meta["numerics"].items() if mine.get(k) != v)
-            raise StoreError(f"its checkpoint was made under other numerics ({other})")
-        self.sources = list(dict.fromkeys([*meta.get("sources", []), *self.sources]))
-        self.index = meta["index"]
-        self.history = meta["earlier"]
-        self.seconds, self.images = meta["seconds"], meta["images"]
-        self.member = self._member()
-        self.member.restore(tensors, meta)
 
 
 class Runner:

@@ -1,0 +1,96 @@
+"""A run in progress: what is kept of it between its stages, and in its checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kdnb.errors import StoreError
+from kdnb.methods.stage import Stage
+from kdnb.study.environment import source_digest
+from kdnb.study.experiment import Run
+from kdnb.study.store import Store
+from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
+from kdnb.training.cohort import Cohort
+from kdnb.training.member import Member, load_weights
+from kdnb.training.numerics import Numerics
+
+
+class Work:
+    """A run in progress: its stages, the one that is being trained, and what it has cost so far."""
+
+    def __init__(self, run: Run, stages: list[Stage], numerics: Numerics) -> None:
+        self.run = run
+        self.stages = stages
+        self.numerics = numerics
+        self.index = 0
+        self.history: dict[str, list[float]] = {}
+        self.seconds = 0.0
+        self.images = 0.0
+        self.company = 1
+        self.sources = [source_digest()]
+        self.member = self._member()
+
+    def _member(self) -> Member:
+        return Member(self.stages[self.index], self.run.label, self.run.seed, self.numerics)
+
+    @property
+    def trained(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.member.finished and self.index + 1 == len(self.stages)
+
+    @property
+    def place(self) -> tuple[int, int, int, str]:
+        """Where in which stream of batches, and how: works of the same place can share a cohort."""
+        return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics.mode
+
+    def position(self, cohort: Cohort) -> int:
+        """Steps of the stage that are done."""
+        return self.member.epoch * cohort.steps_per_epoch + self.member.step
+
+    def next_stage(self) -> bool:
+        """Take the finished stage's weights into the next one; False if it was the last."""
+        self._keep_history()
+        if self.index + 1 == len(self.stages):
+            return False
+        load_weights(self.member.stage.modules, self.member.selected_weights())
+        self.index += 1
+        self.member = self._member()
+        return True
+
+    def _keep_history(self) -> None:
+        prefix = "" if self.index + 1 == len(self.stages) else f"{self.member.stage.name}."
+        self.history |= {f"{prefix}{name}": column for name, column in self.member.history.items()}
+
+    def save(self, store: Store) -> None:
+        tensors, meta = self.member.state()
+        meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
+        meta |= {"sources": self.sources}
+        save_checkpoint(store.running_folder(self.run), tensors, meta)
+
+    def resume(self, store: Store) -> bool:
+        """Go on from the run's checkpoint, if there is one; False if there is none.
+
+        Raises StoreError where it was made under other numerics, or by a version that kept other things.
+        """
+        found = load_checkpoint(store.running_folder(self.run))
+        if found is None:
+            return False
+        try:
+            self._take_up(*found)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise StoreError("its checkpoint was made by another version") from error
+        return True
+
+    def _take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+        if meta["numerics"] != self.numerics.as_dict():
+            mine = self.numerics.as_dict()
+            other = ", ".join(f"{k} {v}" for k, v in meta["numerics"].items() if mine.get(k) != v)
+            raise StoreError(f"its checkpoint was made under other numerics ({other})")
+        self.sources = list(dict.fromkeys([*meta.get("sources", []), *self.sources]))
+        self.index = meta["index"]
+        self.history = meta["earlier"]
+        self.seconds, self.images = meta["seconds"], meta["images"]
+        self.member = self._member()
+        self.member.restore(tensors, meta)
