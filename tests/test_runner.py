@@ -82,7 +82,7 @@ def test_a_record_says_which_weights_taught():
 def test_a_record_says_that_its_sources_changed_on_the_way(monkeypatch):
     run = Run(experiment("plain"), 1)
     train([run], stop_after=3)
-    monkeypatch.setattr(runner_module, "source_digest", lambda: "f" * 16)
+    monkeypatch.setattr("kdnb.study.work.source_digest", lambda: "f" * 16)
     monkeypatch.setattr("kdnb.study.environment.source_digest", lambda: "f" * 16)
     _, lines = train([run])
     assert any("goes on" in line for line in lines)
