@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ class Peak:
 
     On CUDA all that is allocated counts, networks and images included.  On a CPU what the process held before is left
     out, since it holds much else; a method's networks are then left out too, its activations and gradients count.
+    What earlier work has freed goes back to the system first: a process that still held it would not seem to grow.
     """
 
     def __init__(self, on_cuda: bool) -> None:
@@ -48,10 +51,12 @@ def process_peak_gib() -> float:
 
 def _reset() -> int | None:
     """Forget the peak so far; the resident set in KiB, or None where that cannot be done."""
+    gc.collect()
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # the GNU C library's; others have no such function
         _RESET.write_text("5")
         return _kib("VmRSS")
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 
