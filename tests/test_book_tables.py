@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -12,8 +13,11 @@ from docutils.core import publish_doctree
 
 from kdnb import exhibits, listing, page, paths, tables
 from kdnb.errors import KdnbError
+from kdnb.exhibits.exhibit import measure
 from kdnb.exhibits.show import show
+from kdnb.study.statistics import paired
 from kdnb.study.store import Store
+from kdnb.tables.in_short import told_of_gains
 from kdnb.tables.sheet import Entry, Table, grid, line
 from kdnb.tables.speed import method_costs, speed
 
@@ -204,8 +208,11 @@ def test_claims_of_one_seed_have_numbers_and_no_verdict(store):
         "a judgement",
     }
     assert table.frame["for_it"].isna().all() and table.frame["difference"].notna().any()
-    text = tables.in_short("comparison", "pilot").lines[1]
-    assert text.endswith("17 of 34 cells are measured, with 17 runs; one seed each, which says nothing of chance.")
+    lines = tables.in_short("comparison", "pilot").lines
+    assert lines[1].endswith("17 of 34 cells are measured, with 17 runs; one seed each, which says nothing of chance.")
+    gain = 100 * (accuracy(16, 1) - accuracy(1, 1))
+    assert lines[2].endswith(f"CRD + KD gains the most on it, {gain:.2f} points, from one seed.")
+    assert lines[-1].startswith("Measured at pilot scale, the claims by verdict: no verdict 15; ")
 
 
 def test_claims_about_rows_are_those_that_name_them():
@@ -218,6 +225,33 @@ def test_in_short_counts_cells_and_claims(store, in_book, tmp_path):
     assert "At paper scale nothing is measured yet." in text and "17 of 17 cells are measured, with 49 runs" in text
     assert "can check 16 of its 17 claims: they bear out 12, and 3 in part." in text
     assert (tmp_path / "in-short.md").read_text().strip() == text
+    assert all(line.startswith("- ") for line in text.splitlines())
+
+
+def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(store):
+    fill(store, "pilot", seeds=3, dataset="cifar100")
+    lines = tables.in_short("comparison").lines
+    gains = next(line for line in lines if "gains the most" in line)
+    runs = measure(exhibits.get("comparison/table1"), "pilot", "cifar100", store)
+    found = paired(runs.query("row != 'teacher'"))
+    best = max(found, key=lambda gain: gain.value)
+    assert gains.startswith("Measured at pilot scale, CIFAR-100, ResNet20 → ResNet8: the plain student has ")
+    assert f"CRD + KD gains the most on it, {best.value:.2f} points [{best.low:.2f}, {best.high:.2f}]" in gains
+    up, down, rest = map(int, re.search(r"Of 15 methods (\d+) gain .*, (\d+) lose, and of (\d+)", gains).groups())
+    assert up + down + rest == 15 and up == sum(gain.low > 0 for gain in found)
+    counted = lines[-1]
+    assert re.search(r"agrees at that scale \d+ \(C\d+", counted) and re.search(r"undetermined \d+[;.]", counted)
+
+
+def test_gains_of_many_pairs_of_networks_are_counted(store):
+    fill(store, "paper", seeds=2, dataset="cifar100", key="slkd/table1")
+    (told,) = told_of_gains(exhibits.get("slkd/table1"), store)
+    assert told.startswith("Measured at paper scale, on 6 pairs of networks: the most is gained by SLKD on 6")
+    assert "Of 54 comparisons with the plain student" in told
+
+
+def test_without_a_plain_student_no_gain_is_told(store):
+    assert told_of_gains(exhibits.get("slkd/table1"), store) == []
 
 
 # -- speed, code -----------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from kdnb import exhibits
 from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row
-from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, scales_told, short, with_lines
+from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, scales_told, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.method import seconds_of_shared_stages
-from kdnb.tables.results import measured, slug, title
+from kdnb.tables.results import measured, slug, title, with_lines
 
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 

@@ -68,12 +68,6 @@ def short(scale: str) -> str:
     return "paper scale" if scale == "paper" else scale
 
 
-def with_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs with the two parts of their row's key: the `pair`, empty where all rows have the same, and the `line`."""
-    parts = [str(key).rpartition("/") for key in frame["row"]]
-    return frame.assign(pair=[pair for pair, _, _ in parts], line=[line for _, _, line in parts])
-
-
 def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student")) -> dict[str, str]:
     """The lines of an exhibit in its order, each with its label: its rows, once for all pairs."""
     return {row.line: row.label for row in exhibit.rows if row.role in roles}

@@ -21,10 +21,10 @@ from kdnb.plots.histories import (
     percent,
     thin,
 )
-from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, scales_told, with_lines
+from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, scales_told
 from kdnb.plots.style import WIDTH, Plot, colour, style
 from kdnb.study.store import Store
-from kdnb.tables.results import measured, slug
+from kdnb.tables.results import measured, slug, with_lines
 
 #: Column of the history -> what a legend calls it, its colour's key, its dash.
 DISTANCES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,7 @@ from kdnb.exhibits.claims import (
     NO_VERDICT,
     NOT_MEASURED,
     OPEN,
+    WORDS,
     AllOf,
     AnyOf,
     Better,
@@ -94,10 +95,21 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
         f"they bear out {in_print[HOLDS]}, and {in_print[MIXED]} in part."
     ]
     for scale, judged in verdicts(paper, store).items():
-        counts = Counter(verdict.status for verdict in judged.values())
-        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-        lines.append(f"{TITLES[scale]}: {told}.")
+        lines.append(f"{TITLES[scale]}, the claims by verdict: {_counted(judged, scale)}.")
     return lines
+
+
+def _counted(judged: Mapping[str, Verdict], scale: str) -> str:
+    """`agrees at that scale 9 (C1, C2, ...); undetermined 3`: those decided are named."""
+    by_status: dict[str, list[str]] = {}
+    for key, verdict in judged.items():
+        by_status.setdefault(verdict.status, []).append(key)
+    decided = {word for truth, word in WORDS[scale].items() if truth is not None}
+    told = [
+        f"{status} {len(ids)}" + (f" ({', '.join(ids)})" if status in decided else "")
+        for status, ids in sorted(by_status.items(), key=lambda item: -len(item[1]))
+    ]
+    return "; ".join(told)
 
 
 def _told(verdict: Verdict) -> str:

@@ -1,34 +1,124 @@
-"""The study in a few lines: what is measured, and what the claims came to."""
+"""The study in a few lines: what is measured, which methods gain, and what the claims came to."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from kdnb import exhibits, page
+from kdnb.exhibits import Exhibit
+from kdnb.exhibits.exhibit import measure
+from kdnb.exhibits.names import pair_title
+from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.claims import told_of_claims
+from kdnb.tables.claims import SCALES, told_of_claims
+from kdnb.tables.results import TITLES, title, with_lines
+
+#: So many places (a data set, a pair of networks) have a sentence each; more are counted.
+FEW = 2
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Lines of prose with numbers from the store; in the book also a file beside the page, to be included."""
+    """Sentences with numbers from the store, as a list; in the book also a file beside the page, to be included."""
 
     name: str
     lines: tuple[str, ...]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        text = "\n".join(self.lines)
+        text = "\n".join(f"- {line}" for line in self.lines)
         if page.in_book():
             (page.folder() / f"{self.name}.md").write_text(text + "\n")
         return {"text/plain": text, "text/markdown": text}
 
 
 def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> Sentences:
-    """How many cells are measured at which scale, and how many claims got which verdict."""
+    """How many cells are measured at which scale, which methods gain, and how many claims got which verdict."""
     store = store or Store.open()
-    lines = [_measured(paper, name, store) for name in dict.fromkeys(["paper", "short", "pilot", profile])]
+    lines = [_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
+    lines += told_of_gains(_first(paper), store)
     return Sentences("in-short", (*(line for line in lines if line), *told_of_claims(paper, store)))
+
+
+def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
+    """What the methods gain on the plain student at the strongest scale that has runs of both; a demo is none.
+
+    One sentence for a data set or pair of networks, one for all of them where they are many.
+    """
+    store = store or Store.open()
+    for scale in SCALES:
+        places = _students(exhibit, scale, store)
+        gains = {place: paired(frame) for place, frame in places.items() if _has_gains(frame)}
+        if gains:
+            labels = {row.line: row.label for row in exhibit.rows}
+            if len(gains) > FEW:
+                return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_counted(gains, labels)}"]
+            return [
+                f"{TITLES[scale]}, {place}: {_sentence(found, places[place], labels)}" for place, found in gains.items()
+            ]
+    return []
+
+
+def _first(paper: str) -> Exhibit:
+    """The paper's main table: the one it begins with."""
+    return next(exhibit for exhibit in exhibits.all_exhibits() if exhibit.paper == paper)
+
+
+def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, pd.DataFrame]:
+    """Data set and measured networks -> runs of the students (row: its line of the table, seed, value).
+
+    Two of the paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for dataset in exhibit.datasets_of(scale):
+        for _, runs in with_lines(measure(exhibit, scale, dataset, store)).groupby("pair", sort=False):
+            taught = runs[runs["teacher"] != ""]
+            if len(taught):
+                networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
+                found.setdefault(f"{title(dataset)}, {networks}", _by_line(runs))
+    return found
+
+
+def _by_line(runs: pd.DataFrame) -> pd.DataFrame:
+    students = runs[runs["line"] != "teacher"]
+    return pd.DataFrame({"row": students["line"], "seed": students["seed"], "value": students["value"]})
+
+
+def _has_gains(frame: pd.DataFrame) -> bool:
+    seeds = frame.groupby("row")["seed"].agg(set)
+    return "plain" in seeds.index and any(seeds["plain"] & of for row, of in seeds.items() if row != "plain")
+
+
+def _sentence(found: Sequence[Difference], frame: pd.DataFrame, labels: dict[str, str]) -> str:
+    """`the plain student has 27.70 %; CRD + KD gains the most on it, 17.5 points [16.0, 19.0]; ...`"""
+    best = max(found, key=lambda gain: gain.value)
+    plain = frame[frame["row"] == "plain"]["value"].mean()
+    text = f"the plain student has {plain:.2f} %; {labels[best.a]} gains the most on it, {best.value:.2f} points"
+    if not best.known:
+        return f"{text}, from one seed."
+    gained = sum(gain.known and gain.low > 0 for gain in found)
+    lost = sum(gain.known and gain.high < 0 for gain in found)
+    text += f" [{best.low:.2f}, {best.high:.2f}]. Of {len(found)} methods {gained} gain more than chance explains"
+    return f"{text}, {lost} lose, and of {len(found) - gained - lost} it cannot be told."
+
+
+def _counted(gains: dict[str, list[Difference]], labels: dict[str, str]) -> str:
+    """`the most is gained by DKD on 4, by SLKD on 2; ...`"""
+    best = Counter(max(found, key=lambda gain: gain.value).a for found in gains.values())
+    told = ", ".join(f"by {labels[row]} on {count}" for row, count in best.most_common())
+    every = [gain for found in gains.values() for gain in found]
+    if not any(gain.known for gain in every):
+        return f"the most is gained {told}, from one seed each."
+    gained = sum(gain.known and gain.low > 0 for gain in every)
+    lost = sum(gain.known and gain.high < 0 for gain in every)
+    return (
+        f"the most is gained {told}. Of {len(every)} comparisons with the plain student {gained} are gains beyond "
+        f"chance, {lost} losses."
+    )
 
 
 def _measured(paper: str, profile: str, store: Store) -> str:

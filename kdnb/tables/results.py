@@ -89,6 +89,12 @@ def measured(exhibit: Exhibit, rows: Sequence[Row], store: Store, profile: str) 
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+def with_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs with the two parts of their row's key: the `pair`, empty where all rows have the same, and the `line`."""
+    parts = [str(key).rpartition("/") for key in frame["row"]]
+    return frame.assign(pair=[pair for pair, _, _ in parts], line=[line for _, _, line in parts])
+
+
 def _groups(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Group]:
     groups = [] if exhibit.ablation else [Group("The paper", None, exhibit.datasets)]
     for name in dict.fromkeys([*TITLES, profile]):
