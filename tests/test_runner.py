@@ -45,10 +45,11 @@ def variant(**arguments: object) -> Run:
 
 def test_of_two_variants_of_a_method_the_broken_one_fails_alone():
     broken, whole = variant(labels_weight=float("inf")), variant(temperature=2.0)
-    assert broken.label == whole.label  # people read the same, the study does not
+    assert whole.label == "kd (temperature 2.0) resnet14 -> resnet8 on digits, seed 1"
     keep_teacher(whole.experiment)
     outcome, _ = train([broken, whole])
     assert list(outcome.failed) == [broken.key] and outcome.recorded == [whole] and outcome.left == 1
+    assert broken.label in outcome.failed[broken.key]
 
 
 def test_what_a_run_cost_is_its_own_share(monkeypatch):

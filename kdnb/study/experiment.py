@@ -106,9 +106,17 @@ class Experiment:
     @property
     def variant(self) -> str:
         """Arguments that differ from the method's defaults, and the note, for people: `temperature-8`."""
+        return "_".join([*(f"{k}-{v}" for k, v in self._changed()), *([self.note] if self.note else [])])
+
+    @property
+    def told(self) -> str:
+        """The method for messages, with what tells it from its neighbours: `kd (temperature 8)`."""
+        what = [*(f"{k} {v}" for k, v in self._changed()), *([self.note] if self.note else [])]
+        return self.method + (f" ({', '.join(what)})" if what else "")
+
+    def _changed(self) -> list[tuple[str, Any]]:
         defaults = methods.get(self.method).defaults
-        changed = {k: v for k, v in self.arguments.items() if v != defaults.get(k)}
-        return "_".join([*(f"{k}-{v}" for k, v in sorted(changed.items())), *([self.note] if self.note else [])])
+        return sorted((k, v) for k, v in self.arguments.items() if v != defaults.get(k))
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class Run:
         e = self.experiment
         stage = f" ({e.stage})" if e.stage else ""
         teacher = f"{e.teacher.network} -> " if e.teacher else ""
-        return f"{e.method}{stage} {teacher}{e.network} on {e.images.dataset}, seed {self.seed}"
+        return f"{e.told}{stage} {teacher}{e.network} on {e.images.dataset}, seed {self.seed}"
 
     def keeping(self, names: Iterable[str]) -> Run:
         """The same run with the arrays of these analyses kept beside those it keeps anyway."""
