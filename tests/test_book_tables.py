@@ -151,10 +151,10 @@ def test_every_target_of_a_table_is_a_label_on_the_page_of_runs(store, in_book):
 def test_runs_copy_their_records_beside_the_page(store, in_book, tmp_path):
     (table,) = tables.runs("comparison/table1")
     assert len(table.body) == 1 + 16 * 3
-    link = table.body[1][-1]
+    link = table.body[1][2]
     record = json.loads((tmp_path / link.file).read_text())
     assert record["seed"] == 1 and record["metrics"]["headline"] == accuracy(1, 1)
-    assert texts(table.body)[1][1:3] == ["1", f"{100 * accuracy(1, 1):.2f}"]
+    assert texts(table.body)[1][1:4] == ["1", "JSON", f"{100 * accuracy(1, 1):.2f}"]
 
 
 # -- a method's page -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from kdnb.study.store import Store
 from kdnb.tables.results import TITLES, measured, runs_label, slug, title
 from kdnb.tables.sheet import Entry, Line, Table, line
 
-HEAD = ("Row", "Seed", "Score", "Last epoch", "All images", "Device", "Time", "Commit", "Record")
+HEAD = ("Row", "Seed", "Record", "Score", "Last epoch", "All images", "Device", "Time", "Commit")
 
 
 def runs(exhibit: Exhibit | str, store: Store | None = None) -> list[Table]:
@@ -50,8 +50,9 @@ def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Lin
     numbers = [f"{run[column]:.2f}" for column in ("value", "last", "all_images")]
     return [
         Entry(row.title, label=label),
-        *line(run["seed"], *numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
+        *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
+        *line(*numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
     ]
 
 
