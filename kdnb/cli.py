@@ -13,6 +13,8 @@ import typer
 from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kdnb.exhibits import Exhibit, Row
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
@@ -118,7 +120,8 @@ def study(
         if cohort not in groups:
             raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
         wanted = list(groups[cohort].runs)
-    store = _train(chosen[0].paper, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
+    papers = _papers(chosen, _profile(profile, epochs))
+    store = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
     if export is not None:
         from kdnb.study.transfer import export_store
 
@@ -270,8 +273,24 @@ def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) ->
     return detect(device, dtype, mode, deterministic)
 
 
+def _papers(chosen: list[Exhibit], profile: Profile) -> dict[str, str]:
+    """Experiment -> the paper that files it, needs included: the first that has it."""
+    from kdnb.study.plan import with_needs
+
+    found: dict[str, str] = {}
+    for exhibit in chosen:
+        cells = [cell for dataset in exhibit.datasets_of(profile) for cell in exhibit.cells(profile, dataset)]
+        for run in with_needs(run for cell in cells for run in cell.runs(1)):
+            found.setdefault(run.experiment.fingerprint, exhibit.paper)
+    return found
+
+
 def _train(
-    paper: str, wanted: list[Run], numerics: Numerics, budget: float | None, together: int | None = None
+    paper: str | Mapping[str, str],
+    wanted: list[Run],
+    numerics: Numerics,
+    budget: float | None,
+    together: int | None = None,
 ) -> Store:
     from kdnb.study.plan import LARGEST_COHORT
     from kdnb.study.progress import Progress

@@ -14,11 +14,13 @@ from study_samples import experiment, keep, keep_teacher
 
 from kdnb import cli, exhibits
 from kdnb.errors import KdnbError
-from kdnb.study import profile
+from kdnb.study import plan, profile
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES, Profile
+from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.training.cohort import Cohort
+from kdnb.training.numerics import detect
 
 pytestmark = pytest.mark.usefixtures("empty_project")
 DEMO = PROFILES["demo"]
@@ -269,3 +271,21 @@ def test_status_says_what_cannot_run_and_why(kdnb):
     assert by_name["slkd/table1"]["profiles"]["pilot"]["cells"] == 33
     assert "comparison/kd-alpha" in by_name and by_name["comparison/table1"]["why_not"] == ""
     assert "slkd/table4: 9 cells, 0 can run (ImageNet is not among" in kdnb("status").out
+
+
+def test_a_study_of_everything_files_each_run_under_the_paper_that_has_it():
+    everything = exhibits.select("all")
+    papers = cli._papers(everything, DEMO)
+    for exhibit in everything:
+        for cell in exhibit.cells(DEMO, "digits"):
+            if cell.experiment is not None and cell.row.line in ("slkd", "fitnet", "dkd"):
+                assert papers[cell.experiment.fingerprint] == exhibit.paper
+    assert {run.experiment.fingerprint for run in plan.with_needs(cli._wanted(everything, DEMO, None, 1, None))} == {
+        *papers
+    }
+
+
+def test_a_run_is_filed_under_its_own_paper(empty_project):
+    wanted = Run(experiment("plain"), 1)
+    Runner(Store.open(), detect("cpu"), {wanted.experiment.fingerprint: "slkd"}, say=lambda line: None).run([wanted])
+    assert "slkd" in Store.open().get(*wanted.key).path.parts

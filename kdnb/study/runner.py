@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class Outcome:
 class Runner:
     """Trains runs into the store.
 
+    `paper` files the records: one for all, or the one of each experiment by its fingerprint.
     `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and steps.
     `budget` is in seconds; at most `together` runs train side by side.  SIGTERM and SIGINT stop cleanly: checkpoints
     are written and `run` returns.
@@ -64,7 +65,7 @@ class Runner:
         self,
         store: Store,
         numerics: Numerics,
-        paper: str,
+        paper: str | Mapping[str, str],
         budget: float | None = None,
         say: Callable[[str], None] = print,
         on_epoch: Callable[[Cohort], None] = lambda cohort: None,
@@ -306,13 +307,16 @@ class Runner:
         )
         if run.seed == TEACHER_SEED or run.experiment.stage is not None:
             self.store.save_weights(run, selected)
-        self.store.write(run, record, self.paper, arrays)
+        self.store.write(run, record, self._filed_under(run), arrays)
         if run.key not in self.outcome.failed:  # else its weights are there for another try
             remove_checkpoint(self.store.running_folder(run))
         self._works.pop(run.key, None)
         self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
+
+    def _filed_under(self, run: Run) -> str:
+        return self.paper if isinstance(self.paper, str) else self.paper[run.experiment.fingerprint]
 
     def _environment(self, work: Work) -> dict[str, Any]:
         """With the digest of the weights that taught, and of earlier sources where a run went on under new ones."""
@@ -395,7 +399,7 @@ class Runner:
         metrics, arrays = self._analysed(run, self.workbench.teacher(run))
         if arrays:
             record = dataclasses.replace(record, metrics=record.metrics | _rounded(metrics))
-            self.store.write(run, record, self.paper, arrays)
+            self.store.write(run, record, self._filed_under(run), arrays)
             self.outcome.recorded.append(run)
         self._release(run)
 
@@ -512,4 +516,4 @@ def _told(metrics: dict[str, float]) -> str:
 def _device_name(numerics: Numerics) -> str:
     if numerics.device == "cuda":
         return str(torch.cuda.get_device_name())
-    return f"CPU, {numerics.threads} threads"
+    return f"CPU, {numerics.threads} thread{'s' * (numerics.threads > 1)}"
