@@ -215,6 +215,21 @@ def test_claims_of_one_seed_have_numbers_and_no_verdict(store):
     assert lines[-1].startswith("Measured at pilot scale, the claims by verdict: no verdict 15; ")
 
 
+def test_a_claim_says_where_nothing_of_it_is_measured(store):
+    fill(store, "pilot", seeds=3, dataset="cifar100")
+    told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
+    assert re.match(r"\w+.*: \d+ of 15 for it.*; CIFAR-10 not measured", told["C1"])
+    assert "CIFAR-10 " not in told["C10"]  # it speaks of CIFAR-100 alone
+    fill(store, "pilot", seeds=3, dataset="cifar10")
+    told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
+    assert " of 30 for it" in told["C1"] and "not measured" not in told["C1"]
+
+
+def test_claims_that_want_only_what_is_not_measured_yet_are_named(store):
+    fill(store, "pilot", seeds=3, dataset="cifar100")
+    assert tables.in_short("comparison").lines[-1].endswith("; all that is measured speaks for C1, C7, C12, C15.")
+
+
 def test_claims_about_rows_are_those_that_name_them():
     shown = [entries[0].text for entries in tables.claims("comparison", ["crd", "crd+kd"]).body]
     assert shown == ["C1", "C10", "C11", "C12"]

@@ -393,7 +393,7 @@ def test_claims_of_a_pilot_name_their_places():
     table = tables.claims("slkd")
     assert [entry.text for entry in table.head[0]][-1] == "Measured at pilot scale"
     body = {entries[0].text: entries[3].text for entries in table.body}
-    assert body["S1"].startswith("undetermined: ") and "7 not measured" in body["S1"]
+    assert body["S1"].startswith("undetermined: ") and "7 places not measured" in body["S1"]
     assert body["S5"] == "not yet measured"
     here = table.frame[(table.frame["claim"] == "S6") & (table.frame["scale"] == "pilot")]
     assert set(here["place"]) == {"CIFAR-100, teachers of ResNet20", "CIFAR-100, teachers of WRN-16-2"}

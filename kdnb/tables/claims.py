@@ -57,7 +57,7 @@ def claims(
     found = verdicts(paper)
     body: list[Line] = []
     for claim in chosen:
-        told = [_told(judged[claim.id]) for judged in found.values()]
+        told = [_told(judged[claim.id], module.title) for judged in found.values()]
         body.append(line(claim.id, f"{claim.sentence} {claim.remark}".strip(), IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
@@ -100,7 +100,7 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
 
 
 def _counted(judged: Mapping[str, Verdict], scale: str) -> str:
-    """`agrees at that scale 9 (C1, C2, ...); undetermined 3`: those decided are named."""
+    """`agrees at that scale 9 (C1, C2, ...); undetermined 3`: those decided are named, and those that may yet be."""
     by_status: dict[str, list[str]] = {}
     for key, verdict in judged.items():
         by_status.setdefault(verdict.status, []).append(key)
@@ -109,22 +109,43 @@ def _counted(judged: Mapping[str, Verdict], scale: str) -> str:
         f"{status} {len(ids)}" + (f" ({', '.join(ids)})" if status in decided else "")
         for status, ids in sorted(by_status.items(), key=lambda item: -len(item[1]))
     ]
-    return "; ".join(told)
+    likely = [key for key, verdict in judged.items() if verdict.missing and _all_for_it(verdict, decided)]
+    return "; ".join(told) + (f"; all that is measured speaks for {', '.join(likely)}" if likely else "")
 
 
-def _told(verdict: Verdict) -> str:
+def _all_for_it(verdict: Verdict, decided: set[str]) -> bool:
+    """Whether a claim is undetermined for nothing but what is not measured yet."""
+    return verdict.status not in decided and all(f.truth for f in verdict.findings) and bool(verdict.findings)
+
+
+def _told(verdict: Verdict, title: Callable[[str], str]) -> str:
     """`confirmed: 34 of 34 comparisons`, `undetermined: 3 of 34 for it, 1 against; 12 seeds needed`."""
     if not verdict.findings:
         return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
     if verdict.status == NO_VERDICT:
         return f"{NO_VERDICT} from one seed"
     truths = Counter(finding.truth for finding in verdict.findings)
-    total = len(verdict.findings) + len(verdict.missing) + len(verdict.repeated)
+    nowhere = _unmeasured(verdict)
+    missing = [what for what in verdict.missing if _place(what) not in nowhere]
+    total = len(verdict.findings) + len(missing) + len(verdict.repeated)
     text = f"{verdict.status}: {truths[True]} of {total} for it"
     text += f", {truths[False]} against" if truths[False] else ""
-    text += f", {len(verdict.missing)} not measured" if verdict.missing else ""
+    text += f", {len(missing)} not measured" if missing else ""
     text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
+    if nowhere:
+        text += f"; {' and '.join(map(title, nowhere)) if len(nowhere) <= 2 else f'{len(nowhere)} places'} not measured"
     return text + (f"; {verdict.seeds_needed} seeds needed" if verdict.seeds_needed else "")
+
+
+def _unmeasured(verdict: Verdict) -> list[str]:
+    """The places (data sets, pairs of networks) of a claim where nothing of it is measured."""
+    measured = {finding.place for finding in verdict.findings} | {_place(what) for what in verdict.repeated}
+    return list(dict.fromkeys(_place(what) for what in verdict.missing if _place(what) not in measured))
+
+
+def _place(what: str) -> str:
+    """The place of a comparison that a verdict names: `cifar10` of `cifar10: crd > kd`."""
+    return what.partition(": ")[0]
 
 
 def _evidence(found: list[Verdict], title: Callable[[str], str]) -> pd.DataFrame:
