@@ -119,7 +119,7 @@ def _all_for_it(verdict: Verdict, decided: set[str]) -> bool:
 
 
 def _told(verdict: Verdict, title: Callable[[str], str]) -> str:
-    """`confirmed: 34 of 34 comparisons`, `undetermined: 3 of 34 for it, 1 against; 12 seeds needed`."""
+    """`confirmed: 34 of 34 for it`, `undetermined: 3 of 34 for it, 1 against; 12 seeds for differences as printed`."""
     if not verdict.findings:
         return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
     if verdict.status == NO_VERDICT:
@@ -134,7 +134,7 @@ def _told(verdict: Verdict, title: Callable[[str], str]) -> str:
     text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
     if nowhere:
         text += f"; {' and '.join(map(title, nowhere)) if len(nowhere) <= 2 else f'{len(nowhere)} places'} not measured"
-    return text + (f"; {verdict.seeds_needed} seeds needed" if verdict.seeds_needed else "")
+    return text + (f"; {verdict.seeds_needed} seeds for differences as printed" if verdict.seeds_needed else "")
 
 
 def _unmeasured(verdict: Verdict) -> list[str]:

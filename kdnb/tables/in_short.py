@@ -37,11 +37,12 @@ class Sentences:
 
 
 def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> Sentences:
-    """How many cells are measured at which scale, which methods gain, and how many claims got which verdict."""
+    """Which methods gain, which claims got which verdict, and how many cells are measured at which scale."""
     store = store or Store.open()
-    lines = [_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
-    lines += told_of_gains(_first(paper), store)
-    return Sentences("in-short", (*(line for line in lines if line), *told_of_claims(paper, store)))
+    in_print, *verdicts = told_of_claims(paper, store)
+    measured = [_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
+    found = [*told_of_gains(_first(paper), store), *verdicts, in_print, *measured]
+    return Sentences("in-short", tuple(line for line in found if line))
 
 
 def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -78,7 +78,7 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
     chosen = [m for m in lines if wanted is None or m["method"] in wanted]
     body = [
         line(
-            labels.get(m["method"], m["method"]),
+            _label(m["method"], labels),
             m["stage"],
             f"{m['ratio_to_kd']:.2f}",
             f"{m['microseconds_per_image']:,.0f}",
@@ -95,3 +95,10 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         body=body or [line(NOT_YET, *[""] * 5)],
         frame=pd.DataFrame(chosen) if chosen else None,
     )
+
+
+def _label(method: str, labels: Mapping[str, str]) -> str:
+    """How tables call a method; a combination that no table has, after its parts: `AT + KD`."""
+    alone = method.removesuffix("+kd")
+    combined = f"{labels[alone]} + KD" if method != alone and alone in labels else method
+    return labels.get(method, combined)
