@@ -118,3 +118,14 @@ def test_waiting_ends_with_the_budget():
     assert outcome.left == 1 and time.monotonic() - began < 10
     lock.release()
     assert not list(Path(store.own.checkpoints).rglob("*.lock"))
+
+
+def test_what_trains_later_is_left_to_others():
+    """A first stage and a plain student have other batches: who trains the one does not keep the other waiting."""
+    keep_teacher(experiment("kd"))
+    first = Run(experiment("fitnet").shared_stages()[0], 1)
+    runner = Runner(Store.open(), detect("cpu"), "comparison", say=lambda line: None)
+    runner._wanted = [first, Run(experiment("plain"), 1), Run(experiment("kd"), 1)]
+    (company,) = runner._companies(runner._wanted)
+    assert [work.run for work in company] == [first]
+    assert [*runner._locks] == [*runner._works] == [first.key]

@@ -221,9 +221,16 @@ class Runner:
                 company = [w for w in works if w.place == works[0].place][:room]
                 companies.append(company)
                 room -= len(company)
+                self._leave_to_others([work for work in works if work not in company])
             if room <= 0 or self.numerics.device == "cpu":
                 break
         return companies
+
+    def _leave_to_others(self, works: list[Work]) -> None:
+        """Give up the claim on works that are at another stage than the company: their state is on disk."""
+        for work in works:
+            self._works.pop(work.run.key, None)
+            self._release(work.run)
 
     def _work(self, run: Run) -> Work | None:
         """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
