@@ -322,7 +322,8 @@ def test_relatives_that_stand_for_two_pairs_count_once():
             keep("fig4", f"vgg13-vgg8/{line}", "pilot", seed, history=history(30, self_accuracy=lambda e, s=share: s))
     verdict = verdicts(frames("pilot", Store.open()), "pilot")[9]
     assert verdict.status == "undetermined" and len(verdict.findings) == 1 and not verdict.missing
-    assert verdict.repeated == ("cifar100/resnet32x4-resnet8x4#trajectory: slkd > slkd-one",)
+    assert [leaf.place for leaf in verdict.repeated] == ["cifar100/resnet32x4-resnet8x4#trajectory"]
+    assert [leaf.text() for leaf in verdict.repeated] == ["slkd > slkd-one"]
     assert verdict.findings[0].truth is True
     (told,) = tables.claims("slkd", ids=["S10"]).body
     assert told[3].text == "undetermined: 1 of 2 for it, 1 without runs of its own"

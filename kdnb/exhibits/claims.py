@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -384,8 +384,8 @@ class Verdict:
     profile: str
     status: str
     findings: tuple[Finding, ...] = field(default=())
-    missing: tuple[str, ...] = field(default=())
-    repeated: tuple[str, ...] = field(default=())
+    missing: tuple[Leaf, ...] = field(default=())
+    repeated: tuple[Leaf, ...] = field(default=())
     evidence: tuple[Finding, ...] = field(default=())
     seeds_needed: int | None = None
 
@@ -405,8 +405,8 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     found = _findings(leaves, measured, printed)
     again = _same_runs([*found], measured)
     findings = {leaf: finding for leaf, finding in found.items() if leaf not in again}
-    missing = _named(leaf for leaf in leaves if leaf not in found)
-    repeated = _named(again)
+    missing = tuple(leaf for leaf in leaves if leaf not in found)
+    repeated = tuple(again)
     if not findings:
         return Verdict(claim, profile, NOT_MEASURED, missing=missing)
     if profile not in WORDS or not any(_several_seeds(leaf, measured[leaf.place]) for leaf in findings):
@@ -416,10 +416,6 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     status = WORDS[profile][claim.predicate.truth(truths)]
     seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
     return Verdict(claim, profile, status, tuple(findings.values()), missing, repeated, seeds_needed=seeds)
-
-
-def _named(leaves: Iterable[Leaf]) -> tuple[str, ...]:
-    return tuple(f"{leaf.place}: {leaf.text()}" for leaf in leaves)
 
 
 def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:

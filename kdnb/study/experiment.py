@@ -106,17 +106,19 @@ class Experiment:
     @property
     def variant(self) -> str:
         """Arguments that differ from the method's defaults, and the note, for people: `temperature-8`."""
-        return "_".join([*(f"{k}-{v}" for k, v in self._changed()), *([self.note] if self.note else [])])
+        return "_".join(self._apart("-"))
 
     @property
     def told(self) -> str:
         """The method for messages, with what tells it from its neighbours: `kd (temperature 8)`."""
-        what = [*(f"{k} {v}" for k, v in self._changed()), *([self.note] if self.note else [])]
-        return self.method + (f" ({', '.join(what)})" if what else "")
+        what = ", ".join(self._apart(" "))
+        return f"{self.method} ({what})" if what else self.method
 
-    def _changed(self) -> list[tuple[str, Any]]:
+    def _apart(self, between: str) -> list[str]:
+        """What tells the experiment from others of its method: arguments that are no defaults, and the note."""
         defaults = methods.get(self.method).defaults
-        return sorted((k, v) for k, v in self.arguments.items() if v != defaults.get(k))
+        changed = sorted((name, value) for name, value in self.arguments.items() if value != defaults.get(name))
+        return [f"{name}{between}{value}" for name, value in changed] + ([self.note] if self.note else [])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ from kdnb.tables.sheet import Line, Table, line
 #: Profiles that can say something of a claim, the strongest first.
 SCALES = ("paper", "short", "pilot")
 #: A claim that so many rows lose by is about them too; one that nearly all lose by is about the winner.
-FEW = 6
+FEW_LOSERS = 6
+#: So many places where nothing is measured are named; more are counted.
+FEW_PLACES = 2
 IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
 
 
@@ -95,11 +97,11 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
         f"they bear out {in_print[HOLDS]}, and {in_print[MIXED]} in part."
     ]
     for scale, judged in verdicts(paper, store).items():
-        lines.append(f"{TITLES[scale]}, the claims by verdict: {_counted(judged, scale)}.")
+        lines.append(f"{TITLES[scale]}, the claims by verdict: {_by_verdict(judged, scale)}.")
     return lines
 
 
-def _counted(judged: Mapping[str, Verdict], scale: str) -> str:
+def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> str:
     """`agrees at that scale 9 (C1, C2, ...); undetermined 3`: those decided are named, and those that may yet be."""
     by_status: dict[str, list[str]] = {}
     for key, verdict in judged.items():
@@ -126,26 +128,22 @@ def _told(verdict: Verdict, title: Callable[[str], str]) -> str:
         return f"{NO_VERDICT} from one seed"
     truths = Counter(finding.truth for finding in verdict.findings)
     nowhere = _unmeasured(verdict)
-    missing = [what for what in verdict.missing if _place(what) not in nowhere]
+    missing = [leaf for leaf in verdict.missing if leaf.place not in nowhere]
     total = len(verdict.findings) + len(missing) + len(verdict.repeated)
     text = f"{verdict.status}: {truths[True]} of {total} for it"
     text += f", {truths[False]} against" if truths[False] else ""
     text += f", {len(missing)} not measured" if missing else ""
     text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
     if nowhere:
-        text += f"; {' and '.join(map(title, nowhere)) if len(nowhere) <= 2 else f'{len(nowhere)} places'} not measured"
+        where = " and ".join(map(title, nowhere)) if len(nowhere) <= FEW_PLACES else f"{len(nowhere)} places"
+        text += f"; {where} not measured"
     return text + (f"; {verdict.seeds_needed} seeds for differences as printed" if verdict.seeds_needed else "")
 
 
 def _unmeasured(verdict: Verdict) -> list[str]:
     """The places (data sets, pairs of networks) of a claim where nothing of it is measured."""
-    measured = {finding.place for finding in verdict.findings} | {_place(what) for what in verdict.repeated}
-    return list(dict.fromkeys(_place(what) for what in verdict.missing if _place(what) not in measured))
-
-
-def _place(what: str) -> str:
-    """The place of a comparison that a verdict names: `cifar10` of `cifar10: crd > kd`."""
-    return what.partition(": ")[0]
+    measured = {finding.place for finding in verdict.findings} | {leaf.place for leaf in verdict.repeated}
+    return list(dict.fromkeys(leaf.place for leaf in verdict.missing if leaf.place not in measured))
 
 
 def _evidence(found: list[Verdict], title: Callable[[str], str]) -> pd.DataFrame:
@@ -179,7 +177,7 @@ def _about(claim: Claim, keys: Sequence[str]) -> bool:
         return False
     worse = {leaf.b for leaf in claim.predicate.leaves() if isinstance(leaf, Better)}
     worse = {_line(row) for row in worse} - {"plain", "teacher"}
-    named = {_line(row) for row in _praised(claim.predicate)} | (worse if len(worse) <= FEW else set())
+    named = {_line(row) for row in _praised(claim.predicate)} | (worse if len(worse) <= FEW_LOSERS else set())
     return bool((named | {*claim.about}) & {*keys})
 
 

@@ -19,7 +19,7 @@ from kdnb.tables.claims import SCALES, told_of_claims
 from kdnb.tables.results import TITLES, title, with_lines
 
 #: So many places (a data set, a pair of networks) have a sentence each; more are counted.
-FEW = 2
+FEW_PLACES = 2
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
         gains = {place: paired(frame) for place, frame in places.items() if _has_gains(frame)}
         if gains:
             labels = {row.line: row.label for row in exhibit.rows}
-            if len(gains) > FEW:
-                return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_counted(gains, labels)}"]
+            if len(gains) > FEW_PLACES:
+                return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_over_places(gains, labels)}"]
             return [
                 f"{TITLES[scale]}, {place}: {_sentence(found, places[place], labels)}" for place, found in gains.items()
             ]
@@ -86,7 +86,7 @@ def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, pd.DataFr
 
 def _by_line(runs: pd.DataFrame) -> pd.DataFrame:
     students = runs[runs["line"] != "teacher"]
-    return pd.DataFrame({"row": students["line"], "seed": students["seed"], "value": students["value"]})
+    return students[["line", "seed", "value"]].rename(columns={"line": "row"})
 
 
 def _has_gains(frame: pd.DataFrame) -> bool:
@@ -101,25 +101,29 @@ def _sentence(found: Sequence[Difference], frame: pd.DataFrame, labels: dict[str
     text = f"the plain student has {plain:.2f} %; {labels[best.a]} gains the most on it, {best.value:.2f} points"
     if not best.known:
         return f"{text}, from one seed."
-    gained = sum(gain.known and gain.low > 0 for gain in found)
-    lost = sum(gain.known and gain.high < 0 for gain in found)
+    gained, lost = _beyond_chance(found)
     text += f" [{best.low:.2f}, {best.high:.2f}]. Of {len(found)} methods {gained} gain more than chance explains"
     return f"{text}, {lost} lose, and of {len(found) - gained - lost} it cannot be told."
 
 
-def _counted(gains: dict[str, list[Difference]], labels: dict[str, str]) -> str:
+def _over_places(gains: dict[str, list[Difference]], labels: dict[str, str]) -> str:
     """`the most is gained by DKD on 4, by SLKD on 2; ...`"""
     best = Counter(max(found, key=lambda gain: gain.value).a for found in gains.values())
     told = ", ".join(f"by {labels[row]} on {count}" for row, count in best.most_common())
     every = [gain for found in gains.values() for gain in found]
     if not any(gain.known for gain in every):
         return f"the most is gained {told}, from one seed each."
-    gained = sum(gain.known and gain.low > 0 for gain in every)
-    lost = sum(gain.known and gain.high < 0 for gain in every)
+    gained, lost = _beyond_chance(every)
     return (
         f"the most is gained {told}. Of {len(every)} comparisons with the plain student {gained} are gains beyond "
         f"chance, {lost} losses."
     )
+
+
+def _beyond_chance(gains: Sequence[Difference]) -> tuple[int, int]:
+    """How many are gains, and how many losses, by their intervals."""
+    gained = sum(gain.known and gain.low > 0 for gain in gains)
+    return gained, sum(gain.known and gain.high < 0 for gain in gains)
 
 
 def _measured(paper: str, profile: str, store: Store) -> str:
