@@ -14,7 +14,8 @@ from kdnb.exhibits.claims import (
     Claim,
     Evidence,
     Leaf,
-    Not,
+    Predicate,
+    Truth,
     all_of,
     any_of,
     at_least,
@@ -155,8 +156,6 @@ def test_claims_name_the_rows_of_the_table():
         (any_of(Better("d", "poor", "good"), Better("d", "good", "poor")), "confirmed"),
         (any_of(Better("d", "poor", "good"), Better("d", "good", "twin")), "undetermined"),
         (any_of(Better("d", "poor", "good"), Better("d", "plain", "good")), "contradicted"),
-        (Not(Better("d", "poor", "good")), "confirmed"),
-        (Not(Better("d", "good", "twin")), "undetermined"),
         (best_of("d", "good", ("good", "poor", "plain")), "confirmed"),
         (best_of("d", "good", ("good", "twin", "plain")), "undetermined"),
         (best_of("d", "poor", ("good", "poor", "plain")), "contradicted"),
@@ -236,6 +235,27 @@ def test_parts_that_are_measured_are_told_and_the_others_named():
     found = judge(claim(whole), "paper", {"d": Evidence(runs({"good": 71.0, "poor": 69.0}))}, {})
     assert [(f.place, f.text, f.truth) for f in found.findings] == [("d", "good > poor", True)]
     assert told(found.missing) == ["elsewhere: good > poor", "d: good > absent"]
+
+
+def test_of_alternatives_the_nearest_tells_why():
+    frame = runs({"first": 72.0, "second": 71.0, "third": 70.0, "last": 69.0})
+    rows = ("first", "second", "third", "last")
+
+    def found(predicate: Predicate) -> list[tuple[str, Truth]]:
+        verdict = judge(claim(predicate), "paper", {"d": Evidence(frame)}, {})
+        assert not verdict.missing and not verdict.repeated
+        return [(finding.text, finding.truth) for finding in verdict.findings]
+
+    second = [("first > second", True), ("second > third", True), ("second > last", True)]
+    assert found(second_of("d", "second", rows)) == second
+    assert found(second_of("d", "third", rows)) == [
+        ("first > third", True),
+        ("third > second", False),
+        ("third > last", True),
+    ]
+    assert found(all_of(Better("d", "first", "last"), second_of("d", "second", rows)))[1:] == second
+    lost = any_of(all_of(Better("d", "last", "first"), Better("d", "last", "second")), Better("d", "last", "third"))
+    assert found(lost) == [("last > third", False)]
 
 
 # --- families ------------------------------------------------------------------------------------------------------

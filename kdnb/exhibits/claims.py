@@ -117,6 +117,10 @@ class Predicate(ABC):
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         """The truth of the whole, from that of its leaves."""
 
+    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        """The comparisons that tell why: all, but of alternatives those of the one that comes nearest to the truth."""
+        return self.leaves()
+
     def word(self, of: Mapping[Leaf, Truth]) -> str:
         """Of printed numbers: `holds`, `fails`, `mixed` where some parts hold, `open` where numbers are missing."""
         return {True: HOLDS, False: FAILS, None: OPEN}[self.truth(of)]
@@ -222,6 +226,10 @@ class Parts(Predicate):
         for part in self.parts:
             yield from part.leaves()
 
+    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        for part in self.parts:
+            yield from part.weighed(of)
+
     def truths(self, of: Mapping[Leaf, Truth]) -> list[Truth]:
         return [part.truth(of) for part in self.parts]
 
@@ -251,6 +259,13 @@ class AnyOf(Parts):
             return True
         return False if all(t is False for t in truths) else None
 
+    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        def distance(part: Predicate) -> tuple[int, int]:
+            truths = [of[leaf] for leaf in part.weighed(of)]
+            return truths.count(False), truths.count(None)
+
+        return min(self.parts, key=distance).weighed(of)
+
 
 @dataclass(frozen=True)
 class AtLeast(Parts):
@@ -272,20 +287,6 @@ class Mostly(AtLeast):
     def word(self, of: Mapping[Leaf, Truth]) -> str:
         truths = self.truths(of)
         return MIXED if self.truth(of) and False in truths else super().word(of)
-
-
-@dataclass(frozen=True)
-class Not(Predicate):
-    """Confirmed when the part is contradicted, and the other way round."""
-
-    part: Predicate
-
-    def leaves(self) -> Iterator[Leaf]:
-        yield from self.part.leaves()
-
-    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
-        found = self.part.truth(of)
-        return None if found is None else not found
 
 
 def all_of(*parts: Predicate) -> AllOf:
@@ -375,9 +376,10 @@ class Verdict:
     """What the evidence of one profile says of a claim, with every number it used.
 
     `findings` are the comparisons that decide, `missing` those not measured yet, `repeated` those that have no runs of
-    their own, since one pair of relatives stands for several of the paper's, and `evidence` comparisons that stand
-    beside a judgement and decide nothing.  `seeds_needed` would settle the claim, were the paper's differences the true
-    ones; None where no number would (a tie in print) or nothing is known.
+    their own, since one pair of relatives stands for several of the paper's; of alternatives it has those of the one
+    that comes nearest to the truth.  `evidence` are comparisons that stand beside a judgement and decide nothing.
+    `seeds_needed` would settle the claim, were the paper's differences the true ones; None where no number would (a tie
+    in print) or nothing is known.
     """
 
     claim: Claim
@@ -406,16 +408,24 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     again = _same_runs([*found], measured)
     findings = {leaf: finding for leaf, finding in found.items() if leaf not in again}
     missing = tuple(leaf for leaf in leaves if leaf not in found)
-    repeated = tuple(again)
     if not findings:
         return Verdict(claim, profile, NOT_MEASURED, missing=missing)
     if profile not in WORDS or not any(_several_seeds(leaf, measured[leaf.place]) for leaf in findings):
         numbers = tuple(replace(finding, truth=None) for finding in findings.values())
-        return Verdict(claim, profile, NO_VERDICT, numbers, missing, repeated)
+        return Verdict(claim, profile, NO_VERDICT, numbers, missing, tuple(again))
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
     status = WORDS[profile][claim.predicate.truth(truths)]
     seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
-    return Verdict(claim, profile, status, tuple(findings.values()), missing, repeated, seeds_needed=seeds)
+    weighed = list(dict.fromkeys(claim.predicate.weighed(truths)))
+    return Verdict(
+        claim,
+        profile,
+        status,
+        findings=tuple(findings[leaf] for leaf in weighed if leaf in findings),
+        missing=tuple(leaf for leaf in weighed if leaf in missing),
+        repeated=tuple(leaf for leaf in weighed if leaf in again),
+        seeds_needed=seeds,
+    )
 
 
 def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:
