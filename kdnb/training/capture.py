@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member
-
-if TYPE_CHECKING:
-    from kdnb.training.cohort import Cohort
+from kdnb.training.steps import Company
 
 WARM_UP = 3
 
@@ -52,24 +50,24 @@ class Streams:
 class CapturedSteps:
     """Runs a cohort's steps from graphs; one set of graphs per batch size and set of active members."""
 
-    def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
+    def __init__(self, company: Company) -> None:
+        self.company = company
         self.streams = Streams()
         self.own_streams: dict[int, Any] = {}
         self.warm: dict[int, int] = {}
         self.graphs: dict[int, _Graphs] = {}
-        self.company: tuple[int, ...] = ()
+        self.captured_for: tuple[int, ...] = ()
         self.eager: set[int] = set()
 
     def run(self, draws: EpochDraws) -> None:
-        company = tuple(id(m) for m in self.cohort.active)
-        if company != self.company:  # somebody left: the teacher may go less deep, memory can go back
-            self.company, self.graphs, self.warm = company, {}, {}
+        present = tuple(id(m) for m in self.company.active)
+        if present != self.captured_for:  # somebody left: the teacher may go less deep, memory can go back
+            self.captured_for, self.graphs, self.warm = present, {}, {}
         size = len(draws.order)
         if size in self.graphs:
             self.graphs[size].replay(draws)
             return
-        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
+        inputs = self.company.inputs(draws, self.company.teacher_depth())
         self.side_by_side(lambda member: member.compute(inputs, member.draw(size)))
         self.warm[size] = self.warm.get(size, 0) + 1
         if self.warm[size] >= WARM_UP:
@@ -84,11 +82,11 @@ class CapturedSteps:
     def side_by_side(self, work: Callable[[Member], None]) -> None:
         """Do something for every member on its own stream, after all that was begun, before all that follows."""
         main = self.streams.main()
-        for member in self.cohort.active:
+        for member in self.company.active:
             self.streams.wait(self.stream(member), main)
             with self.streams.on(self.stream(member)):
                 work(member)
-        for member in self.cohort.active:
+        for member in self.company.active:
             self.streams.wait(main, self.stream(member))
 
 
@@ -105,10 +103,10 @@ class _Graphs:
         self.draws = EpochDraws(*(t.clone() for t in draws.fields()))
         self.own_draws = {
             id(member): {name: value.clone() for name, value in member.draw(len(draws.order)).items()}
-            for member in steps.cohort.active
+            for member in steps.company.active
         }
         self.shared = steps.streams.record(self._share)
-        self.members = {id(member): self._captured(member) for member in steps.cohort.active}
+        self.members = {id(member): self._captured(member) for member in steps.company.active}
 
     def replay(self, draws: EpochDraws) -> None:
         for static, fresh in zip(self.draws.fields(), draws.fields(), strict=True):
@@ -118,8 +116,8 @@ class _Graphs:
 
     def _share(self) -> None:
         """Gather, crop, flip and ask the teacher: the part of a step that all members have in common."""
-        cohort = self.steps.cohort
-        self.inputs = cohort.inputs(self.draws, cohort.teacher_depth())
+        company = self.steps.company
+        self.inputs = company.inputs(self.draws, company.teacher_depth())
 
     def _step(self, member: Member) -> None:
         own = self.own_draws[id(member)]
@@ -143,5 +141,5 @@ class _Graphs:
             self.steps.eager.add(id(member))
             told = error.__context__ or error  # ending a broken capture fails too, and hides what broke it
             reason = (str(told).splitlines() or ["no reason given"])[0]
-            self.steps.cohort.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
+            self.steps.company.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
             return None

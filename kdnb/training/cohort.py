@@ -15,11 +15,12 @@ from torch import Tensor
 
 from kdnb.methods.stage import deepest
 from kdnb.models.network import Activations, Depth, Network
+from kdnb.training.capture import CapturedSteps
 from kdnb.training.compiled import forward_for
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
-from kdnb.training.steps import stepper
+from kdnb.training.steps import EagerSteps, Steps
 
 
 def evaluation_batch(device: torch.device) -> int:
@@ -82,7 +83,7 @@ class Cohort:
         self.meter = Meter()
         self._forward = forward_for(numerics.mode, self.batch_size)
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
-        self._stepper = stepper(self)
+        self._stepper: Steps = CapturedSteps(self) if numerics.mode == "captured" else EagerSteps(self)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,13 +1,26 @@
-"""One step of a cohort, as its numerics say: eager, or replayed from captured graphs."""
+"""One step of a cohort as it is written: eager.  Captured and replayed steps are its counterpart on CUDA."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
+from kdnb.models.network import Depth
 from kdnb.training.images import EpochDraws
+from kdnb.training.member import Inputs, Member
 
-if TYPE_CHECKING:
-    from kdnb.training.cohort import Cohort
+
+class Company(Protocol):
+    """What a way of stepping sees of a cohort: who still trains, and what they share in a step."""
+
+    active: list[Member]
+    notice: Callable[[str], None]
+
+    def inputs(self, draws: EpochDraws, depth: Depth | None) -> Inputs:
+        """Augmented images of the draws, and the teacher's activations on them."""
+
+    def teacher_depth(self) -> Depth | None:
+        """How deep the teacher is asked."""
 
 
 class Steps(Protocol):
@@ -17,21 +30,12 @@ class Steps(Protocol):
 
 
 class EagerSteps:
-    """Steps as they are written: the teacher once, then each member."""
+    """The teacher once, then each member."""
 
-    def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
+    def __init__(self, company: Company) -> None:
+        self.company = company
 
     def run(self, draws: EpochDraws) -> None:
-        inputs = self.cohort.inputs(draws, self.cohort.teacher_depth())
-        for member in self.cohort.active:
+        inputs = self.company.inputs(draws, self.company.teacher_depth())
+        for member in self.company.active:
             member.compute(inputs, member.draw(len(draws.order)))
-
-
-def stepper(cohort: Cohort) -> Steps:
-    """The way of stepping that the cohort's numerics ask for."""
-    if cohort.numerics.mode == "captured":
-        from kdnb.training.capture import CapturedSteps
-
-        return CapturedSteps(cohort)
-    return EagerSteps(cohort)
