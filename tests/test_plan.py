@@ -21,7 +21,6 @@ from kdnb.study import experiment as experiments
 from kdnb.study import plan
 from kdnb.study.experiment import Experiment, Images, Run
 from kdnb.study.profile import PROFILES
-from kdnb.study.runner import _alike
 from kdnb.study.store import Store, record_path
 
 pytestmark = pytest.mark.usefixtures("empty_project")
@@ -86,9 +85,9 @@ def test_runs_of_different_teachers_never_share_a_cohort():
     plain, kd = experiment("plain"), experiment("kd")
     other = dataclasses.replace(kd, teacher=dataclasses.replace(kd.teacher, network="resnet20"))
     runs = [Run(e, 1) for e in (plain, other, kd)]
-    assert _alike(runs[0], runs) == [runs[0], runs[1]]
-    assert _alike(runs[2], runs) == [runs[0], runs[2]]
-    assert _alike(runs[0], [runs[0], Run(kd, 2), runs[2]]) == [runs[0], runs[2]]
+    assert plan.alike(runs[0], runs) == [runs[0], runs[1]]
+    assert plan.alike(runs[2], runs) == [runs[0], runs[2]]
+    assert plan.alike(runs[0], [runs[0], Run(kd, 2), runs[2]]) == [runs[0], runs[2]]
 
 
 # -- what runs keep ----------------------------------------------------------------------------------------

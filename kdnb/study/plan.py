@@ -88,6 +88,27 @@ def groups(wanted: Iterable[Run]) -> list[Group]:
     ]
 
 
+def urgent(ready: list[Run], todo: list[Run]) -> list[Run]:
+    """The ready runs, first those that the most urgent one's companions wait for: so that they train together."""
+    companions = [run for run in todo if _may_share(ready[0], run)]
+    waited_for = {need.key for run in companions for need in run.needs()}
+    return sorted(ready, key=lambda run: run.key not in waited_for)
+
+
+def _may_share(first: Run, other: Run) -> bool:
+    """Same images, same seed, and the same teacher or none: what a cohort asks for."""
+    a, b = first.experiment, other.experiment
+    teachers = {e.teacher.fingerprint for e in (a, b) if e.teacher is not None}
+    return a.images == b.images and first.seed == other.seed and len(teachers) <= 1
+
+
+def alike(lead: Run, ready: list[Run]) -> list[Run]:
+    """The runs that can share a cohort with `lead` and with each other: two may share with it, but not a teacher."""
+    found = [run for run in ready if _may_share(lead, run)]
+    taught = next((run for run in [lead, *found] if run.experiment.teacher is not None), lead)
+    return [run for run in found if _may_share(taught, run)]
+
+
 def _whole(wanted: Iterable[Run]) -> dict[tuple[str, int], Run]:
     """The wanted runs by key, each with all that it keeps, whoever asks for it."""
     found: dict[tuple[str, int], Run] = {}

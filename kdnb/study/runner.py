@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
 
-from kdnb import analysis
-from kdnb.datasets.identity import identity
 from kdnb.errors import DataError, KdnbError, StoreError
-from kdnb.evaluation.correct import correct, pack
-from kdnb.models.network import Network
-from kdnb.study import arrays as array_files
 from kdnb.study import plan
 from kdnb.study.environment import environment
-from kdnb.study.experiment import TEACHER_SEED, Run
+from kdnb.study.experiment import Run
 from kdnb.study.lock import Lock
-from kdnb.study.record import Record, thinned
+from kdnb.study.recorder import Recorder
 from kdnb.study.store import Store
 from kdnb.study.work import Work
-from kdnb.study.workbench import Workbench, student_weights
+from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
 from kdnb.training.checkpoint import remove_checkpoint
 from kdnb.training.cohort import Cohort, run_side_by_side
@@ -75,12 +67,12 @@ class Runner:
         self.store = store
         self.together = together
         self.numerics = numerics
-        self.paper = paper
         self.say = say
         self.on_epoch = on_epoch
         self.on_step = on_step
         self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
         self.workbench = Workbench(store, numerics)
+        self.recorder = Recorder(store, self.workbench, numerics, paper)
         environment(numerics.as_dict(), {})  # the sources as they are when the work begins, not when it ends
         self.outcome = Outcome()
         self._stopped = False
@@ -107,7 +99,7 @@ class Runner:
                 if stored:
                     self._add_arrays(stored[0])
                 elif here:
-                    self._train_together(_urgent(here, todo))
+                    self._train_together(plan.urgent(here, todo))
                 elif ready:
                     self._wait_for_others(ready)
                 else:
@@ -183,9 +175,9 @@ class Runner:
         whole = self._run(cohorts, works)
         for company, cohort in pairs:
             self._account(company, cohort, began)
-        if not whole or any(self._keeps(work.run) for work in works):
+        if not whole or any(self.recorder.keeps(work.run) for work in works):
             self._save(works)  # analyses take their time: from here on no training can be lost
-        for work in sorted(works, key=lambda work: bool(self._keeps(work.run))):
+        for work in sorted(works, key=lambda work: bool(self.recorder.keeps(work.run))):
             self._settle(work)
         self._elsewhere.clear()  # time has passed: others may be done, or gone
         self._waiting = False
@@ -215,7 +207,7 @@ class Runner:
         room = self.together
         leads = {(run.seed, run.experiment.images): run for run in reversed(ready)}
         for lead in sorted(leads.values(), key=ready.index):
-            ours = self._claimed(_alike(lead, ready)[:room])
+            ours = self._claimed(plan.alike(lead, ready)[:room])
             works = [w for w in (self._work(run) for run in ours) if w is not None]
             if works:
                 company = [w for w in works if w.place == works[0].place][:room]
@@ -286,7 +278,7 @@ class Runner:
         if work.member.failed is not None:
             self._fail(run, work.member.failed)
             remove_checkpoint(self.store.running_folder(run))
-        elif work.trained and self._keeps(run) and self._stopping():
+        elif work.trained and self.recorder.keeps(run) and self._stopping():
             self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
         elif work.member.finished:
             last = work.member.weights()
@@ -298,98 +290,16 @@ class Runner:
 
     def _record(self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]) -> None:
         run = work.run
-        metrics, bits = self._metrics(work, selected, last)
-        work.member.student.load_state_dict(student_weights(selected))
-        found, arrays = self._analysed(run, work.member.student)
-        metrics |= found
-        record = Record(
-            experiment=run.experiment.canonical(),
-            fingerprint=run.experiment.fingerprint,
-            seed=run.seed,
-            metrics=_rounded(metrics),
-            history=thinned(work.history),
-            cost=self._cost(work),
-            environment=self._environment(work),
-            correct=bits,
-        )
-        if run.seed == TEACHER_SEED or run.experiment.stage is not None:
-            self.store.save_weights(run, selected)
-        self.store.write(run, record, self._filed_under(run), arrays)
-        if run.key not in self.outcome.failed:  # else its weights are there for another try
+        metrics, failures = self.recorder.record(work, selected, last)
+        self._not_analysed(run, failures)
+        if not failures:  # else its weights are there for another try
             remove_checkpoint(self.store.running_folder(run))
         self._works.pop(run.key, None)
         self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
 
-    def _filed_under(self, run: Run) -> str:
-        return self.paper if isinstance(self.paper, str) else self.paper[run.experiment.fingerprint]
-
-    def _environment(self, work: Work) -> dict[str, Any]:
-        """With the digest of the weights that taught, and of earlier sources where a run went on under new ones."""
-        told = environment(work.numerics.as_dict(), identity(work.run.experiment.images.dataset))
-        if work.run.experiment.teacher is not None:
-            told["teacher"] = self.workbench.teacher_digest(work.run.needs()[0])
-        earlier = [sources for sources in work.sources if sources != told["sources"]]
-        return told | ({"earlier_sources": earlier} if earlier else {})
-
-    def _metrics(
-        self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, float], str]:
-        member = work.member
-        metrics: dict[str, float] = {"epochs": member.epoch}
-        if member.best_value is not None:
-            metrics |= {"selected": member.best_value, "selected_epoch": member.best_epoch + 1}
-        if work.run.experiment.stage is not None:
-            return metrics, ""
-        _, evidence = self.workbench.material(work.run.experiment.images)
-        found = {}
-        for name, weights in (("last", last), ("headline", selected)):
-            member.student.load_state_dict(student_weights(weights))
-            found[name] = correct(member.student, evidence.test, self.numerics)
-        metrics["headline"] = float(found["headline"][evidence.score].mean())
-        metrics["last"] = float(found["last"][evidence.score].mean())
-        metrics["all_images"] = float(found["headline"].mean())
-        return metrics, pack(np.asarray(found["headline"]))
-
-    def _cost(self, work: Work) -> dict[str, Any]:
-        rate = work.images / work.seconds if work.seconds else 0.0
-        return {
-            "wall_seconds": round(work.seconds, 1),
-            "images_per_s": round(rate, 1),
-            "cohort_size": work.company,
-            "device": _device_name(self.numerics),
-        }
-
     # -- arrays that figures need ------------------------------------------------------------------------
-
-    def _keeps(self, run: Run) -> list[str]:
-        """What the run keeps, and what is kept of it already: a figure that has its arrays does not lose them."""
-        return list(dict.fromkeys([*run.keeps, *self.store.kept(run)]))
-
-    def _analysed(self, run: Run, student: Network) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics and arrays of what the run keeps; an analysis that fails is told, and costs nothing else."""
-        metrics: dict[str, float] = {}
-        arrays: dict[str, np.ndarray] = {}
-        names = self._keeps(run)
-        if not names:
-            return metrics, arrays
-        subject = self.workbench.subject(run, student)
-        for name in names:
-            try:
-                found, numbers = analysis.get(name).of(subject)
-                array_files.packed({**arrays, **found})  # it refuses what is too large
-            except Exception as error:  # whatever it is, the run is worth more than its figure
-                self._not_analysed(run, name, error)
-            else:
-                arrays |= found
-                metrics |= numbers
-        return metrics, arrays
-
-    def _not_analysed(self, run: Run, name: str, error: Exception) -> None:
-        reason = f"{run.label}: the arrays '{name}' could not be computed ({error}); it is recorded without them."
-        self.outcome.failed[run.key] = reason
-        self.say(reason)
 
     def _only_lacks_arrays(self, run: Run) -> bool:
         """Whether a stored run left its weights, so that nothing has to be trained again for its figures."""
@@ -397,18 +307,19 @@ class Runner:
         return stored and bool(self.store.lacking(run))
 
     def _add_arrays(self, run: Run) -> None:
-        """Compute what the figures of a stored run need from the weights that it left."""
         if not self._claimed([run]):
             return
-        record = self.store.get(*run.key)
-        assert record is not None
         self.say(f"{run.label}: arrays for its figure, from the weights that the stored run left")
-        metrics, arrays = self._analysed(run, self.workbench.teacher(run))
-        if arrays:
-            record = dataclasses.replace(record, metrics=record.metrics | _rounded(metrics))
-            self.store.write(run, record, self._filed_under(run), arrays)
+        analysed = self.recorder.add_arrays(run)
+        self._not_analysed(run, analysed.failures)
+        if analysed.arrays:
             self.outcome.recorded.append(run)
         self._release(run)
+
+    def _not_analysed(self, run: Run, failures: list[str]) -> None:
+        for failure in failures:
+            self.outcome.failed[run.key] = failure
+            self.say(failure)
 
     # -- stopping ----------------------------------------------------------------------------------------
 
@@ -489,38 +400,7 @@ class _Watch:
         return bool(large)
 
 
-def _urgent(ready: list[Run], todo: list[Run]) -> list[Run]:
-    """The ready runs, first those that the most urgent one's companions wait for: so that they train together."""
-    companions = [run for run in todo if _may_share(ready[0], run)]
-    waited_for = {need.key for run in companions for need in run.needs()}
-    return sorted(ready, key=lambda run: run.key not in waited_for)
-
-
-def _may_share(first: Run, other: Run) -> bool:
-    """Same images, same seed, and the same teacher or none: what a cohort asks for."""
-    a, b = first.experiment, other.experiment
-    teachers = {e.teacher.fingerprint for e in (a, b) if e.teacher is not None}
-    return a.images == b.images and first.seed == other.seed and len(teachers) <= 1
-
-
-def _alike(lead: Run, ready: list[Run]) -> list[Run]:
-    """The runs that can share a cohort with `lead` and with each other: two may share with it, but not a teacher."""
-    found = [run for run in ready if _may_share(lead, run)]
-    taught = next((run for run in [lead, *found] if run.experiment.teacher is not None), lead)
-    return [run for run in found if _may_share(taught, run)]
-
-
-def _rounded(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in metrics.items()}
-
-
 def _told(metrics: dict[str, float]) -> str:
     if "headline" in metrics:
         return f"{100 * metrics['headline']:.2f} %"
     return f"validation loss {metrics['selected']:.4g}" if "selected" in metrics else "done"
-
-
-def _device_name(numerics: Numerics) -> str:
-    if numerics.device == "cuda":
-        return str(torch.cuda.get_device_name())
-    return f"CPU, {numerics.threads} thread{'s' * (numerics.threads > 1)}"
