@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import pytest
 from book_samples import accuracy, fill
 
-from kdnb import paths, plots
+from kdnb import exhibits, paths, plots
 from kdnb.exhibits.show import show
 from kdnb.study.store import Store
 
@@ -80,3 +81,30 @@ def test_a_colour_stands_for_a_method_alone_and_combined():
     assert plots.colour("crd") == plots.colour("crd+kd") != plots.colour("kd")
     assert plots.colour("something new") == plots.colour("something new")
     assert len({plots.colour(name) for name in plots.COLOURS}) == len(plots.COLOURS)
+
+
+def test_a_demo_leaves_the_figure_when_all_its_lines_are_measured_elsewhere(store):
+    (demo,) = plots.gains("comparison/table1").figure.axes
+    assert demo.get_title() == "Digits: demo"
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    (pilot,) = plots.gains("comparison/table1").figure.axes
+    assert pilot.get_title() == "CIFAR-100: pilot"
+    titles = [axes.get_title() for axes in plots.rows("comparison/kd-temperature").figure.axes]
+    assert titles == ["CIFAR-100: pilot", "Digits: demo"]  # most temperatures are measured in the demo alone
+
+
+def test_a_very_wide_interval_leaves_room_for_the_others(store):
+    inside = plots.gains("comparison/table1")
+    assert "cut where" not in inside.caption
+    exhibit = exhibits.get("comparison/table1")
+    (cell,) = exhibit.cells("demo", "digits", [exhibit.row("crd")])
+    for run, score in zip(cell.runs(3), (0.1, 0.9, 0.6), strict=True):
+        record = store.get(*run.key)
+        metrics = record.metrics | {"headline": score}
+        store.write(run, dataclasses.replace(record, metrics=metrics), "comparison")
+    wide = plots.gains("comparison/table1")
+    assert "intervals (cut where they are very wide)" in wide.caption
+    (axes,) = wide.figure.axes
+    dots = [x for points in axes.collections for x in points.get_offsets()[:, 0]]
+    left, right = axes.get_xlim()
+    assert left <= min(dots) and max(dots) <= right and right - left < 4 * (max(dots) - min(dots))

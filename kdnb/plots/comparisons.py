@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,7 +36,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     printed = _printed(exhibit, over)
 
     def draw(axes: Axes, panel: Panel) -> None:
-        _gain_panel(axes, list(students), panel.of(frame), panel.of(printed.assign(profile=panel.profile)))
+        _gain_panel(axes, list(students), panel.of(frame), _printed_in(panel, printed))
 
     with style():
         figure = _strips(shown, list(students.values()), draw, "gain in points") or nothing_yet(exhibit.title)
@@ -136,7 +136,8 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
     """What stands in the panels of gains; where relatives were trained, the diamonds are not of their networks."""
     marks = ["dots are seeds, bars their means"]
     if any(panel.of(frame)["seed"].nunique() > 1 for panel in shown):
-        marks.append("bands simultaneous 95 % intervals")
+        cut = any(_leaves_bands_out(panel.of(frame), _printed_in(panel, printed)) for panel in shown)
+        marks.append("bands simultaneous 95 % intervals" + (" (cut where they are very wide)" if cut else ""))
     beside = [panel for panel in shown if panel.dataset in set(printed.dropna()["dataset"])]
     if beside:
         marks.append("diamonds the printed gains")
@@ -186,15 +187,42 @@ def _printed(exhibit: Exhibit, over: str = "plain") -> pd.DataFrame:
     return with_lines(pd.DataFrame(found, columns=["row", "dataset", "reported"]))
 
 
+def _printed_in(panel: Panel, printed: pd.DataFrame) -> pd.DataFrame:
+    """The printed gains that stand in a panel, whatever its scale."""
+    return panel.of(printed.assign(profile=panel.profile))
+
+
 def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: pd.DataFrame) -> None:
     axes.axvline(0, color="#7a7a7a", linewidth=1)
     bands = _intervals(part)
+    axes.set_xlim(_room_for(part, printed, bands))
     for place, line in enumerate(lines):
         if line in bands:
             axes.plot(bands[line], [place, place], color=colour(line), linewidth=5, alpha=0.22, solid_capstyle="butt")
         _seeds(axes, place, part[part["line"] == line]["gain"], line)
         known = printed[printed["line"] == line]["reported"].dropna()
         axes.scatter(known, [place] * len(known), **PAPER_MARK)
+
+
+def _leaves_bands_out(part: pd.DataFrame, printed: pd.DataFrame) -> bool:
+    bands = _intervals(part)
+    left, right = _room_for(part, printed, bands)
+    return any(low < left or high > right for low, high in bands.values())
+
+
+def _room_for(
+    part: pd.DataFrame, printed: pd.DataFrame, bands: Mapping[str, tuple[float, float]]
+) -> tuple[float, float]:
+    """Left and right end of a panel: what bands need, but at most three times what the points and zero need.
+
+    A band that is wider than that says that nothing is known, and would press all the others to a line.
+    """
+    points = pd.concat([part["gain"], printed["reported"]])
+    left, right = min(0.0, points.min()), max(0.0, points.max())
+    width = (right - left) or 1.0
+    ends = [end for band in bands.values() for end in band]
+    margin = 0.05 * width
+    return max(left - width, min([left, *ends]) - margin), min(right + width, max([right, *ends]) + margin)
 
 
 def _intervals(part: pd.DataFrame) -> dict[str, tuple[float, float]]:

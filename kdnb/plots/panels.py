@@ -76,15 +76,22 @@ def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "s
 def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
     """The panels for the runs of `frame`.
 
-    With one pair of networks: every scale that has runs, the shown profile last, which is there in any case.  With
-    several: each pair that has runs, at its `strongest` scale.
+    With one pair of networks: every scale that has runs, the shown profile last; a demo only where it has lines that
+    no other scale has, for it says nothing.  With several: each pair that has runs, at its `strongest` scale.
     """
     if exhibit.pairs:
         return _of_pairs(exhibit, frame, profile)
     there = set(frame[["profile", "dataset"]].itertuples(index=False, name=None))
-    scales = [scale for scale in TITLES if scale not in (profile, "demo")] + [profile]
+    scales = [scale for scale in TITLES if scale not in (profile, "demo")]
+    scales += [profile] if profile != "demo" or _has_own_lines(frame, "demo") else []
     found = [Panel(s, d) for s in scales for d in exhibit.datasets_of(s) if (s, d) in there]
     return found or [Panel(profile, exhibit.datasets_of(profile)[0])]
+
+
+def _has_own_lines(frame: pd.DataFrame, scale: str) -> bool:
+    """Whether the scale has runs of a line that has none at any other."""
+    here = frame["profile"] == scale
+    return bool(set(frame[here]["line"]) - set(frame[~here]["line"]))
 
 
 def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:

@@ -89,7 +89,7 @@ def verdicts(paper: str, store: Store | None = None) -> dict[str, dict[str, Verd
 
 
 def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
-    """How many claims the paper's own numbers bear out, and how many got which verdict at which scale."""
+    """How many claims the paper's own numbers bear out, and which claims got which verdict at which scale."""
     in_print = Counter(_module(paper).words_in_print().values())
     checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
     lines = [
@@ -97,27 +97,35 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
         f"they bear out {in_print[HOLDS]}, and {in_print[MIXED]} in part."
     ]
     for scale, judged in verdicts(paper, store).items():
-        lines.append(f"{TITLES[scale]}, the claims by verdict: {_by_verdict(judged, scale)}.")
+        told = "".join(f"\n  - {line}" for line in _by_verdict(judged, scale))
+        lines.append(f"{TITLES[scale]}, the {len(judged)} claims by verdict:{told}")
     return lines
 
 
-def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> str:
-    """`agrees at that scale 9 (C1, C2, ...); undetermined 3`: those decided are named, and those that may yet be."""
-    by_status: dict[str, list[str]] = {}
-    for key, verdict in judged.items():
-        by_status.setdefault(verdict.status, []).append(key)
+def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
+    """`agrees at that scale (1): CRD is the best ... (C10)`, `undetermined (3)`, and so on.
+
+    Claims that the runs decide are told, and those that are undetermined for nothing but what is not measured yet.
+    """
     decided = {word for truth, word in WORDS[scale].items() if truth is not None}
-    told = [
-        f"{status} {len(ids)}" + (f" ({', '.join(ids)})" if status in decided else "")
-        for status, ids in sorted(by_status.items(), key=lambda item: -len(item[1]))
-    ]
-    likely = [key for key, verdict in judged.items() if verdict.missing and _all_for_it(verdict, decided)]
-    return "; ".join(told) + (f"; all that is measured speaks for {', '.join(likely)}" if likely else "")
+    by_status: dict[str, list[Verdict]] = {}
+    for verdict in sorted(judged.values(), key=lambda verdict: verdict.status not in decided):
+        by_status.setdefault(verdict.status, []).append(verdict)
+    lines = []
+    for status, found in by_status.items():
+        text = f"{status} ({len(found)})"
+        likely = [verdict for verdict in found if verdict.missing and all(f.truth for f in verdict.findings)]
+        if status in decided:
+            text += f": {_sentences(found)}"
+        elif status == WORDS[scale][None] and likely:
+            text += f", though all that is measured speaks for {len(likely)}: {_sentences(likely)}"
+        lines.append(text)
+    return lines
 
 
-def _all_for_it(verdict: Verdict, decided: set[str]) -> bool:
-    """Whether a claim is undetermined for nothing but what is not measured yet."""
-    return verdict.status not in decided and all(f.truth for f in verdict.findings) and bool(verdict.findings)
+def _sentences(found: Sequence[Verdict]) -> str:
+    """`No student reaches the teacher (C2); FitNet and KD both beat PKT (C6)`."""
+    return "; ".join(f"{verdict.claim.sentence.rstrip('.')} ({verdict.claim.id})" for verdict in found)
 
 
 def _told(verdict: Verdict, title: Callable[[str], str]) -> str:

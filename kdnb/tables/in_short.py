@@ -24,7 +24,10 @@ FEW_PLACES = 2
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences with numbers from the store, as a list; in the book also a file beside the page, to be included."""
+    """Sentences with numbers from the store, as a list; in the book also a file beside the page, to be included.
+
+    A sentence may have a list of its own, in Markdown.
+    """
 
     name: str
     lines: tuple[str, ...]
