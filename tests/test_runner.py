@@ -230,6 +230,20 @@ def test_arrays_are_those_of_the_headlines_weights(quick, monkeypatch):
     assert np.array_equal(seen["right"], unpack(record.correct, len(seen["right"])))
 
 
+def test_a_tiny_loss_keeps_its_digits(quick, monkeypatch):
+    """PKT's loss is a hundred-thousandth: six places after the point would leave two digits of it."""
+    choose = Member._select
+
+    def tiny(member: Member, validated: dict[str, float]) -> None:
+        choose(member, {**validated, "validation_accuracy": 1.23456789e-5})
+
+    monkeypatch.setattr(Member, "_select", tiny)
+    run = drawn("plane", key="plain")
+    train([run])
+    metrics = json.loads(Store.open().get(*run.key).path.read_text())["metrics"]
+    assert metrics["selected"] == 1.23457e-5 and type(metrics["epochs"]) is int
+
+
 def test_only_whole_runs_keep_arrays_and_each_once(quick):
     """A first stage that is trained on the way keeps none; two figures of one run ask for it once."""
     one, two, other = drawn("plane", key="fitnet"), drawn("logits_by_class", key="fitnet"), drawn("plane", key="plain")

@@ -144,7 +144,8 @@ class Recorder:
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in metrics.items()}
+    """Six digits of each, however small: the loss that selects a first step may be."""
+    return {name: value if isinstance(value, int) else float(f"{value:.6g}") for name, value in metrics.items()}
 
 
 def _device_name(numerics: Numerics) -> str:
