@@ -83,6 +83,17 @@ def test_a_colour_stands_for_a_method_alone_and_combined():
     assert len({plots.colour(name) for name in plots.COLOURS}) == len(plots.COLOURS)
 
 
+def test_dots_are_filled_alone_and_hollow_with_kd(store):
+    (axes,) = plots.gains("comparison/table1").figure.axes
+    labels = {place: label.get_text() for place, label in enumerate(axes.get_yticklabels())}
+    rows: dict[str, list] = {}
+    for points in axes.collections:
+        if len(points.get_offsets()) == 3:  # seeds, not the paper's mark
+            rows[labels[int(points.get_offsets()[0, 1])]] = list(points.get_facecolors())
+    assert len(rows) == 15
+    assert all((len(faces) == 0) == label.endswith("+ KD") for label, faces in rows.items())
+
+
 def test_a_demo_leaves_the_figure_when_all_its_lines_are_measured_elsewhere(store):
     (demo,) = plots.gains("comparison/table1").figure.axes
     assert demo.get_title() == "Digits: demo"

@@ -238,8 +238,8 @@ def _intervals(part: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 def _seeds(axes: Axes, place: int, values: pd.Series, method: str) -> None:
     """One line of a panel: a dot a seed, hollow with KD, and a bar at their mean."""
-    face = "none" if combined(method) else colour(method)
-    axes.scatter(values, [place] * len(values), s=16, facecolors=[face], edgecolors=[colour(method)], alpha=0.8)
+    face = "none" if combined(method) else [colour(method)]  # "none" in a list would become black under an alpha
+    axes.scatter(values, [place] * len(values), s=16, facecolors=face, edgecolors=[colour(method)], alpha=0.8)
     if len(values):
         axes.plot([values.mean()] * 2, [place - 0.32, place + 0.32], color=colour(method), linewidth=2.6)
 
