@@ -232,6 +232,51 @@ def test_claims_that_want_only_what_is_not_measured_yet_are_named(store):
     assert re.findall(r"\((C\d+)\)", told) == ["C1", "C7", "C12", "C15"]
 
 
+def test_evidence_has_every_comparison_of_a_verdict_with_the_runs_that_it_compares(store, in_book):
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    evidence = {table.name: table for table in tables.evidence("comparison")}
+    claims = tables.claims("comparison")
+    led_to = {entries[3].target for entries in claims.body} - {""}
+    assert led_to == {f"tab-{name}" for name in evidence} and len(led_to) == 16  # CRD on CIFAR-10 has no runs
+    table = evidence["evidence-comparison-c10-pilot"]
+    assert [entries[0].text for entries in table.body] == ["CRD"] * 7
+    numbers = claims.frame.query("claim == 'C10'")
+    for entries, (_, told) in zip(table.body, numbers.iterrows(), strict=True):
+        assert entries[3].text == f"{told['difference']:+.2f} [{told['low']:.2f}, {told['high']:.2f}]"
+        assert entries[2].text == f"{told['printed_difference']:+.2f}"
+        assert entries[5].text == {True: "for the claim", False: "against it"}.get(told["for_it"], "cannot tell")
+    labels = {e.label for t in tables.runs("comparison/table1") for entries in t.body for e in entries if e.label}
+    targets = {entries[place].target for table in evidence.values() for entries in table.body for place in (0, 1)}
+    assert targets - {""} <= labels and "runs-comparison-table1-pilot-cifar100-crd-kd" in targets
+    (alone,) = evidence["evidence-comparison-c14-pilot"].body
+    assert alone[0].text.startswith("|r| < 0.5") and alone[4].text == "7 points"
+    assert "{ref}`C2 <tab-evidence-comparison-c2-pilot>`" in tables.in_short("comparison").lines[1]
+
+
+def test_evidence_names_places_margins_and_teachers(store, in_book):
+    fill(store, "pilot", seeds=2, key="slkd")
+    evidence = {table.name: table for table in tables.evidence("slkd")}
+    table = evidence["evidence-slkd-s4-pilot"]
+    assert [entry.text for entry in table.head[0]][:3] == ["Place", "Claimed higher", "than"]
+    assert {entries[2].text for entries in table.body} >= {"AT less 1", "DKD less 1"}
+    labels = {
+        e.label
+        for x in exhibits.select("slkd")
+        for t in tables.runs(x)
+        for entries in t.body
+        for e in entries
+        if e.label
+    }
+    targets = {entries[place].target for t in evidence.values() for entries in t.body for place in (1, 2)}
+    assert len(targets) > 20 and targets - {""} <= labels
+    teachers = {entries[1].text for entries in evidence["evidence-slkd-s6-pilot"].body}
+    assert "SLKD under ResNet32x4" in teachers
+
+
+def test_a_demo_is_no_evidence(store):
+    assert tables.evidence("comparison") == []
+
+
 def test_claims_about_rows_are_those_that_name_them():
     shown = [entries[0].text for entries in tables.claims("comparison", ["crd", "crd+kd"]).body]
     assert shown == ["C1", "C10", "C11", "C12"]

@@ -92,13 +92,22 @@ class Finding:
     the claimed margin.
     """
 
-    place: str
-    text: str
+    leaf: Leaf
     truth: Truth
     difference: Difference | None = None
     correlation: Correlation | None = None
     printed: float | None = None
     seeds_needed: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it was found."""
+        return self.leaf.place
+
+    @property
+    def text(self) -> str:
+        """The comparison in symbols."""
+        return self.leaf.text()
 
 
 Measured = Mapping[str, Evidence]
@@ -117,8 +126,11 @@ class Predicate(ABC):
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         """The truth of the whole, from that of its leaves."""
 
-    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
-        """The comparisons that tell why: all, but of alternatives those of the one that comes nearest to the truth."""
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        """The comparisons that tell why: all, but of alternatives those of the one that comes nearest to the truth.
+
+        Of several that are as near, that of the paper's own numbers.
+        """
         return self.leaves()
 
     def word(self, of: Mapping[Leaf, Truth]) -> str:
@@ -226,9 +238,9 @@ class Parts(Predicate):
         for part in self.parts:
             yield from part.leaves()
 
-    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
         for part in self.parts:
-            yield from part.weighed(of)
+            yield from part.weighed(of, in_print)
 
     def truths(self, of: Mapping[Leaf, Truth]) -> list[Truth]:
         return [part.truth(of) for part in self.parts]
@@ -259,12 +271,13 @@ class AnyOf(Parts):
             return True
         return False if all(t is False for t in truths) else None
 
-    def weighed(self, of: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
-        def distance(part: Predicate) -> tuple[int, int]:
-            truths = [of[leaf] for leaf in part.weighed(of)]
-            return truths.count(False), truths.count(None)
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        def distance(part: Predicate) -> tuple[int, int, int]:
+            leaves = list(part.weighed(of, in_print))
+            truths = [of[leaf] for leaf in leaves]
+            return truths.count(False), truths.count(None), [in_print[leaf] for leaf in leaves].count(False)
 
-        return min(self.parts, key=distance).weighed(of)
+        return min(self.parts, key=distance).weighed(of, in_print)
 
 
 @dataclass(frozen=True)
@@ -416,7 +429,7 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
     status = WORDS[profile][claim.predicate.truth(truths)]
     seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
-    weighed = list(dict.fromkeys(claim.predicate.weighed(truths)))
+    weighed = list(dict.fromkeys(claim.predicate.weighed(truths, _in_print(claim.predicate, printed))))
     return Verdict(
         claim,
         profile,
@@ -502,11 +515,11 @@ def _group_findings(
         for leaf, difference, gap, seeds in zip(better, evidence.compare(pairs, level), gaps, needed, strict=True):
             printed = None if math.isnan(gap) else gap
             truth = leaf.holds_for(difference)
-            found[leaf] = Finding(leaf.place, leaf.text(), truth, difference, None, printed, seeds)
+            found[leaf] = Finding(leaf, truth, difference, None, printed, seeds)
     return found
 
 
 def _correlated(leaf: LittleCorrelation, evidence: Evidence, level: float) -> Finding:
     found = leaf.of(evidence.means, level)
     truth = leaf.holds_for(found) if _several_seeds(leaf, evidence) else None
-    return Finding(leaf.place, leaf.text(), truth, correlation=found)
+    return Finding(leaf, truth, correlation=found)

@@ -1,6 +1,7 @@
 """Tables of the book: numbered, with a caption, a CSV to download, and the runs behind their numbers."""
 
 from kdnb.tables.claims import claims
+from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.method import costs, parameters, selection
 from kdnb.tables.pairs import pairs
@@ -15,6 +16,7 @@ __all__ = [
     "Table",
     "claims",
     "costs",
+    "evidence",
     "in_short",
     "method_costs",
     "pairs",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdnb import exhibits
+from kdnb import exhibits, page
 from kdnb.errors import unknown
 from kdnb.exhibits import Row
 from kdnb.exhibits.claims import (
@@ -31,8 +31,8 @@ from kdnb.exhibits.claims import (
     Verdict,
 )
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES
-from kdnb.tables.sheet import Line, Table, line
+from kdnb.tables.results import NOT_YET, TITLES, slug
+from kdnb.tables.sheet import Entry, Line, Table, line
 
 #: Profiles that can say something of a claim, the strongest first.
 SCALES = ("paper", "short", "pilot")
@@ -51,7 +51,7 @@ def claims(
     The CSV has one line a comparison, with difference, interval, seeds, and the seeds that a difference of the
     printed size would need.
     """
-    module = _module(paper)
+    module = module_of(paper)
     in_print = module.words_in_print()
     chosen = [claim for claim in module.CLAIMS if rows is None or _about(claim, [_line(row) for row in rows])]
     if ids is not None:
@@ -59,7 +59,7 @@ def claims(
     found = verdicts(paper)
     body: list[Line] = []
     for claim in chosen:
-        told = [_told(judged[claim.id], module.title) for judged in found.values()]
+        told = [_verdict(judged[claim.id], module.title) for judged in found.values()]
         body.append(line(claim.id, f"{claim.sentence} {claim.remark}".strip(), IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
@@ -79,18 +79,24 @@ def claims(
 
 def verdicts(paper: str, store: Store | None = None) -> dict[str, dict[str, Verdict]]:
     """Scale -> claim id -> verdict, for every scale at which the paper has runs."""
-    store, module = store or Store.open(), _module(paper)
-    found = {}
-    for scale in SCALES:
-        frames = module.frames(scale, store)
-        if frames:
-            found[scale] = {verdict.claim.id: verdict for verdict in module.verdicts(frames, scale)}
-    return found
+    return {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
+
+
+def measured_frames(paper: str, store: Store | None = None) -> dict[str, dict[str, pd.DataFrame]]:
+    """Scale -> place -> runs (row, seed, value, fingerprint), for every scale at which the paper has runs."""
+    store, module = store or Store.open(), module_of(paper)
+    found = {scale: module.frames(scale, store) for scale in SCALES}
+    return {scale: frames for scale, frames in found.items() if frames}
+
+
+def judge_all(paper: str, frames: Mapping[str, pd.DataFrame], scale: str) -> dict[str, Verdict]:
+    """Claim id -> verdict, from the runs of one scale."""
+    return {verdict.claim.id: verdict for verdict in module_of(paper).verdicts(frames, scale)}
 
 
 def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     """How many claims the paper's own numbers bear out, and which claims got which verdict at which scale."""
-    in_print = Counter(_module(paper).words_in_print().values())
+    in_print = Counter(module_of(paper).words_in_print().values())
     checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
     lines = [
         f"The numbers that the paper prints can check {checkable} of its {in_print.total()} claims: "
@@ -125,10 +131,31 @@ def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
 
 def _sentences(found: Sequence[Verdict]) -> str:
     """`No student reaches the teacher (C2); FitNet and KD both beat PKT (C6)`."""
-    return "; ".join(f"{verdict.claim.sentence.rstrip('.')} ({verdict.claim.id})" for verdict in found)
+    return "; ".join(f"{verdict.claim.sentence.rstrip('.')} ({_id(verdict)})" for verdict in found)
 
 
-def _told(verdict: Verdict, title: Callable[[str], str]) -> str:
+def _id(verdict: Verdict) -> str:
+    """The claim's id; in the book it leads to the comparisons behind the verdict."""
+    target = evidence_target(verdict)
+    return f"{{ref}}`{verdict.claim.id} <{target}>`" if target else verdict.claim.id
+
+
+def evidence_name(verdict: Verdict) -> str:
+    """The name of the table that has a verdict's comparisons one by one."""
+    return slug(f"evidence {verdict.claim.paper} {verdict.claim.id} {verdict.profile}")
+
+
+def evidence_target(verdict: Verdict) -> str:
+    """The label of that table in the book, if it stands there."""
+    there = page.exists(verdict.claim.paper, "evidence") and (verdict.findings or verdict.evidence)
+    return f"tab-{evidence_name(verdict)}" if there else ""
+
+
+def _verdict(verdict: Verdict, title: Callable[[str], str]) -> Entry:
+    return Entry(told_of(verdict, title), target=evidence_target(verdict))
+
+
+def told_of(verdict: Verdict, title: Callable[[str], str]) -> str:
     """`confirmed: 34 of 34 for it`, `undetermined: 3 of 34 for it, 1 against; 12 seeds for differences as printed`."""
     if not verdict.findings:
         return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
@@ -212,7 +239,8 @@ def _line(row: str | Row) -> str:
     return row.rpartition("/")[2] if isinstance(row, str) else row.line
 
 
-def _module(paper: str) -> Any:
+def module_of(paper: str) -> Any:
+    """The module with a paper's claims; unknown papers are named in the error."""
     known = sorted({exhibit.paper for exhibit in exhibits.all_exhibits()})
     if paper not in known:
         raise unknown("paper", paper, known)
