@@ -259,14 +259,8 @@ def test_evidence_names_places_margins_and_teachers(store, in_book):
     table = evidence["evidence-slkd-s4-pilot"]
     assert [entry.text for entry in table.head[0]][:3] == ["Place", "Claimed higher", "than"]
     assert {entries[2].text for entries in table.body} >= {"AT less 1", "DKD less 1"}
-    labels = {
-        e.label
-        for x in exhibits.select("slkd")
-        for t in tables.runs(x)
-        for entries in t.body
-        for e in entries
-        if e.label
-    }
+    runs = [table for exhibit in exhibits.select("slkd") for table in tables.runs(exhibit)]
+    labels = {entry.label for table in runs for entries in table.body for entry in entries if entry.label}
     targets = {entries[place].target for t in evidence.values() for entries in t.body for place in (1, 2)}
     assert len(targets) > 20 and targets - {""} <= labels
     teachers = {entries[1].text for entries in evidence["evidence-slkd-s6-pilot"].body}
