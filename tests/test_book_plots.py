@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -11,6 +12,8 @@ from book_samples import accuracy, fill
 from kdnb import exhibits, paths, plots
 from kdnb.exhibits.show import show
 from kdnb.study.store import Store
+
+BENCH = paths.ROOT / "data" / "results" / "bench"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,7 @@ def _only_this_store(tmp_path, monkeypatch):
 def store():
     found = Store.open()
     fill(found, seeds=3)
+    shutil.copytree(BENCH, paths.committed_results() / "bench")
     return found
 
 
@@ -119,3 +123,13 @@ def test_a_very_wide_interval_leaves_room_for_the_others(store):
     dots = [x for points in axes.collections for x in points.get_offsets()[:, 0]]
     left, right = axes.get_xlim()
     assert left <= min(dots) and max(dots) <= right and right - left < 4 * (max(dots) - min(dots))
+
+
+def test_every_row_of_the_tables_has_a_cost_of_its_own(store):
+    fill(store, seeds=1, key="slkd/table1")
+    for key in ("comparison/table1", "slkd/table1"):
+        costs = plots.accuracy_and_cost(key).frame
+        students = {row.line for row in exhibits.get(key).rows} - {"teacher"}
+        assert set(costs["line"]) == students and costs["epochs_of_kd"].nunique() > len(students) / 2
+        kd, plain, fitnet = (costs[costs["line"] == line]["epochs_of_kd"] for line in ("kd", "plain", "fitnet"))
+        assert (kd == 10).all() and (plain < 10).all() and (fitnet > 10).all()

@@ -166,16 +166,42 @@ def test_parameters_are_the_papers_and_differ_by_data_set_where_they_do():
     assert body["networks"] == "resnet56 → resnet20" and body["learning rate"] == "0.1"
 
 
-def test_costs_count_a_shared_first_step_with_each_user(store):
-    table = tables.costs(show("comparison/table1", ["kd", "fitnet"], seeds=3))
-    (kd, fitnet) = texts(table.body)
-    assert kd[3] == "–" and fitnet[2] == "4 s" and fitnet[3] == "4 s"
-    assert list(table.frame["first_step_seconds"]) == [0.0, 3.5]
+def test_costs_are_epochs_times_what_a_step_costs_and_count_a_first_step_with_each_user(store, tmp_path):
+    runs = show("comparison/table1", ["kd", "fitnet", "fitnet+kd"], seeds=3)
+    assert [entries[3].text for entries in tables.costs(runs).body] == ["–"] * 3  # no step was measured
+    bench = tmp_path / "published" / "bench"
+    bench.mkdir(parents=True)
+    steps = {("kd", "train"): 1.0, ("fitnet", "hint"): 0.5, ("fitnet", "train"): 0.7, ("fitnet+kd", "train"): 1.1}
+    lines = [{"method": method, "stage": stage, "ratio_to_kd": ratio} for (method, stage), ratio in steps.items()]
+    (bench / "here.json").write_text(json.dumps({"methods": lines}))
+    table = tables.costs(runs)
+    kd, fitnet, both = texts(table.body)
+    first = int(fitnet[2])
+    assert kd[1:4] == ["10", "–", "10"] and first > 0
+    assert list(table.frame["epochs_of_kd"]) == pytest.approx([10, 0.5 * first + 7, 0.5 * first + 11])
+    assert both[2] == fitnet[2]
+    fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/table1")
+    assert "measured at pilot scale, CIFAR-100" in tables.costs(show("comparison/table1", ["kd"], seeds=3)).caption
+
+
+def test_parameters_tell_what_a_measured_smaller_scale_changes(store):
+    assert "pilot: epochs" not in dict(texts(tables.parameters("comparison/table1", ["crd"]).body))
+    fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
+    body = dict(texts(tables.parameters("comparison/table1", ["crd"]).body))
+    assert body["pilot: epochs"] == "30" and body["pilot: × 0.1 after epochs"] == "19, 23, 27"
+    assert body["pilot: networks"] == "resnet20 → resnet8" and body["pilot: training images"] == "10,000"
 
 
 def test_selection_reads_the_same_runs_in_two_ways(store):
-    table = tables.selection(show("comparison/table1", ["kd"], seeds=3))
-    assert texts(table.body)[0][3] == "+0.20"
+    runs = show("comparison/table1", ["kd", "crd"], seeds=3)
+    (demo,) = tables.selection(runs)
+    assert texts(demo.body)[0][3] == "0.20 ± 0.00 (3)" and demo.caption.startswith(
+        "The selected epoch and the last, demo"
+    )
+    assert demo.note == "Selected less last, mean over 2 rows: +0.20 [0.20, 0.20]."
+    fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/table1")
+    pilot, demo = tables.selection(runs)
+    assert "measured at pilot scale, CIFAR-100" in pilot.caption and pilot.name != demo.name
 
 
 # -- claims ----------------------------------------------------------------------------------------------
@@ -293,7 +319,9 @@ def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(stor
     best = max(found, key=lambda gain: gain.value)
     assert gains.startswith("Measured at pilot scale, CIFAR-100, ResNet20 → ResNet8: the plain student has ")
     assert f"CRD + KD gains the most on it, {best.value:.2f} points [{best.low:.2f}, {best.high:.2f}]" in gains
-    up, down, rest = map(int, re.search(r"Of 15 methods (\d+) gain .*, (\d+) lose, and of (\d+)", gains).groups())
+    up, down, rest = map(
+        int, re.search(r"over these 15 gains (\d+) methods gain .*, (\d+) lose, and of (\d+)", gains).groups()
+    )
     assert up + down + rest == 15 and up == sum(gain.low > 0 for gain in found)
     counted = lines[1]
     (decided,) = (line for line in counted.splitlines() if line.startswith("  - disagrees at that scale ("))

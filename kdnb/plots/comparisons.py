@@ -16,8 +16,9 @@ from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels,
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
-from kdnb.tables.method import seconds_of_shared_stages
+from kdnb.tables.costs import epochs_of_kd
 from kdnb.tables.results import measured, slug, title, with_lines
+from kdnb.tables.speed import step_costs
 
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
@@ -98,23 +99,26 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
 
 
 def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
-    """Mean score against mean training time: filled alone, hollow with KD.  Panels as in `rows`."""
+    """Mean score against what training costs, in epochs of KD: filled alone, hollow with KD.  Panels as in `rows`."""
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
     frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
-    frame = frame[frame["line"] != "teacher"]
-    shown = panels(exhibit, frame, profile)
-    means = _means(exhibit, frame)
+    means = _with_costs(exhibit, frame[frame["line"] != "teacher"]).dropna()
+    means = means.assign(line=[key.rpartition("/")[2] for key in means["row"]])
+    shown = panels(exhibit, means, profile) if len(means) else []
     with style():
         figure, places = grid(len(shown), 2.6)
         for axes, panel in zip(places, shown, strict=True):
             for point in panel.of(means).itertuples():
-                _dot(axes, point.wall_seconds, point.value, point.row)
+                _dot(axes, point.epochs_of_kd, point.value, point.row)
             entitle(axes, panel, len(shown))
-            axes.set(xlabel="seconds a run", ylabel="percent")
+            axes.set(xlabel="cost of training, in epochs of KD", ylabel="percent")
             axes.margins(0.12)
         _legend(figure, exhibit, means["row"].unique())
         figure = figure if shown else nothing_yet(exhibit.title)
-    caption = "Score against the time of a run in its cohort, first steps included"
+    caption = (
+        "Score against the cost of training: epochs of every stage, first steps included, each counted by what its "
+    )
+    caption += "step costs beside KD's when it runs alone"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
     return Plot(figure, name or _named("accuracy-and-cost", exhibit), caption + scales_told(exhibit, shown), means)
 
@@ -275,18 +279,17 @@ def _scatter(axes: Axes, part: pd.DataFrame) -> None:
         axes.scatter(point.alone, point.with_kd, s=42, color=colour(point.row))
 
 
-def _means(exhibit: Exhibit, frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean score and time of every row under every scale; the time counts the first steps that it starts from."""
+def _with_costs(exhibit: Exhibit, frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean score of every row under every scale, and what its training costs; NaN where no step was measured."""
+    store, steps = Store.open(), step_costs()
     keys = ["profile", "dataset", "pair", "row"]
-    means = frame.groupby(keys, sort=False)[["value", "wall_seconds"]].mean().reset_index()
-    first = [_first_step_seconds(exhibit, *place) for place in means[["profile", "dataset", "row"]].values]
-    return means.assign(wall_seconds=means["wall_seconds"] + first)
-
-
-def _first_step_seconds(exhibit: Exhibit, profile: str, dataset: str, key: str) -> float:
-    """What the stages take that come before the run's own and have records of their own."""
-    (cell,) = exhibit.cells(profile, dataset, [exhibit.row(key)])
-    return seconds_of_shared_stages(cell, Store.open())
+    means = frame.groupby(keys, sort=False)["value"].mean().reset_index()
+    costs = []
+    for profile, dataset, row in means[["profile", "dataset", "row"]].values:
+        (cell,) = exhibit.cells(profile, dataset, [exhibit.row(row)])
+        assert cell.experiment is not None, "a row with runs has an experiment"
+        costs.append(epochs_of_kd(cell, list(store.records(cell.experiment.fingerprint).values()), store, steps))
+    return means.assign(epochs_of_kd=pd.Series(costs, dtype=float))
 
 
 def _dot(axes: Axes, x: float, y: float, key: str) -> None:

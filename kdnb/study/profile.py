@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -28,6 +29,10 @@ class Profile:
     def embedded_data(self) -> bool:
         """Whether the embedded digits stand for the paper's images."""
         return self.scale == "demo"
+
+    def scaled(self, epochs: int) -> int:
+        """A count of epochs under the profile's factor: rounded up, and at least 1."""
+        return max(1, math.ceil(epochs * self.factor))
 
     def limited(self, epochs: int | None) -> Profile:
         """The same with at most `epochs` a stage: a profile `custom-<hash>`, which no table shows."""

@@ -1,9 +1,10 @@
 """Tables of the book: numbered, with a caption, a CSV to download, and the runs behind their numbers."""
 
 from kdnb.tables.claims import claims
+from kdnb.tables.costs import costs
 from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
-from kdnb.tables.method import costs, parameters, selection
+from kdnb.tables.method import parameters, selection
 from kdnb.tables.pairs import pairs
 from kdnb.tables.results import results
 from kdnb.tables.runs import runs

@@ -105,7 +105,8 @@ def _sentence(found: Sequence[Difference], frame: pd.DataFrame, labels: dict[str
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
-    text += f" [{best.low:.2f}, {best.high:.2f}]. Of {len(found)} methods {gained} gain more than chance explains"
+    text += f" [{best.low:.2f}, {best.high:.2f}]. By intervals that are simultaneous over these {len(found)} gains "
+    text += f"{gained} methods gain more than chance explains"
     return f"{text}, {lost} lose, and of {len(found) - gained - lost} it cannot be told."
 
 

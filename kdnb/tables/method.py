@@ -1,41 +1,79 @@
-"""What a method's page says beside its results: its parameters and what a run costs."""
+"""What a method's page says beside its results: its parameters, and what selecting an epoch does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from kdnb import exhibits, methods
-from kdnb.exhibits import Cell, Exhibit, Row
-from kdnb.exhibits.show import Shown
+from kdnb.exhibits import Exhibit, Row
+from kdnb.exhibits.show import Shown, published
 from kdnb.study.experiment import Experiment
+from kdnb.study.profile import get_profile
+from kdnb.study.statistics import LEVEL
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, slug, spread, title
-from kdnb.tables.runs import duration
+from kdnb.tables.results import NOT_YET, TITLES, slug, spread, title
 from kdnb.tables.sheet import Table, line
 
 
 def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str = "") -> Table:
-    """The settings of rows as the paper has them, one column a row, where data sets differ both values."""
+    """The settings of rows as the paper has them, one column a row, where data sets differ both values.
+
+    Below them stands what a smaller scale changes, for every one that has runs of these rows.
+    """
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
     chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows]
-    columns = [_settings_of_row(exhibit, row) for row in chosen]
+    scales = [scale for scale in ("short", "pilot") if _has_runs(exhibit, chosen, scale)]
+    columns = [_settings_of_row(exhibit, row) | _at_smaller(exhibit, row, scales) for row in chosen]
     keys = list(dict.fromkeys(key for column in columns for key in column))
     body = [line(key.replace("_", " "), *(column.get(key, "–") for column in columns)) for key in keys]
     frame = pd.DataFrame(
         {"setting": keys} | {r.key: [c.get(k) for k in keys] for r, c in zip(chosen, columns, strict=True)}
     )
     several = " / ".join(title(d) for d in exhibit.datasets)
+    differ = f"; where the data sets differ: {several}" if len(exhibit.datasets) > 1 else ""
     return Table(
         name=name or slug(f"parameters {chosen[-1].key}"),
-        caption=f"Parameters at paper scale; where the data sets differ: {several}.",
+        caption=f"Parameters at paper scale{differ}.",
         head=[line("Setting", *(row.title for row in chosen))],
         body=body,
         frame=frame,
     )
+
+
+def _has_runs(exhibit: Exhibit, rows: Sequence[Row], scale: str) -> bool:
+    store = Store.open()
+    return any(
+        cell.experiment is not None and store.records(cell.experiment.fingerprint)
+        for dataset in exhibit.datasets_of(scale)
+        for cell in exhibit.cells(scale, dataset, list(rows))
+    )
+
+
+def _at_smaller(exhibit: Exhibit, row: Row, scales: Sequence[str]) -> dict[str, str]:
+    """What a smaller scale changes: networks, epochs, milestones, and how many images a student sees."""
+    found: dict[str, str] = {}
+    for scale in scales:
+        profile = get_profile(scale)
+        for cell in exhibit.cells(scale, exhibit.datasets_of(scale)[0], [row]):
+            if cell.experiment is not None:
+                recipe, images = cell.experiment.recipe, cell.experiment.images.student_images
+                found |= {
+                    f"{scale}: networks": _networks(cell.experiment),
+                    f"{scale}: epochs": str(profile.scaled(recipe.epochs)),
+                    f"{scale}: × {recipe.factor:g} after epochs": ", ".join(
+                        str(profile.scaled(milestone)) for milestone in recipe.milestones
+                    ),
+                    f"{scale}: training images": "all" if images is None else f"{images:,}",
+                }
+    return found
+
+
+def _networks(experiment: Experiment) -> str:
+    return f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else experiment.network
 
 
 def _settings_of_row(exhibit: Exhibit, row: Row) -> dict[str, str]:
@@ -56,9 +94,8 @@ def _settings(experiment: Experiment) -> dict[str, str]:
     recipe = experiment.recipe
     milestones = ", ".join(str(m) for m in recipe.milestones)
     chosen = "best validation accuracy" if recipe.selection == "best" else "last epoch"
-    networks = f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else experiment.network
     settings: dict[str, Any] = {
-        "networks": networks,
+        "networks": _networks(experiment),
         "epochs": recipe.epochs,
         "learning rate": recipe.lr,
         f"× {recipe.factor:g} after epochs": milestones,
@@ -79,61 +116,12 @@ def _told(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def costs(runs: Shown, *, name: str = "") -> Table:
-    """What the stored runs took: an estimate, since runs of a cohort share a machine and a teacher."""
-    store = Store.open()
-    body, lines = [], []
-    for cell in runs.cells:
-        found = [
-            record for record in runs.records if cell.experiment and record.fingerprint == cell.experiment.fingerprint
-        ]
-        if not found:
-            body.append(line(cell.row.title, NOT_YET, *["–"] * 5))
-            continue
-        first = seconds_of_shared_stages(cell, store)
-        told = {
-            "epochs": mean(r.metrics["epochs"] for r in found),
-            "wall_seconds": mean(r.cost["wall_seconds"] for r in found),
-            "first_step_seconds": first,
-            "images_per_s": mean(r.cost["images_per_s"] for r in found),
-        }
-        company = sorted({int(r.cost["cohort_size"]) for r in found})
-        together = str(company[0]) if len(company) == 1 else f"{company[0]} to {company[-1]}"
-        devices = ", ".join(sorted({r.cost["device"] for r in found}))
-        body.append(
-            line(
-                cell.row.title,
-                f"{told['epochs']:.0f}",
-                duration(told["wall_seconds"]),
-                duration(first) if first else "–",
-                f"{told['images_per_s']:,.0f}",
-                together,
-                devices,
-            )
-        )
-        lines.append({"row": cell.row.key, **told, "runs": len(found), "side_by_side": together, "devices": devices})
-    return Table(
-        name=name or slug(f"costs {runs.cells[-1].row.key}"),
-        caption=f"What a run took under profile {runs.profile}, mean over seeds.",
-        head=[line("Row", "Epochs", "Time", "Its step 1", "Images/s", "Side by side", "Device")],
-        body=body,
-        frame=pd.DataFrame(lines),
-        note="Runs that train side by side share the machine and the teacher: an estimate, not a measurement.",
-    )
+def selection(runs: Shown, *, name: str = "selection") -> list[Table]:
+    """The protocol's score beside the last epoch's, by row: the same runs, read in two ways, at each scale."""
+    return [_selection(part, slug(f"{name} {part.profile} {part.cells[0].dataset}")) for part in at_scales(runs)]
 
 
-def seconds_of_shared_stages(cell: Cell, store: Store) -> float:
-    """Mean wall time of the first steps that a run starts from; every run that names them counts them."""
-    assert cell.experiment is not None
-    total = 0.0
-    for stage in cell.experiment.shared_stages():
-        records = store.records(stage.fingerprint).values()
-        total += mean(r.cost["wall_seconds"] for r in records) if records else 0.0
-    return total
-
-
-def selection(runs: Shown, *, name: str = "selection") -> Table:
-    """The protocol's score beside the last epoch's, by row: the same runs, read in two ways."""
+def _selection(runs: Shown, name: str) -> Table:
     body, lines = [], []
     for cell in runs.cells:
         part = runs.frame[runs.frame["row"] == cell.row.key]
@@ -141,21 +129,35 @@ def selection(runs: Shown, *, name: str = "selection") -> Table:
             body.append(line(cell.row.label, NOT_YET, "–", "–", "–"))
             continue
         difference = part["value"] - part["last"]
-        body.append(
-            line(
-                cell.row.title,
-                spread(part["value"]),
-                spread(part["last"]),
-                f"{difference.mean():+.2f}",
-                spread(part["all_images"]),
-            )
-        )
+        readings = [spread(part["value"]), spread(part["last"]), spread(difference), spread(part["all_images"])]
+        body.append(line(cell.row.title, *readings))
         means = part[["value", "last", "all_images"]].mean()
         lines.append({"row": cell.row.key, **means, "difference": difference.mean(), "runs": len(part)})
     return Table(
         name=name,
-        caption=f"The selected epoch and the last, profile {runs.profile}; percent, mean ± standard deviation (runs).",
+        caption=f"The selected epoch and the last, {scale_told(runs)}; percent, mean ± standard deviation (runs).",
         head=[line("Row", "Selected epoch", "Last epoch", "Difference", "Selected, all test images")],
         body=body,
         frame=pd.DataFrame(lines).round(4),
+        note=_over_all(runs.frame),
     )
+
+
+def _over_all(runs: pd.DataFrame) -> str:
+    """The mean difference over the rows, each once, with an interval that takes them for a sample of methods."""
+    by_row = (runs["value"] - runs["last"]).groupby(runs["row"]).mean()
+    if len(by_row) < 2:
+        return ""
+    low, high = stats.t.interval(LEVEL, len(by_row) - 1, loc=by_row.mean(), scale=stats.sem(by_row))
+    return f"Selected less last, mean over {len(by_row)} rows: {by_row.mean():+.2f} [{low:.2f}, {high:.2f}]."
+
+
+def at_scales(runs: Shown) -> list[Shown]:
+    """The same rows at every scale that the study has measured, then as the notebook shows them."""
+    return [*published(runs), runs]
+
+
+def scale_told(runs: Shown) -> str:
+    """`measured at pilot scale, CIFAR-100`."""
+    scale = TITLES.get(runs.profile, f"profile {runs.profile}")
+    return f"{scale[0].lower()}{scale[1:]}, {title(runs.cells[0].dataset)}"

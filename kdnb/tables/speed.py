@@ -61,6 +61,12 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
     )
 
 
+def step_costs() -> dict[tuple[str, str], float]:
+    """(method, stage) -> what a step costs beside KD's, from the first measurement that there is."""
+    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
+    return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
+
+
 def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs") -> list[Table]:
     """What a training step takes, each method alone, as a ratio to KD's: one table a measurement.
 

@@ -1,0 +1,82 @@
+"""What training takes: a stage's step as `kdnb bench --methods` measured it, times the epochs that runs took.
+
+The seconds in a record do not tell it: runs of a cohort step side by side, and each is told an equal share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import mean
+
+import pandas as pd
+
+from kdnb.exhibits import Cell
+from kdnb.exhibits.show import Shown
+from kdnb.study.record import Record
+from kdnb.study.store import Store
+from kdnb.tables.method import at_scales, scale_told
+from kdnb.tables.results import NOT_YET, slug
+from kdnb.tables.sheet import Table, line
+from kdnb.tables.speed import step_costs
+
+HEAD = ("Row", "Epochs", "Of step 1", "In epochs of KD", "Images/s", "Side by side", "Device")
+
+
+def costs(runs: Shown, *, name: str = "") -> Table:
+    """What the runs of these rows took, at the largest scale that is measured."""
+    runs, store, steps = at_scales(runs)[0], Store.open(), step_costs()
+    body, lines = [], []
+    for cell in runs.cells:
+        found = [r for r in runs.records if cell.experiment and r.fingerprint == cell.experiment.fingerprint]
+        if not found:
+            body.append(line(cell.row.title, NOT_YET, *["–"] * (len(HEAD) - 2)))
+            continue
+        epochs, first = mean(r.metrics["epochs"] for r in found), first_step_epochs(cell, store)
+        cost, rate = epochs_of_kd(cell, found, store, steps), mean(r.cost["images_per_s"] for r in found)
+        company = sorted({int(r.cost["cohort_size"]) for r in found})
+        together = str(company[0]) if len(company) == 1 else f"{company[0]} to {company[-1]}"
+        devices = ", ".join(sorted({_device(r) for r in found}))
+        told = f"{sum(first.values()):.0f}" if first else "–", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
+        body.append(line(cell.row.title, f"{epochs:.0f}", *told, together, devices))
+        lines.append(
+            {
+                "row": cell.row.key, "epochs": epochs, "first_step_epochs": sum(first.values()), "epochs_of_kd": cost,
+                "images_per_s": rate, "runs": len(found), "side_by_side": together, "devices": devices,
+            }
+        )  # fmt: skip
+    return Table(
+        name=name or slug(f"costs {runs.cells[-1].row.key}"),
+        caption=f"What a run took, {scale_told(runs)}; mean over seeds.",
+        head=[line(*HEAD)],
+        body=body,
+        frame=pd.DataFrame(lines),
+        note="In epochs of KD: the epochs of every stage, each counted by what its step costs beside KD's when it runs "
+        "alone. Images/s are of one run's share of its cohort, and say nothing of a method.",
+    )
+
+
+def epochs_of_kd(cell: Cell, found: list[Record], store: Store, steps: Mapping[tuple[str, str], float]) -> float | None:
+    """What a run's training costs, its first steps included, in epochs of KD; None where a step was not measured."""
+    assert cell.experiment is not None
+    method, first = cell.experiment.method, first_step_epochs(cell, store)
+    own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
+    shared = [steps.get((method.partition("+")[0], stage)) for stage in first]
+    if not own or None in shared:
+        return None
+    before = sum(ratio * epochs for ratio, epochs in zip(shared, first.values(), strict=True) if ratio is not None)
+    return before + own[-1] * mean(record.metrics["epochs"] for record in found)
+
+
+def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
+    """Mean epochs of the first steps that a run starts from, by stage; every run that names them counts them."""
+    assert cell.experiment is not None
+    found = {}
+    for shared in cell.experiment.shared_stages():
+        records = store.records(shared.fingerprint).values()
+        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else 0.0
+    return found
+
+
+def _device(record: Record) -> str:
+    """Where a run was trained; early records say `1 threads`."""
+    return str(record.cost["device"]).replace("1 threads", "1 thread")
