@@ -317,11 +317,11 @@ def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(stor
     runs = measure(exhibits.get("comparison/table1"), "pilot", "cifar100", store)
     found = paired(runs.query("row != 'teacher'"))
     best = max(found, key=lambda gain: gain.value)
-    assert gains.startswith("Measured at pilot scale, CIFAR-100, ResNet20 → ResNet8: the plain student has ")
+    where = "CIFAR-100, ResNet20 → ResNet8 (its teacher saw all images, the student 10,000)"
+    assert gains.startswith(f"Measured at pilot scale, {where}: the plain student has ")
     assert f"CRD + KD gains the most on it, {best.value:.2f} points [{best.low:.2f}, {best.high:.2f}]" in gains
-    up, down, rest = map(
-        int, re.search(r"over these 15 gains (\d+) methods gain .*, (\d+) lose, and of (\d+)", gains).groups()
-    )
+    counts = re.search(r"over these 15 gains (\d+) methods gain .*, (\d+) lose, and of (\d+)", gains)
+    up, down, rest = map(int, counts.groups())
     assert up + down + rest == 15 and up == sum(gain.low > 0 for gain in found)
     counted = lines[1]
     (decided,) = (line for line in counted.splitlines() if line.startswith("  - disagrees at that scale ("))

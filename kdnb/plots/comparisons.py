@@ -42,7 +42,8 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     with style():
         figure = _strips(shown, list(students.values()), draw, "gain in points") or nothing_yet(exhibit.title)
     caption = f"Gain over {_reference(exhibit, over)} of the same seed: {_marks(shown, frame, printed)}."
-    told = frame.merge(printed[["row", "dataset", "reported"]], how="left", on=["row", "dataset"])
+    told = frame.drop(columns="path", errors="ignore")
+    told = told.merge(printed[["row", "dataset", "reported"]], how="left", on=["row", "dataset"])
     return Plot(figure, name or _named("gains", exhibit), caption + scales_told(exhibit, shown), told)
 
 
@@ -115,10 +116,8 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
             axes.margins(0.12)
         _legend(figure, exhibit, means["row"].unique())
         figure = figure if shown else nothing_yet(exhibit.title)
-    caption = (
-        "Score against the cost of training: epochs of every stage, first steps included, each counted by what its "
-    )
-    caption += "step costs beside KD's when it runs alone"
+    caption = "Score against the cost of training: epochs of every stage, first steps included, each counted by what "
+    caption += "its step costs beside KD's when it runs alone"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
     return Plot(figure, name or _named("accuracy-and-cost", exhibit), caption + scales_told(exhibit, shown), means)
 

@@ -15,6 +15,7 @@ from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, nothing
 from kdnb.plots.style import WIDTH, Plot, colour, combined, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
+from kdnb.tables.method import scale_told
 from kdnb.tables.results import slug
 
 ACCURACY = "validation_accuracy"
@@ -39,9 +40,11 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     with style():
         figure = _drawn(runs, shown, histories, terms, first) if shown else nothing_yet("Training")
     pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
-    caption = f"Training, {pairs}" if pairs else f"Training under profile {runs.profile}"
-    caption += f": {_scored(runs).lower()} accuracy; the terms of the loss of {label}"
-    caption += "; its first step." if not first.empty else "."
+    caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
+    caption += f": {_scored(runs).lower()} accuracy; the terms of the loss of {label}, as weighted"
+    caption += "; its first step. " if not first.empty else ". "
+    caption += "Lines are means over seeds, bands go from the lowest to the highest."
+    caption += " A demo says nothing about the paper." if runs.profile == "demo" else ""
     return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]))
 
 

@@ -16,6 +16,7 @@ from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.method import at_scales, scale_told
 from kdnb.tables.results import NOT_YET, slug
+from kdnb.tables.runs import device_told
 from kdnb.tables.sheet import Table, line
 from kdnb.tables.speed import step_costs
 
@@ -35,7 +36,7 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         cost, rate = epochs_of_kd(cell, found, store, steps), mean(r.cost["images_per_s"] for r in found)
         company = sorted({int(r.cost["cohort_size"]) for r in found})
         together = str(company[0]) if len(company) == 1 else f"{company[0]} to {company[-1]}"
-        devices = ", ".join(sorted({_device(r) for r in found}))
+        devices = ", ".join(sorted({device_told(r.cost["device"]) for r in found}))
         told = f"{sum(first.values()):.0f}" if first else "–", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
         body.append(line(cell.row.title, f"{epochs:.0f}", *told, together, devices))
         lines.append(
@@ -75,8 +76,3 @@ def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
         records = store.records(shared.fingerprint).values()
         found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else 0.0
     return found
-
-
-def _device(record: Record) -> str:
-    """Where a run was trained; early records say `1 threads`."""
-    return str(record.cost["device"]).replace("1 threads", "1 thread")

@@ -13,6 +13,7 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.exhibit import measure
 from kdnb.exhibits.names import pair_title
+from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import SCALES, told_of_claims
@@ -83,8 +84,15 @@ def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, pd.DataFr
             taught = runs[runs["teacher"] != ""]
             if len(taught):
                 networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
+                networks += _less_images(scale)
                 found.setdefault(f"{title(dataset)}, {networks}", _by_line(runs))
     return found
+
+
+def _less_images(scale: str) -> str:
+    """That students see fewer images than their teacher, where a scale has it so."""
+    count = get_profile(scale).student_images
+    return f" (its teacher saw all images, the student {count:,})" if count else ""
 
 
 def _by_line(runs: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +106,7 @@ def _has_gains(frame: pd.DataFrame) -> bool:
 
 
 def _sentence(found: Sequence[Difference], frame: pd.DataFrame, labels: dict[str, str]) -> str:
-    """`the plain student has 27.70 %; CRD + KD gains the most on it, 17.5 points [16.0, 19.0]; ...`"""
+    """`the plain student has 27.70 %; CRD + KD gains the most on it, 17.5 points [16.0, 19.0]. ...`"""
     best = max(found, key=lambda gain: gain.value)
     plain = frame[frame["row"] == "plain"]["value"].mean()
     text = f"the plain student has {plain:.2f} %; {labels[best.a]} gains the most on it, {best.value:.2f} points"
@@ -131,14 +139,14 @@ def _beyond_chance(gains: Sequence[Difference]) -> tuple[int, int]:
 
 
 def _measured(paper: str, profile: str, store: Store) -> str:
-    cells = [
+    every = [
         cell
         for exhibit in exhibits.all_exhibits()
         if exhibit.paper == paper
         for dataset in exhibit.datasets_of(profile)
         for cell in exhibit.cells(profile, dataset)
-        if cell.experiment is not None
     ]
+    cells = [cell for cell in every if cell.experiment is not None]
     runs = [store.records(cell.experiment.fingerprint) for cell in cells if cell.experiment]
     done, total = sum(len(found) > 0 for found in runs), len(cells)
     count = len({record.path for found in runs for record in found.values()})  # one may stand in several tables
@@ -147,4 +155,5 @@ def _measured(paper: str, profile: str, store: Store) -> str:
     if not count:
         return f"{where} nothing is measured yet." if profile == "paper" else ""
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
-    return f"{where} {done} of {total} cells are measured, with {count} run{'s' * (count > 1)}{seeds}."
+    able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
+    return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{seeds}."

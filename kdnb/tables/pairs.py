@@ -11,7 +11,7 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Exhibit, Pair, Row
 from kdnb.exhibits.names import pair_title
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, measured, runs_label, slug, spread, summary_line, title
+from kdnb.tables.results import NOT_YET, OF_A_DEMO, TITLES, measured, runs_label, slug, spread, summary_line, title
 from kdnb.tables.sheet import Entry, Line, Table
 
 #: A line below the others: what one line gains over another, run by run of the same seed.
@@ -65,13 +65,19 @@ def pairs(
     keys = list(dict.fromkeys(r.line for r in rows))
     gain = gain if gain and {*gain} <= {*keys} else None
     tables = []
-    if not exhibit.ablation or (frame["profile"] == "paper").any():
+    if _prints_scores(exhibit, rows) or (frame["profile"] == "paper").any():
         tables.append(_at_paper_scale(exhibit, rows, keys, gain, frame, name))
     for scale in (s for s in TITLES if s != "paper"):
         if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
             blocks = [_block(exhibit, rows, scale, dataset, frame) for dataset in exhibit.datasets_of(scale)]
             tables += [_of_relatives(block, keys, gain, name) for block in blocks if block.pairs]
     return tables
+
+
+def _prints_scores(exhibit: Exhibit, rows: Sequence[Row]) -> bool:
+    """Whether the paper has a number for any of the rows: an ablation of our own, or a figure, has none."""
+    cells = (cell for dataset in exhibit.datasets_of("paper") for cell in exhibit.cells("paper", dataset, list(rows)))
+    return any(cell.reported is not None for cell in cells)
 
 
 def _block(exhibit: Exhibit, rows: Sequence[Row], profile: str, dataset: str, frame: pd.DataFrame) -> _Block:
@@ -157,7 +163,7 @@ def _note(block: _Block, rows: Sequence[Row]) -> str:
         names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
         said.append(f"{len(without)} of {len(every)} pairs have no relatives at this scale{names}.")
     if block.profile == "demo":
-        said.append("A demo shows that everything works; it says nothing about the paper.")
+        said.append(OF_A_DEMO)
     return " ".join(said)
 
 

@@ -22,6 +22,10 @@ TITLES = {
     "demo": "Demo of this build",
 }
 NOT_YET = "not yet measured"
+OF_A_DEMO = (
+    "A demo shows that every step runs, and says nothing about the paper: what is meant for hundreds of epochs may "
+    "lose to labels alone in ten."
+)
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def _note(groups: Sequence[Group], frame: pd.DataFrame) -> str:
         if pairs:
             said.append(f"{group.title}: {', '.join(pairs)}.")
     if any(g.profile == "demo" for g in groups):
-        said.append("A demo shows that everything works; it says nothing about the paper.")
+        said.append(OF_A_DEMO)
     if page.in_book():
         said.append("Measured numbers lead to their runs.")
     return " ".join(said)

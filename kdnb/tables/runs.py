@@ -42,6 +42,8 @@ def _table(exhibit: Exhibit, profile: str, dataset: str, frame: pd.DataFrame) ->
         head=[line(*HEAD)],
         body=body,
         frame=frame.drop(columns=["path"]),
+        note="Time is a run's share of its cohort's, first steps not counted; a commit with + had uncommitted changes, "
+        "and the record has the digest of the sources as they were.",
         css="kdnb-runs",
     )
 
@@ -52,7 +54,7 @@ def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Lin
         Entry(row.title, label=label),
         *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
-        *line(*numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
+        *line(*numbers, device_told(run["device"]), duration(run["wall_seconds"]), _short(str(run["commit"]))),
     ]
 
 
@@ -65,6 +67,11 @@ def _copy(exhibit: Exhibit, run: dict[str, object]) -> str:
     (page.folder() / "records").mkdir(exist_ok=True)
     shutil.copyfile(str(run["path"]), page.folder() / place)
     return place.as_posix()
+
+
+def device_told(device: object) -> str:
+    """Where a run was trained; early records say `1 threads`."""
+    return str(device).replace(" 1 threads", " 1 thread")
 
 
 def duration(seconds: object) -> str:
