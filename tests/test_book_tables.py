@@ -348,7 +348,10 @@ BENCH = {
     "networks": "a -> b, batch 64",
     "rounds": 3,
     "reference_images_per_s": 1000.0,
-    "cohorts": [{"size": 4, "images_per_s": 5000.0, "ratio": 5.0, "peak_gib": 1.5}],
+    "cohorts": [
+        {"size": 4, "images_per_s": 5000.0, "ratio": 5.0, "peak_gib": 1.5},
+        {"size": 8, "images_per_s": 6000.0, "ratio": 6.0, "peak_gib": None, "lowest": 5900.0, "highest": 6100.0},
+    ],
     "roofline": {"reached": {"4": 0.42}},
 }
 
@@ -369,6 +372,7 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
     (bench / "here.json").write_text(json.dumps(BENCH))
     (table,) = speed()
     assert texts(table.body)[1] == ["4", "5,000", "5.00", "42 %", "1.50"]
+    assert texts(table.body)[2] == ["8", "6,000 (5,900–6,100)", "6.00", "–", "–"]
     assert "not yet measured" in method_costs()[0].to_text()
     measured = {"device": "a machine", "networks": "resnet56 -> resnet20", "methods": METHODS}
     (bench / "methods.json").write_text(json.dumps(measured))

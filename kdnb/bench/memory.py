@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
-import resource
-import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -43,20 +42,15 @@ class Peak:
             self.gib = max(0, _kib("VmHWM") - self._before) / 2**20
 
 
-def process_peak_gib() -> float:
-    """The process's own peak since it began, everything included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, except on macOS
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
-
-
 def _reset() -> int | None:
     """Forget the peak so far; the resident set in KiB, or None where that cannot be done."""
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # the GNU C library's; others have no such function
+        ctypes.CDLL(None).malloc_trim(0)
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # the GNU C library's; others have no such function
         _RESET.write_text("5")
         return _kib("VmRSS")
-    except (OSError, AttributeError):
+    except OSError:
         return None
 
 

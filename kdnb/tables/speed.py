@@ -44,10 +44,10 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
         body.append(
             line(
                 cohort["size"],
-                f"{cohort['images_per_s']:,.0f}",
+                f"{cohort['images_per_s']:,.0f}" + _between(cohort, ",.0f"),
                 f"{cohort['ratio']:.2f}",
                 "–" if share is None else f"{100 * share:.0f} %",
-                f"{cohort['peak_gib']:.2f}",
+                "–" if cohort["peak_gib"] is None else f"{cohort['peak_gib']:.2f}",
             )
         )
     return Table(
@@ -57,7 +57,8 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
         head=[line("Students side by side", "Images/s in all", "× usual loop", "Of the roofline", "Peak GiB")],
         body=body,
         frame=pd.DataFrame(content["cohorts"]),
-        note="The roofline is the time that the machine's measured matmul or copy rate allows at best.",
+        note="In brackets the slowest and the fastest round. The roofline is the time that the machine's measured matmul "
+        "or copy rate allows at best.",
     )
 
 
@@ -86,7 +87,7 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         line(
             _label(m["method"], labels),
             m["stage"],
-            f"{m['ratio_to_kd']:.2f}",
+            f"{m['ratio_to_kd']:.2f}" + _between(m, ".2f"),
             f"{m['microseconds_per_image']:,.0f}",
             "–" if m["peak_gib"] is None else f"{m['peak_gib']:.2f}",
             f"{m['extra_parameters']:,}",
@@ -100,7 +101,15 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
         body=body or [line(NOT_YET, *[""] * 5)],
         frame=pd.DataFrame(chosen) if chosen else None,
+        note="Time beside KD's is the median over rounds, in brackets the lowest and the highest." if chosen else "",
     )
+
+
+def _between(measured: Mapping[str, Any], form: str) -> str:
+    """The lowest and the highest round, ` (0.91–1.08)`; "" where a measurement does not tell them."""
+    if "lowest" not in measured:
+        return ""
+    return f" ({measured['lowest']:{form}}–{measured['highest']:{form}})"
 
 
 def _label(method: str, labels: Mapping[str, str]) -> str:
