@@ -57,8 +57,8 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
         head=[line("Students side by side", "Images/s in all", "× usual loop", "Of the roofline", "Peak GiB")],
         body=body,
         frame=pd.DataFrame(content["cohorts"]),
-        note="In brackets the slowest and the fastest round. The roofline is the time that the machine's measured matmul "
-        "or copy rate allows at best.",
+        note="In brackets the slowest and the fastest round. The roofline is the time that the machine's measured "
+        "matmul or copy rate allows at best.",
     )
 
 
