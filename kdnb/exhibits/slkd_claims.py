@@ -127,6 +127,7 @@ CLAIMS = (
         "Students of VGG13 become better than their teacher: VGG11 and VGG8.",
         "table1",
         all_of(*_on((slkd.V13_V11, slkd.V13_V8), ("slkd", TEACHER))),
+        "In print two more do, of another teacher: WRN-40-2's students WRN-16-2 and ShuffleNetV1.",
     ),
     _claim(
         4,
