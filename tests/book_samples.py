@@ -92,16 +92,22 @@ parts:
     chapters:
       - file: book/executed/comparison/kd
       - file: book/executed/comparison/table1
+      - file: book/executed/comparison/schedule
+      - file: book/executed/comparison/evidence
       - file: book/executed/comparison/runs
   - caption: SLKD
     chapters:
       - file: book/executed/slkd/table1
       - file: book/executed/slkd/table2
+      - file: book/executed/slkd/evidence
       - file: book/executed/slkd/runs
       - file: book/references
 """
 #: What stands in that table of contents: the pages that the book's own texts lead to, and one of a method.
-PAGES = ("comparison/kd", "comparison/table1", "comparison/runs", "slkd/table1", "slkd/table2", "slkd/runs")
+PAGES = (
+    *("comparison/kd", "comparison/table1", "comparison/schedule", "comparison/evidence", "comparison/runs"),
+    *("slkd/table1", "slkd/table2", "slkd/evidence", "slkd/runs"),
+)
 
 
 def project(folder: Path) -> Path:

@@ -146,6 +146,7 @@ def book(tmp_path_factory):
         patch.setenv("KDNB_STORE", str(store))
         fill(Store.open(), seeds=3)
         fill(Store.open(), seeds=1, key="slkd")
+        fill(Store.open(), "pilot", seeds=2, dataset="cifar100", key="comparison/table1")
     done = run("build", folder, KDNB_STORE=str(store))
     said, _ = done.communicate(timeout=400)
     assert done.returncode == 0, said
@@ -237,6 +238,20 @@ def test_a_measured_number_leads_to_its_runs_and_their_records(html):
     assert "FitNet + KD" in row.text and "0123456" in row.text and "CPU, 2 threads" in row.text
     record = (page.parent / row.find("a", class_="download")["href"]).resolve()
     assert '"fingerprint"' in record.read_text()
+
+
+@pytest.mark.book
+def test_a_verdict_leads_in_two_steps_to_the_runs_that_it_rests_on(html):
+    front = html / "book" / "index.html"
+    verdict = next(a for a in soup(front).article.find_all("a") if re.fullmatch(r"C\d+", a.text))
+    file, _, anchor = verdict["href"].partition("#")
+    evidence = (front.parent / file).resolve()
+    table = soup(evidence).find(id=anchor)
+    assert f"{verdict.text}, measured at pilot scale" in table.text
+    led = table.find("tbody").find("a")
+    file, _, anchor = led["href"].partition("#")
+    row = soup((evidence.parent / file).resolve()).find(id=anchor).find_parent("tr")
+    assert "pilot" in anchor and row.td.text.strip() == led.text
 
 
 @pytest.mark.book
