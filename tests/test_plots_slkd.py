@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -409,6 +410,7 @@ DRAWN = {
 
 def fill_all() -> None:
     fill(Store.open(), "demo", 2, key="slkd")
+    shutil.copytree(paths.ROOT / "data" / "results" / "bench", paths.committed_results() / "bench")
     course("slkd/fig2", "demo", f"{V}/slkd", f"{M}/slkd", **SLKD_COLUMNS)
     course("slkd/fig4", "demo", f"{V}/slkd-one", **ONE_COLUMNS)
     for line in ("kd", "slkd"):
