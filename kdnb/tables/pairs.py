@@ -75,9 +75,12 @@ def pairs(
 
 
 def _prints_scores(exhibit: Exhibit, rows: Sequence[Row]) -> bool:
-    """Whether the paper has a number for any of the rows: an ablation of our own, or a figure, has none."""
+    """Whether a table of the paper stands behind the rows: not behind a figure, or an ablation of our own.
+
+    A table on images that are not among the prepared ones counts, though its numbers may not be at hand.
+    """
     cells = (cell for dataset in exhibit.datasets_of("paper") for cell in exhibit.cells("paper", dataset, list(rows)))
-    return any(cell.reported is not None for cell in cells)
+    return any(cell.reported is not None or cell.experiment is None for cell in cells)
 
 
 def _block(exhibit: Exhibit, rows: Sequence[Row], profile: str, dataset: str, frame: pd.DataFrame) -> _Block:
