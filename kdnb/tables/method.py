@@ -27,8 +27,10 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str =
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
     chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows]
     scales = [scale for scale in ("short", "pilot") if _has_runs(exhibit, chosen, scale)]
-    columns = [_settings_of_row(exhibit, row) | _at_smaller(exhibit, row, scales) for row in chosen]
-    keys = list(dict.fromkeys(key for column in columns for key in column))
+    papers = [_settings_of_row(exhibit, row) for row in chosen]
+    smaller = [_at_smaller(exhibit, row, scales) for row in chosen]
+    keys = list(dict.fromkeys(key for column in [*papers, *smaller] for key in column))
+    columns = [paper | here for paper, here in zip(papers, smaller, strict=True)]
     body = [line(key.replace("_", " "), *(column.get(key, "–") for column in columns)) for key in keys]
     frame = pd.DataFrame(
         {"setting": keys} | {r.key: [c.get(k) for k in keys] for r, c in zip(chosen, columns, strict=True)}
