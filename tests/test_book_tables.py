@@ -180,6 +180,10 @@ def test_costs_are_epochs_times_what_a_step_costs_and_count_a_first_step_with_ea
     assert kd[1:4] == ["10", "–", "10"] and first > 0
     assert list(table.frame["epochs_of_kd"]) == pytest.approx([10, 0.5 * first + 7, 0.5 * first + 11])
     assert both[2] == fitnet[2]
+    for path in (store.home(runs.cells[0].experiment).results).rglob("fitnet@hint*/*.json"):
+        path.unlink()
+    told = [[entry.text for entry in entries[2:4]] for entries in tables.costs(runs).body]
+    assert told == [["–", "10"], ["–", "–"], ["–", "–"]]  # half a cost is none
     fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/table1")
     assert "measured at pilot scale, CIFAR-100" in tables.costs(show("comparison/table1", ["kd"], seeds=3)).caption
 

@@ -117,7 +117,7 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
         _legend(figure, exhibit, means["row"].unique())
         figure = figure if shown else nothing_yet(exhibit.title)
     caption = "Score against the cost of training: epochs of every stage, first steps included, each counted by what "
-    caption += "its step costs beside KD's when it runs alone"
+    caption += "its step costs beside KD's when it runs alone, with the method's defaults"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
     return Plot(figure, name or _named("accuracy-and-cost", exhibit), caption + scales_told(exhibit, shown), means)
 

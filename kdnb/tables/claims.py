@@ -120,7 +120,7 @@ def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
     lines = []
     for status, found in by_status.items():
         text = f"{status} ({len(found)})"
-        likely = [verdict for verdict in found if verdict.missing and all(f.truth for f in verdict.findings)]
+        likely = [v for v in found if v.missing and v.findings and all(f.truth for f in v.findings)]
         if status in decided:
             text += f": {_sentences(found)}"
         elif status == WORDS[scale][None] and likely:

@@ -5,6 +5,7 @@ The seconds in a record do not tell it: runs of a cohort step side by side, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import mean
 
@@ -37,7 +38,8 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         company = sorted({int(r.cost["cohort_size"]) for r in found})
         together = str(company[0]) if len(company) == 1 else f"{company[0]} to {company[-1]}"
         devices = ", ".join(sorted({device_told(r.cost["device"]) for r in found}))
-        told = f"{sum(first.values()):.0f}" if first else "–", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
+        before = sum(first.values()) if first else math.nan
+        told = "–" if math.isnan(before) else f"{before:.0f}", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
         body.append(line(cell.row.title, f"{epochs:.0f}", *told, together, devices))
         lines.append(
             {
@@ -52,7 +54,8 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         body=body,
         frame=pd.DataFrame(lines),
         note="In epochs of KD: the epochs of every stage, each counted by what its step costs beside KD's when it runs "
-        "alone. Images/s are of one run's share of its cohort, and say nothing of a method.",
+        "alone, with the method's defaults, on the networks that the measurement of steps names. Images/s are of one "
+        "run's share of its cohort, and say nothing of a method.",
     )
 
 
@@ -62,17 +65,20 @@ def epochs_of_kd(cell: Cell, found: list[Record], store: Store, steps: Mapping[t
     method, first = cell.experiment.method, first_step_epochs(cell, store)
     own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
     shared = [steps.get((method.partition("+")[0], stage)) for stage in first]
-    if not own or None in shared:
+    if not own or None in shared or math.isnan(sum(first.values())):
         return None
     before = sum(ratio * epochs for ratio, epochs in zip(shared, first.values(), strict=True) if ratio is not None)
     return before + own[-1] * mean(record.metrics["epochs"] for record in found)
 
 
 def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
-    """Mean epochs of the first steps that a run starts from, by stage; every run that names them counts them."""
+    """Mean epochs of the first steps that a run starts from, by stage; NaN where a step has no record.
+
+    Every run that names them counts them.
+    """
     assert cell.experiment is not None
     found = {}
     for shared in cell.experiment.shared_stages():
         records = store.records(shared.fingerprint).values()
-        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else 0.0
+        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else math.nan
     return found

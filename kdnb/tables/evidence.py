@@ -45,13 +45,14 @@ def _table(verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mappin
         where = [Entry(title(finding.place))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
         body.append([*where, *_with_margin(rows, finding.leaf), *line(*_numbers(finding), says)])
+    told = told_of(verdict, title)
     place = "" if several else f", {title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
         caption=f"{claim.id}, {TITLES[verdict.profile].lower()}{place}. {claim.sentence}",
         head=[line(*(["Place"] if several else []), *HEAD)],
         body=body,
-        note=f"{verdict.status[:1].upper()}{told_of(verdict, title)[1:]}.",
+        note=f"{told[:1].upper()}{told[1:]}.",
         css="kdnb-evidence",
     )
 

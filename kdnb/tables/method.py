@@ -15,7 +15,7 @@ from kdnb.study.experiment import Experiment
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import LEVEL
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, slug, spread, title
+from kdnb.tables.results import NOT_YET, TITLES, measured, slug, spread, title
 from kdnb.tables.sheet import Table, line
 
 
@@ -26,7 +26,8 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str =
     """
     exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
     chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows]
-    scales = [scale for scale in ("short", "pilot") if _has_runs(exhibit, chosen, scale)]
+    there = set(measured(exhibit, chosen, Store.open(), "paper")["profile"])
+    scales = [scale for scale in ("short", "pilot") if scale in there]
     papers = [_settings_of_row(exhibit, row) for row in chosen]
     smaller = [_at_smaller(exhibit, row, scales) for row in chosen]
     keys = list(dict.fromkeys(key for column in [*papers, *smaller] for key in column))
@@ -43,15 +44,6 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str =
         head=[line("Setting", *(row.title for row in chosen))],
         body=body,
         frame=frame,
-    )
-
-
-def _has_runs(exhibit: Exhibit, rows: Sequence[Row], scale: str) -> bool:
-    store = Store.open()
-    return any(
-        cell.experiment is not None and store.records(cell.experiment.fingerprint)
-        for dataset in exhibit.datasets_of(scale)
-        for cell in exhibit.cells(scale, dataset, list(rows))
     )
 
 
@@ -150,8 +142,8 @@ def _over_all(runs: pd.DataFrame) -> str:
     by_row = (runs["value"] - runs["last"]).groupby(runs["row"]).mean()
     if len(by_row) < 2:
         return ""
-    low, high = stats.t.interval(LEVEL, len(by_row) - 1, loc=by_row.mean(), scale=stats.sem(by_row))
-    return f"Selected less last, mean over {len(by_row)} rows: {by_row.mean():+.2f} [{low:.2f}, {high:.2f}]."
+    mean, half = by_row.mean(), stats.t.ppf((1 + LEVEL) / 2, len(by_row) - 1) * stats.sem(by_row)
+    return f"Selected less last, mean over {len(by_row)} rows: {mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}]."
 
 
 def at_scales(runs: Shown) -> list[Shown]:
