@@ -123,7 +123,7 @@ def study(
     papers = _papers(chosen, _profile(profile, epochs))
     store = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
     if export is not None:
-        from kdnb.study.transfer import export_store
+        from kdnb.study.archives import export_store
 
         for path in export_store(store, export):
             typer.echo(f"exported {path}")
@@ -143,8 +143,8 @@ def import_(
     archives: Annotated[list[Path], typer.Argument(help="Archives that `study --export` made.")],
 ) -> None:
     """Take in records and checkpoints from another machine; what is already here is kept."""
+    from kdnb.study.archives import import_archives
     from kdnb.study.store import Store
-    from kdnb.study.transfer import import_archives
 
     for line in import_archives(Store.open(), archives):
         typer.echo(line)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from study_samples import experiment, keep, keep_teacher
@@ -58,8 +57,8 @@ def test_two_studies_share_the_work():
     assert len(recorded) == len(set(recorded)) == 3 * 4  # each run, and each first stage, by one of them
     store = Store.open()
     assert not store.problems and len(store.all()) == 1 + 3 * 4
-    left = [p for p in store.own.checkpoints.rglob("*") if p.suffix in (".lock", ".tmp") or "running" in p.parent.name]
-    assert not left
+    left = [p for p in store.own.checkpoints.rglob("*") if p.suffix == ".tmp" or "running" in p.parent.name]
+    assert [p.name for p in left] == ["locks"]
 
 
 def test_a_lock_is_one_processs_until_it_ends(tmp_path):
@@ -73,15 +72,39 @@ def test_a_lock_is_one_processs_until_it_ends(tmp_path):
     assert ours is not None and acquire(path) is None  # within one process too
     ours.release()
     ours.release()
-    assert not path.exists()
     again = acquire(path)
     assert again is not None
     again.release()
 
 
-def test_a_place_that_knows_no_locks_stops_nobody(tmp_path):
+def test_where_a_folder_knows_no_locks_this_machine_does(tmp_path, monkeypatch):
+    """Within the machine runs are still trained once; and where nothing can be locked, nobody is stopped."""
     (tmp_path / "file").write_text("")
-    assert acquire(tmp_path / "file" / "run.lock") is not None
+    path = tmp_path / "file" / "run.lock"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    holder = start(f"import sys, tempfile; tempfile.tempdir = sys.argv[2]\n{HOLDING}", str(path), str(tmp_path))
+    assert holder.first_line == "True" and acquire(path) is None
+    holder.kill()
+    holder.wait()
+    ours = acquire(path)
+    assert ours is not None
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    assert acquire(path) is not None
+    ours.release()
+
+
+def test_a_file_system_without_locks_leaves_no_mark_behind(tmp_path, monkeypatch):
+    """What such a mark says would be believed long after its process has gone."""
+    import errno
+    import fcntl
+
+    def without(file: object, kind: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", without)
+    path = tmp_path / "a" / "run.lock"
+    assert acquire(path) is not None and acquire(path) is not None
 
 
 @pytest.mark.parametrize("ending", ["record", "crash"])
@@ -90,7 +113,7 @@ def test_a_run_that_another_process_trains_is_waited_for(ending, monkeypatch):
     store = Store.open()
     monkeypatch.setattr("kdnb.study.runner.WAIT_SECONDS", 0.01)
     folder = store.running_folder(run)
-    holder = start(HOLDING, str(folder.with_name(f"{folder.name}.lock")))
+    holder = start(HOLDING, str(folder.parent / "locks" / f"{folder.name}.lock"))
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -117,7 +140,6 @@ def test_waiting_ends_with_the_budget():
     outcome = Runner(store, detect("cpu"), "comparison", budget=6, say=lambda line: None).run([run])
     assert outcome.left == 1 and time.monotonic() - began < 10
     lock.release()
-    assert not list(Path(store.own.checkpoints).rglob("*.lock"))
 
 
 def test_what_trains_later_is_left_to_others():

@@ -205,7 +205,7 @@ class Store:
     def lock(self, run: Run) -> Lock | None:
         """The right to train a run, or None while another process has it."""
         folder = self.running_folder(run)
-        return acquire(folder.with_name(f"{folder.name}.lock"))
+        return acquire(folder.parent / "locks" / f"{folder.name}.lock")
 
     def running_folder(self, run: Run) -> Path:
         """Where the checkpoint of an unfinished run lies."""

@@ -16,13 +16,13 @@ from safetensors.torch import save
 from study_samples import TINY, experiment, keep, keep_teacher, record, some_arrays
 
 from kdnb.errors import StoreError
+from kdnb.study import archives as archives_module
 from kdnb.study import arrays as array_files
-from kdnb.study import transfer
+from kdnb.study.archives import export_store, import_archives
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
-from kdnb.study.transfer import export_store, import_archives
 from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
 from kdnb.training.numerics import detect
 
@@ -56,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 100_000)
+    monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 100_000)
     keep(RUN, 0.25)
     keep(Run(experiment("kd", PROFILES["paper"]), 3), 0.75)
     teacher = keep_teacher(experiment("kd"))
@@ -76,7 +76,7 @@ def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
 
 
 def test_the_order_of_archives_does_not_matter(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 50_000)
+    monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 50_000)
     monkeypatch.setattr("kdnb.training.checkpoint.LARGEST_FILE", 40_000)
     teacher = keep_teacher(experiment("kd"))
     archives = export_store(Store.open(), tmp_path / "out.tar.gz")
@@ -281,7 +281,7 @@ def test_many_records_go_in_several_archives_each_beside_its_arrays(tmp_path, el
     for run in runs:
         noise = np.random.default_rng(run.seed).integers(0, 256, 30_000, np.uint8)
         Store.open().write(run, record(run), "comparison", {"plane": noise, "labels": noise})
-    monkeypatch.setattr(transfer, "LARGEST_ARCHIVE", 150_000)
+    monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 150_000)
     archives = export_store(Store.open(), tmp_path / "out.tar.gz")
     assert [a.name for a in archives] == ["out.tar.gz", "out-records-1.tar.gz"]
     assert all(path.stat().st_size < 150_000 for path in archives)
