@@ -35,7 +35,7 @@ def planned():
     found = {}
     for key in STUDIED:
         command = [sys.executable, *study(key).split(), "--plan", "--json"]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
         for group in json.loads(answer.stdout)["cohorts"]:
             found.setdefault(group["id"], {**group, "exhibit": key})
     return found
@@ -43,7 +43,7 @@ def planned():
 
 def pages():
     """`comparison/kd` for every page of _toc.yml that a notebook becomes."""
-    words = Path("_toc.yml").read_text().split()
+    words = Path("_toc.yml").read_text(encoding="utf-8").split()
     return [w.removeprefix("book/executed/") for w in words if w.startswith("book/executed/")]
 
 

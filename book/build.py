@@ -48,7 +48,7 @@ def install() -> None:
             f"{sys.version.split()[0]}; name another one: make PYTHON=python3.12 ..."
         )
     key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == key:
+    if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
     own = not python.exists() or (environment / "pyvenv.cfg").exists()
     if own:
@@ -60,7 +60,7 @@ def install() -> None:
     command += ["-e", f"{ROOT}[book,test]"]
     if subprocess.run(command).returncode:
         raise SystemExit("The packages could not be installed; what pip says stands above.")
-    stamp.write_text(key)
+    stamp.write_text(key, encoding="utf-8")
 
 
 def build() -> None:
@@ -91,10 +91,10 @@ def step(phase: str, name: str, command: list[str]) -> int:
     began = time.time()
     say(f"{name}")
     STAMPS.mkdir(exist_ok=True)
-    with JOBS.open("a") as lock:
+    with JOBS.open("a", encoding="utf-8") as lock:
         hold(lock, fcntl.LOCK_SH)
         code = call(command, pass_fds=(lock.fileno(),))
-    with TIMES.open("a") as stream:
+    with TIMES.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"phase": phase, "name": name, "began": began, "ended": time.time()}) + "\n")
     say(f"{name}: {'done' if code == 0 else 'FAILED'} after {told(time.time() - began)}")
     return code
@@ -102,7 +102,7 @@ def step(phase: str, name: str, command: list[str]) -> int:
 
 def report(whole: float) -> None:
     """The time split: for each phase how long at least one of its jobs was at work."""
-    jobs = [json.loads(line) for line in TIMES.read_text().splitlines()] if TIMES.exists() else []
+    jobs = [json.loads(line) for line in TIMES.read_text(encoding="utf-8").splitlines()] if TIMES.exists() else []
     parts = []
     for phase in PHASES:
         spans = sorted((job["began"], job["ended"]) for job in jobs if job["phase"] == phase)
@@ -122,7 +122,7 @@ def _union(spans: list[tuple[float, float]]) -> float:
 def alone() -> Iterator[None]:
     """Hold the folder's lock; wait, and say so, while another build has it, or a job of one that was killed."""
     STAMPS.mkdir(exist_ok=True)
-    with LOCK.open("a") as lock, JOBS.open("a") as jobs:
+    with LOCK.open("a", encoding="utf-8") as lock, JOBS.open("a", encoding="utf-8") as jobs:
         hold(lock, fcntl.LOCK_EX, "another build is at work in this folder; waiting for it")
         hold(jobs, fcntl.LOCK_EX, "a job of an interrupted build is still at work; waiting for it")
         fcntl.flock(jobs, fcntl.LOCK_UN)

@@ -48,7 +48,7 @@ def method(name: str) -> Listing:
 def _definitions(path: Path) -> dict[str, ast.stmt]:
     kinds = (ast.FunctionDef, ast.ClassDef)
     found: dict[str, ast.stmt] = {}
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, kinds):
             found[node.name] = node
             if isinstance(node, ast.ClassDef):
@@ -58,7 +58,7 @@ def _definitions(path: Path) -> dict[str, ast.stmt]:
 
 def _listing(path: Path, names: tuple[str, ...]) -> Listing:
     definitions = _definitions(path)
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     pieces = []
     first = None
     for name in names:

@@ -90,7 +90,7 @@ def taken(source: Path, study: dict[str, Any]) -> dict[str, Any]:
 def is_current(source: Path, target: Path, parameters: dict[str, Any]) -> bool:
     """Whether the executed page was made from what is there now."""
     try:
-        kept = json.loads(target.read_text())["metadata"]["kdnb"]["digest"]
+        kept = json.loads(target.read_text(encoding="utf-8"))["metadata"]["kdnb"]["digest"]
     except (OSError, ValueError, KeyError):
         return False
     return bool(kept == digest(source, parameters))
@@ -99,7 +99,7 @@ def is_current(source: Path, target: Path, parameters: dict[str, Any]) -> bool:
 def digest(source: Path, parameters: dict[str, Any]) -> str:
     """sha256 of everything a page is made from."""
     found = hashlib.sha256()
-    metadata = json.loads(source.read_text())["metadata"].get("kdnb", {})
+    metadata = json.loads(source.read_text(encoding="utf-8"))["metadata"].get("kdnb", {})
     found.update(source.read_bytes())
     found.update(json.dumps(parameters, sort_keys=True).encode())
     package = Path(__file__).parent

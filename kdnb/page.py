@@ -38,7 +38,7 @@ def exists(paper: str, name: str) -> bool:
 def _rows(paper: str, notebooks: Path) -> dict[str, str]:
     found = {}
     for path in sorted((notebooks / paper).glob("*.ipynb")):
-        metadata = json.loads(path.read_text())["metadata"]
+        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
         for key in metadata.get("kdnb", {}).get("rows", []):
             found[key] = path.stem
     return found

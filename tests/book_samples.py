@@ -119,7 +119,7 @@ def project(folder: Path) -> Path:
     shutil.copytree(paths.ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("executed", "records"))
     for name in ("Snakefile", "_config.yml", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)
-    (folder / "_toc.yml").write_text(TOC)
+    (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
     return folder
 
 
@@ -136,7 +136,7 @@ def notebook(path: Path, *cells: str, parameters: str = 'profile = "demo"\nseeds
         "nbformat_minor": 5,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 

@@ -55,7 +55,7 @@ def write_layout(root: Path, name: str, parts, classes=None) -> Path:
         np.save(folder / f"{split}_labels.npy", labels)
         described[split] = {"count": len(labels), "order_free_sha256": digest(images, labels)}
     meta = {"name": name, "classes": list(classes or catalogue.info(name).class_names), "splits": described}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     return folder
 
 

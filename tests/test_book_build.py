@@ -40,14 +40,14 @@ def run(task, folder, **environment):
         env={**os.environ, "KDNB_BOOK": str(folder), "VENV": sys.prefix, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
 
 
 def test_a_second_build_says_that_it_waits_and_then_goes_on(tmp_path):
     (tmp_path / ".stamps").mkdir()
     (tmp_path / "_build").mkdir()
-    with (tmp_path / ".stamps" / "lock").open("a") as lock:
+    with (tmp_path / ".stamps" / "lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = run("clean", tmp_path)
         assert second.stdout is not None
@@ -63,7 +63,7 @@ def test_a_job_that_outlives_its_killed_build_is_waited_for(tmp_path):
     sleeper = [sys.executable, "-c", "import time; print('inside', flush=True); time.sleep(3)"]
     step = subprocess.Popen(
         [sys.executable, str(BUILD), "step", "training", "a job", "--", *sleeper],
-        env=environment, stdout=subprocess.PIPE, text=True,
+        env=environment, stdout=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
     assert step.stdout is not None
     while "inside" not in step.stdout.readline():
@@ -82,7 +82,7 @@ def test_a_build_that_is_told_to_stop_tells_its_command_and_waits(tmp_path):
     )]  # fmt: skip
     step = subprocess.Popen(
         [sys.executable, str(BUILD), "step", "training", "a job", "--", *command],
-        env={**os.environ, "KDNB_BOOK": str(tmp_path)}, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "KDNB_BOOK": str(tmp_path)}, stdout=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
     assert step.stdout is not None
     while "inside" not in step.stdout.readline():
@@ -118,14 +118,14 @@ def test_an_installed_environment_is_left_alone_until_pyproject_changes(build, m
     commands = []
     monkeypatch.setattr(build, "VENV", Path("env"))
     monkeypatch.setattr(build.subprocess, "run", lambda command, **_: commands.append(command) or _Done())
-    (tmp_path / "pyproject.toml").write_text("one")
+    (tmp_path / "pyproject.toml").write_text("one", encoding="utf-8")
     (tmp_path / "env" / "bin").mkdir(parents=True)
     (tmp_path / "env" / "bin" / "python").touch()
     build.install()
     assert [command[-1] for command in commands] == [f"{tmp_path}[book,test]"]
     build.install()
     assert len(commands) == 1
-    (tmp_path / "pyproject.toml").write_text("two")
+    (tmp_path / "pyproject.toml").write_text("two", encoding="utf-8")
     build.install()
     assert len(commands) == 2
 
@@ -163,7 +163,7 @@ def pages_of(html):
 
 
 def soup(path):
-    return BeautifulSoup(path.read_text(), "html.parser")
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
 @pytest.mark.book
@@ -184,11 +184,11 @@ def test_a_second_build_executes_nothing_and_a_changed_record_only_what_shows_it
     assert time.monotonic() - began < 30
     kept = (folder / "book" / "executed" / "comparison" / "kd.ipynb").read_bytes()
     record = next(p for p in (store / "results").rglob("seed1.json") if "temperature-2" in str(p))
-    text = record.read_text()
-    record.write_text(text.replace('"wall_seconds": 3.5', '"wall_seconds": 4.5'))
+    text = record.read_text(encoding="utf-8")
+    record.write_text(text.replace('"wall_seconds": 3.5', '"wall_seconds": 4.5'), encoding="utf-8")
     third = run("build", folder, KDNB_STORE=str(store))
     said, _ = third.communicate(timeout=300)
-    record.write_text(text)
+    record.write_text(text, encoding="utf-8")
     assert third.returncode == 0, said
     assert "notebook comparison/runs" in said and "notebook comparison/kd:" not in said
     assert (folder / "book" / "executed" / "comparison" / "kd.ipynb").read_bytes() == kept
@@ -196,7 +196,7 @@ def test_a_second_build_executes_nothing_and_a_changed_record_only_what_shows_it
 
 @pytest.mark.book
 def test_the_root_leads_to_the_front_page(html):
-    assert "book/index.html" in (html / "index.html").read_text()
+    assert "book/index.html" in (html / "index.html").read_text(encoding="utf-8")
     front = soup(html / "book" / "index.html")
     assert "In this build’s demo 17 of 17 cells are measured" in front.article.text
     assert "can check 16 of its 17 claims" in front.article.text
@@ -237,7 +237,7 @@ def test_a_measured_number_leads_to_its_runs_and_their_records(html):
     row = place.find_parent("tr")
     assert "FitNet + KD" in row.text and "0123456" in row.text and "CPU, 2 threads" in row.text
     record = (page.parent / row.find("a", class_="download")["href"]).resolve()
-    assert '"fingerprint"' in record.read_text()
+    assert '"fingerprint"' in record.read_text(encoding="utf-8")
 
 
 @pytest.mark.book
@@ -273,7 +273,7 @@ def test_nothing_is_loaded_from_anywhere_else(html):
         inside = " ".join(t.text for t in page.find_all("script"))
         assert "//cdn" not in inside and "unpkg" not in inside
     for sheet in html.rglob("*.css"):
-        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), sheet
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
 
 
 @pytest.mark.book

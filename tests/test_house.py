@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "kdnb"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "kdnb"
 
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
@@ -59,7 +60,7 @@ def imported(path: Path) -> set[tuple[str, int]]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text()))
+    visit(ast.parse(path.read_text(encoding="utf-8")))
     return found
 
 
@@ -86,7 +87,7 @@ def test_the_check_sees_what_it_should(tmp_path):
         "from typing import TYPE_CHECKING\nimport kdnb.study.plan\nfrom kdnb import cli\n"
         "if TYPE_CHECKING:\n    from kdnb import tables\ndef f():\n    from kdnb.plots import style\n"
     )
-    (tmp_path / "x.py").write_text(text)
+    (tmp_path / "x.py").write_text(text, encoding="utf-8")
     assert imported(tmp_path / "x.py") == {("study", 2), ("cli", 3), ("plots", 7)}
 
 
@@ -97,6 +98,42 @@ TORCH_FREE = ("datasets", "exhibits", "page", "listing", "plots", "tables", "not
 @pytest.mark.parametrize("room", TORCH_FREE)
 def test_rooms_that_only_show_never_import_torch(room):
     for path in [p for p in FILES if room_of(p) == room]:
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             assert not (isinstance(node, ast.Import) and any(a.name.startswith("torch") for a in node.names)), path
             assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch")), path
+
+
+# -- texts ---------------------------------------------------------------------------------------------
+
+
+def texts_without_encoding(source: str) -> set[int]:
+    """Lines of calls that read or write text in whatever encoding the machine's locale has."""
+    found = set()
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        given = {keyword.arg for keyword in call.keywords}
+        modes = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
+        binary = any(isinstance(mode, str) and mode[-1:] == "b" and len(mode) <= 3 for mode in modes)
+        owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+        opens = name == "open" and owner not in ("os", "tarfile", "Image", "Store") and not binary
+        asks = name in ("run", "Popen", "check_output") and "text" in given
+        if "encoding" not in given and (opens or asks or name in ("read_text", "write_text")):
+            found.add(call.lineno)
+    return found
+
+
+#: The tests themselves are run in Python's UTF-8 mode (`make test`).
+TEXTS = [*FILES, *(ROOT / "book").glob("*.py"), *(ROOT / "tests").glob("*_samples.py")]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_texts_are_utf8_under_every_locale(path):
+    assert not texts_without_encoding(path.read_text(encoding="utf-8")), 'add encoding="utf-8"'
+
+
+def test_the_check_of_encodings_sees_what_it_should():
+    text = (
+        "open(a)\nopen(a, 'rb')\np.open('a')\np.open(mode='w', encoding='utf-8')\np.read_text()\n"
+        "p.write_text(t, encoding='utf-8')\nrun(c, text=True)\nos.open(p, 0)\np.open('wb')\n"
+    )
+    assert texts_without_encoding(text) == {1, 3, 5, 7}

@@ -48,14 +48,14 @@ def _reset() -> int | None:
     with contextlib.suppress(OSError, AttributeError):  # the GNU C library's; others have no such function
         ctypes.CDLL(None).malloc_trim(0)
     try:
-        _RESET.write_text("5")
+        _RESET.write_text("5", encoding="utf-8")
         return _kib("VmRSS")
     except OSError:
         return None
 
 
 def _kib(field: str) -> int:
-    for line in _STATUS.read_text().splitlines():
+    for line in _STATUS.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1])
     raise OSError(f"{_STATUS} has no {field}")

@@ -250,7 +250,7 @@ def _device_name(numerics: Numerics) -> str:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as stream:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:
                 if line.startswith("model name"):
                     return line.partition(":")[2].strip()

@@ -15,7 +15,7 @@ def identity(name: str) -> dict[str, str]:
     """
     published = dict(info(name).published)
     try:
-        described = json.loads((paths.data_root() / name / "meta.json").read_text())["splits"]
+        described = json.loads((paths.data_root() / name / "meta.json").read_text(encoding="utf-8"))["splits"]
         return {split: str(described[split]["order_free_sha256"]) for split in published}
     except (OSError, ValueError, KeyError, TypeError):
         return published

@@ -189,7 +189,7 @@ class Exhibit:
 @functools.cache
 def reported(paper: str, key_of: KeyOf = key_of_method) -> dict[tuple[str, str, str], float]:
     """The accuracies that a paper prints: (exhibit, data set, row key) -> percent as printed."""
-    with open(paths.reported() / f"{paper}.csv", newline="") as stream:
+    with open(paths.reported() / f"{paper}.csv", newline="", encoding="utf-8") as stream:
         lines = [line for line in csv.DictReader(stream) if line["metric"] == "top1_accuracy" and line["value"]]
     return {(line["exhibit"], line["dataset"], key_of(line)): float(line["value"]) for line in lines}
 

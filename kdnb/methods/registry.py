@@ -135,7 +135,7 @@ def get(name: str) -> Method:
 
 
 def _registered(path: Path) -> list[Method]:
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     entries = []
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef):

@@ -111,7 +111,7 @@ class Plot:
     def to_myst(self) -> str:
         """The figure for the book; writes the picture and the CSV beside the page."""
         folder = page.folder()
-        (folder / f"{self.name}.svg").write_text(self.to_svg())
+        (folder / f"{self.name}.svg").write_text(self.to_svg(), encoding="utf-8")
         self.frame.to_csv(folder / f"{self.name}.csv", index=False)
         return "\n".join(
             [

@@ -201,7 +201,7 @@ def _checkpoint_folders(home: Home) -> list[list[Path]]:
     found = []
     for meta in sorted(home.checkpoints.rglob(META)):
         if is_whole(meta.parent):
-            names = json.loads(meta.read_text())["files"]
+            names = json.loads(meta.read_text(encoding="utf-8"))["files"]
             found.append([*(meta.parent / name for name in names), meta])
     return found
 

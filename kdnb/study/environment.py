@@ -57,6 +57,10 @@ def _version(package: str) -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=True, timeout=20
+        ["git", "-C", str(paths.ROOT), *arguments],
+        capture_output=True,
+        check=True,
+        timeout=20,
+        encoding="utf-8",
     )
     return done.stdout.strip()

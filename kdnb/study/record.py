@@ -65,7 +65,7 @@ class Record:
 def read(path: Path) -> Record:
     """Read a record; raises StoreError that says what is wrong with the file."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is not a whole record ({error}).") from error
     return parse(text, path)

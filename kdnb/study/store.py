@@ -232,7 +232,7 @@ def _weights_path(run: Run) -> Path:
 def is_whole(folder: Path) -> bool:
     """Whether a checkpoint is there with all its files, none of them cut short; free of torch."""
     try:
-        names = json.loads((folder / "checkpoint.json").read_text())["files"]
+        names = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["files"]
         return all(_is_whole_file(folder / name) for name in names)
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return False

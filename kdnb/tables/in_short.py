@@ -36,7 +36,7 @@ class Sentences:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         text = "\n".join(f"- {line}" for line in self.lines)
         if page.in_book():
-            (page.folder() / f"{self.name}.md").write_text(text + "\n")
+            (page.folder() / f"{self.name}.md").write_text(text + "\n", encoding="utf-8")
         return {"text/plain": text, "text/markdown": text}
 
 

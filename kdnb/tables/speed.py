@@ -19,7 +19,7 @@ def bench_files() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for path in sorted((paths.committed_results() / "bench").glob("*.json")):
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise KdnbError(f"{path} is not a measurement of `kdnb bench --json` ({error}).") from error
         found.append((path.stem, content))

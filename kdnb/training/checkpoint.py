@@ -65,7 +65,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors and the description in `folder`, or None where there is no whole checkpoint."""
     try:
-        content = json.loads((folder / META).read_text())
+        content = json.loads((folder / META).read_text(encoding="utf-8"))
         tensors: dict[str, Tensor] = {}
         for name in content["files"]:
             tensors |= load_file(folder / name)
