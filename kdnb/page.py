@@ -21,7 +21,7 @@ def in_book() -> bool:
 
 def project() -> Path:
     """The folder with the book that is being built: `$KDNB_BOOK`, or this project."""
-    return Path(os.environ.get("KDNB_BOOK") or paths.ROOT)
+    return paths.named("KDNB_BOOK") or paths.project()
 
 
 def folder() -> Path:
