@@ -26,6 +26,7 @@ from torch import Tensor
 
 from kdnb import losses
 from kdnb.errors import KdnbError
+from kdnb.losses.factors import METRICS
 
 BATCH = 5
 LABELS = torch.tensor([2, 0, 1, 2, 3])
@@ -78,6 +79,8 @@ CASES: dict[str, tuple[Callable[[Any, Any], Tensor], Make]] = {
     "mmd-gaussian": (lambda s, t: losses.mmd(s, t, "gaussian"), maps),
     "overhaul": (lambda s, t: losses.overhaul(s, t, MARGIN), maps),
     "hierarchical_context": (losses.hierarchical_context, pyramid),
+    "factor": (losses.factor, maps),
+    **{f"inheritance-{m}": (lambda s, t, m=m: losses.inheritance(s, t, m), maps) for m in METRICS if m != "cosine"},
     "information_flow": (losses.information_flow, vectors),
     "information_flow-paper": (lambda s, t: losses.information_flow(s, t, reading="paper"), vectors),
 }

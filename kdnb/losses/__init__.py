@@ -5,11 +5,13 @@ constant in the teacher's; it computes in float32 (or float64, if that is what i
 autocast says; and it holds no step that waits for the device, so that it can be captured in a CUDA graph.
 """
 
+from kdnb.losses.codes import pixel_labels, sparse_code
 from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
+from kdnb.losses.factors import exploration, factor, inheritance
 from kdnb.losses.features import attention, fsp, hierarchical_context, hint, negative_mean, overhaul
 from kdnb.losses.logits import coupled_kd, cross_entropy, dkd, kd
-from kdnb.losses.relations import information_flow, pkt, rkd, similarity
+from kdnb.losses.relations import information_flow, linear_cka, pkt, rkd, similarity
 
 __all__ = [
     "Contrastive",
@@ -18,15 +20,21 @@ __all__ = [
     "coupled_kd",
     "cross_entropy",
     "dkd",
+    "exploration",
+    "factor",
     "fsp",
     "hierarchical_context",
     "hint",
     "information_flow",
+    "inheritance",
     "kd",
+    "linear_cka",
     "mmd",
     "negative_mean",
     "overhaul",
+    "pixel_labels",
     "pkt",
     "rkd",
     "similarity",
+    "sparse_code",
 ]

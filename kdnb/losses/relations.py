@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdnb.errors import unknown
-from kdnb.losses.common import layers, loss, squared_distances
+from kdnb.losses.common import full, layers, loss, squared_distances
 
 
 @loss
@@ -28,6 +28,42 @@ def similarity(student_features: list[Tensor], teacher_features: list[Tensor]) -
 def _gram(feature: Tensor) -> Tensor:
     flat = feature.flatten(1)
     return F.normalize(flat @ flat.mT, dim=1)
+
+
+def linear_cka(x: Tensor, y: Tensor, unbiased: bool = False) -> Tensor:
+    """Linear centred kernel alignment of two representations of the same N things (Kornblith et al. 2019).
+
+        HSIC(K, L) / (HSIC(K, K) HSIC(L, L))^(1/2),   K = x x', L = y y',   x [N, D1], y [N, D2] -> a scalar
+
+    With `unbiased`, HSIC_1 of Song et al. 2012 stands in numerator and denominators (N > 3): the biased value of
+    independent features grows with D / N.  0 where one side does not vary.  Blocked: nothing of size N x N is kept.
+    """
+    x, y = (full(t).flatten(1) for t in (x, y))
+    x, y = x - x.mean(0), y - y.mean(0)
+    hsic = _hsic_unbiased if unbiased else _product_of_grams
+    scale = (hsic(x, x) * hsic(y, y)).clamp_min(0)
+    varies = scale > 0
+    return torch.where(varies, hsic(x, y), 0.0) / torch.where(varies, scale, 1.0).sqrt()
+
+
+def _hsic_unbiased(x: Tensor, y: Tensor) -> Tensor:
+    """HSIC_1 but for a factor that depends on N alone:
+
+    tr(K L) + (1'K1)(1'L1) / ((N - 1)(N - 2)) - 2/(N - 2) 1'KL1, K and L with zero diagonals.
+    """
+    n = len(x)
+    diagonal_x, diagonal_y = x.square().sum(1), y.square().sum(1)
+    rows_x, rows_y = x @ x.sum(0) - diagonal_x, y @ y.sum(0) - diagonal_y
+    trace = _product_of_grams(x, y) - (diagonal_x * diagonal_y).sum()
+    return trace + rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_x * rows_y).sum()
+
+
+def _product_of_grams(x: Tensor, y: Tensor, block: int = 1024) -> Tensor:
+    """sum_ij (x x')_ij (y y')_ij = ||x'y||_F^2, by whichever of the two is smaller."""
+    if x.shape[1] * y.shape[1] <= len(x) ** 2:
+        return (x.mT @ y).square().sum()
+    parts = zip(x.split(block), y.split(block), strict=True)
+    return torch.stack([((part_x @ x.mT) * (part_y @ y.mT)).sum() for part_x, part_y in parts]).sum()
 
 
 @loss
