@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from kdnb.study.store import Store
     from kdnb.training.numerics import Numerics
 
+#: Exit codes of a training beside 0 and 2: runs are left without a budget, runs failed, and, with the number of the
+#: signal added, stopped.
+LEFT, FAILED, STOPPED = 3, 4, 128
+
 app = typer.Typer(
     help="The evidence of knowledge distillation, re-run: train, measure, and see what is known.",
     no_args_is_help=True,
@@ -73,13 +77,15 @@ def run(
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
     wanted = Run(cell.experiment, seed, cell.row.keeps)
     store = Store.open()
+    code = 0
     if not store.has(wanted):  # a stored one needs no device, nor torch
-        store = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
+        store, code = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
             typer.echo(f"{metric:>16}  {value:.4f}")
         typer.echo(f"{'record':>16}  {record.path}")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -103,7 +109,11 @@ def study(
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later."""
+    """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later.
+
+    Exit codes: 0 done, or the budget is spent; 2 a wrong command; 3 runs are left without a budget; 4 runs failed;
+    129, 130 or 143 stopped by a closing terminal, the keyboard or SIGTERM, with checkpoints written.
+    """
     from kdnb import exhibits
     from kdnb.study import plan as planning
     from kdnb.study.store import Store
@@ -121,12 +131,13 @@ def study(
             raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
         wanted = list(groups[cohort].runs)
     papers = _papers(chosen, _profile(profile, epochs))
-    store = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
+    store, code = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
     if export is not None:
         from kdnb.study.archives import export_store
 
         for path in export_store(store, export):
             typer.echo(f"exported {path}")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -209,11 +220,15 @@ def data_list() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line and exit code 2."""
+    from kdnb.study.progress import let_go
+
     try:
         app()
     except KdnbError as error:
         typer.echo(f"kdnb: {error}", err=True)
         sys.exit(2)
+    finally:
+        let_go(sys.stdout, sys.stderr)
 
 
 def _profile(name: str, epochs: int | None) -> Profile:
@@ -291,21 +306,24 @@ def _train(
     numerics: Numerics,
     budget: float | None,
     together: int | None = None,
-) -> Store:
+) -> tuple[Store, int]:
+    """Train what is missing; the store, and the exit code that tells how it ended."""
     from kdnb.study.plan import LARGEST_COHORT
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
     from kdnb.study.store import Store
 
     store = Store.open()
-    progress = Progress()
     side_by_side = together or LARGEST_COHORT
-    runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
-    outcome = runner.run(wanted)
-    progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
+    with Progress() as progress:
+        runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
+        outcome = runner.run(wanted)
+        progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
+    if outcome.stopped and outcome.left:
+        return store, STOPPED + outcome.stopped
     if outcome.failed:
-        raise KdnbError(f"{len(outcome.failed)} runs failed: " + " ".join(dict.fromkeys(outcome.failed.values())))
-    return store
+        return store, FAILED
+    return store, LEFT if outcome.left and budget is None else 0
 
 
 def _print_plan(wanted: list[Run], store: Store, as_json: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class KdnbError(Exception):
@@ -16,6 +18,27 @@ class DataError(KdnbError):
 
 class StoreError(KdnbError):
     """A record or a checkpoint could not be written or read."""
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether what went wrong is that memory, the device's or the machine's, did not hold something."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool({"MemoryError", "OutOfMemoryError"} & kinds) or "can't allocate memory" in str(error)
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, as a part of a sentence: ours as they are, memory and permissions by name."""
+    if isinstance(error, KdnbError):
+        return str(error).rstrip(".")
+    if is_memory(error):
+        return "the memory does not hold it"
+    if isinstance(error, PermissionError):
+        return f"{error.filename or 'a file'} may not be read or written by this user"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f", at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 #: Of more names than these an error lists the first and counts the rest.

@@ -349,7 +349,7 @@ def test_a_run_killed_while_it_is_looked_at_leaves_nothing_half(quick):
 def test_a_budget_that_ends_with_the_training_leaves_the_arrays_for_next_time(quick):
     run, other = drawn("plane", key="plain"), drawn(key="plain", seed=2)
     runner = Runner(Store.open(), detect("cpu"), "comparison", say=(lines := []).append)
-    runner.on_epoch = lambda cohort: setattr(runner, "_stopped", cohort.members[0].finished)
+    runner.on_epoch = lambda cohort: setattr(runner.outcome, "stopped", int(cohort.members[0].finished))
     outcome = runner.run([run, other])
     assert outcome.recorded == [] and outcome.left == 2 and quick.asked == 0
     assert f"{run.label}: trained; the arrays that it keeps are computed next time" in lines

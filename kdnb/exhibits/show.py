@@ -90,5 +90,9 @@ def _train(store: Store, wanted: list[Run], paper: str, device: str) -> None:
     from kdnb.study.runner import Runner
     from kdnb.training.numerics import detect
 
-    progress = Progress(sys.stdout)
-    Runner(store, detect(device), paper, say=progress.say, on_epoch=progress.epoch, on_step=progress.step).run(wanted)
+    with Progress(sys.stdout) as progress:
+        runner = Runner(store, detect(device), paper, None, progress.say, progress.epoch, progress.step)
+        outcome = runner.run(wanted)
+    if outcome.stopped:
+        raise KeyboardInterrupt("The training stopped, its checkpoint is written: run this cell again to go on.")
+    outcome.check()

@@ -1,70 +1,155 @@
-"""Progress for people: a bar on a terminal, plain lines everywhere else."""
+"""Progress for people: a bar for each cohort on a terminal, plain lines everywhere else.
+
+Nothing that goes wrong with a line for people may end a training: a reader that has gone, a full disk under the log.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import TaskID
+
     from kdnb.training.cohort import Cohort
 
 #: Seconds between two lines in a plain log, after an epoch and within a long one.
 QUIET_SECONDS = 10.0
 LONG_SECONDS = 60.0
-#: Seconds between two updates in place.
+#: Seconds between two updates of a bar.
 BLINK_SECONDS = 0.5
 
 
+class Unfailing:
+    """A stream for people: what it cannot write is lost, and whoever writes does not learn of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def say(line: str) -> None:
+    """A line on the standard output, if that takes it."""
+    print(line, file=Unfailing(sys.stdout), flush=True)
+
+
+def let_go(*streams: TextIO) -> None:
+    """Drop what streams still hold and cannot write: Python would end with an exit code of its own."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Progress:
-    """Says how far a cohort is: on a terminal in place, in a log now and then."""
+    """Says how far cohorts are: on a terminal by a bar each, in a log by a line now and then.
+
+    Used as a context, so that the terminal is left as it was.
+    """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stream = stream or sys.stderr
+        self.stream = Unfailing(stream or sys.stderr)
         self.clock = clock
-        self.in_place = self.stream.isatty()
+        self._bars = _Bars(self.stream) if self.stream.isatty() else None
         self._last = -LONG_SECONDS
-        self._open_line = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        if self._open_line:
-            self.stream.write("\r\x1b[K")
-            self._open_line = False
-        print(line, file=self.stream, flush=True)
+        if self._bars is not None:
+            self._bars.say(line)
+        else:
+            print(line, file=self.stream, flush=True)
 
     def epoch(self, cohort: Cohort) -> None:
-        """After an epoch: every one in place, one in a few seconds in a log."""
-        self._tell(cohort, 0.0 if self.in_place else QUIET_SECONDS)
+        """After an epoch: every one on a bar, one in a few seconds in a log."""
+        self._tell(cohort, 0.0 if self._bars is not None else QUIET_SECONDS)
 
     def step(self, cohort: Cohort) -> None:
-        """Within an epoch: twice a second in place, once a minute in a log."""
-        self._tell(cohort, BLINK_SECONDS if self.in_place else LONG_SECONDS)
+        """Within an epoch: twice a second on a bar, once a minute in a log."""
+        self._tell(cohort, BLINK_SECONDS if self._bars is not None else LONG_SECONDS)
 
     def _tell(self, cohort: Cohort, apart: float) -> None:
         if self.clock() - self._last < apart:
             return
         self._last = self.clock()
-        if self.in_place:
-            self.stream.write(f"\r\x1b[K{told(cohort)[:110]}")
-            self.stream.flush()
-            self._open_line = True
+        if self._bars is not None:
+            self._bars.show(cohort)
         else:
-            print(told(cohort), file=self.stream, flush=True)
+            print(f"  {told(cohort)}", file=self.stream, flush=True)
+
+
+class _Bars:
+    """The bars of the cohorts that are training, below the lines that stay."""
+
+    def __init__(self, stream: Unfailing) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Display
+
+        columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
+        self._display = Display(*columns, console=Console(file=stream), auto_refresh=False, transient=True)  # type: ignore[arg-type]
+        self._tasks: weakref.WeakKeyDictionary[Cohort, TaskID] = weakref.WeakKeyDictionary()
+
+    def say(self, line: str) -> None:
+        self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, cohort: Cohort) -> None:
+        self._display.start()
+        training = {id(c) for c in self._tasks if c.active} | {id(cohort)}
+        kept = {task for c, task in self._tasks.items() if id(c) in training}
+        for task in set(self._display.task_ids) - kept:
+            self._display.remove_task(task)
+        if self._tasks.get(cohort) not in kept:
+            self._tasks[cohort] = self._display.add_task("")
+        done, total = _epochs(cohort)
+        self._display.update(self._tasks[cohort], completed=done, total=total, description=told(cohort))
+        self._display.refresh()
+
+    def stop(self) -> None:
+        self._display.stop()
 
 
 def told(cohort: Cohort) -> str:
-    """`epoch 3/25  [###-----]  1,240 images/s, 16 runs, 12 min left  validation 12.3 to 41.0 %`."""
-    total = max(m.stage.epochs for m in cohort.members)
-    done = cohort.epoch + cohort.step / cohort.steps_per_epoch
-    filled = round(20 * done / total)
-    bar = "#" * filled + "-" * (20 - filled)
+    """`epoch 3/25  1,240 images/s, 16 runs, 12 min left  validation 12.3 to 41.0 %`."""
+    _, total = _epochs(cohort)
     epoch = min(cohort.epoch + (cohort.step > 0), total)
     rate = f"{cohort.meter.rate:,.0f} images/s, {len(cohort.members)} runs{_left(cohort)}"
     measured = [m.history["validation_accuracy"][-1] for m in cohort.members if "validation_accuracy" in m.history]
     spread = f"  validation {100 * min(measured):.1f} to {100 * max(measured):.1f} %" if measured else ""
-    return f"  epoch {epoch}/{total}  [{bar}]  {rate}{spread}"
+    return f"epoch {epoch}/{total}  {rate}{spread}"
+
+
+def _epochs(cohort: Cohort) -> tuple[float, int]:
+    """How many epochs are done, and how many there are at most."""
+    total = max(member.stage.epochs for member in cohort.members)
+    return cohort.epoch + cohort.step / cohort.steps_per_epoch, total
 
 
 def _left(cohort: Cohort) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from kdnb.errors import DataError, KdnbError, StoreError
+from kdnb.errors import DataError, KdnbError, StoreError, is_memory, reason
 from kdnb.study import plan
 from kdnb.study.environment import environment
 from kdnb.study.experiment import Run
 from kdnb.study.lock import Lock
+from kdnb.study.progress import say as said
 from kdnb.study.recorder import Recorder
 from kdnb.study.store import Store
 from kdnb.study.work import Work
@@ -22,6 +23,7 @@ from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
 from kdnb.training.checkpoint import remove_checkpoint
 from kdnb.training.cohort import Cohort, run_side_by_side
+from kdnb.training.member import load_weights
 from kdnb.training.numerics import Numerics
 
 CHECKPOINT_SECONDS = 60.0
@@ -31,17 +33,29 @@ RESERVE_SECONDS = 5.0
 LARGEST_CHECKPOINT = 64 * 2**20
 #: The first steps compile or capture; from there to so many, the rest of a stage can be estimated.
 STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
+#: What stops cleanly: a batch system, the keyboard, a terminal that closes.
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 #: Seconds between two looks at what another process is training.
 WAIT_SECONDS = 2.0
 
 
 @dataclass
 class Outcome:
-    """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left."""
+    """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left.
+
+    `stopped` is the number of the signal that stopped it, 0 without one.
+    """
 
     recorded: list[Run] = field(default_factory=list)
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     left: int = 0
+    stopped: int = 0
+
+    def check(self) -> None:
+        """Raises KdnbError where runs failed, with every reason once."""
+        if self.failed:
+            count = f"{len(self.failed)} run{'s' * (len(self.failed) != 1)}"
+            raise KdnbError(f"{count} failed: " + " ".join(dict.fromkeys(self.failed.values())))
 
 
 class Runner:
@@ -49,8 +63,8 @@ class Runner:
 
     `paper` files the records: one for all, or the one of each experiment by its fingerprint.
     `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and steps.
-    `budget` is in seconds; at most `together` runs train side by side.  SIGTERM and SIGINT stop cleanly: checkpoints
-    are written and `run` returns.
+    `budget` is in seconds; at most `together` runs train side by side.  SIGTERM, SIGINT and SIGHUP stop cleanly:
+    checkpoints are written and `run` returns; a signal that our caller has us ignore (nohup) is ignored.
     """
 
     def __init__(
@@ -59,7 +73,7 @@ class Runner:
         numerics: Numerics,
         paper: str | Mapping[str, str],
         budget: float | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = said,
         on_epoch: Callable[[Cohort], None] = lambda cohort: None,
         on_step: Callable[[Cohort], None] = lambda cohort: None,
         together: int = plan.LARGEST_COHORT,
@@ -75,7 +89,6 @@ class Runner:
         self.recorder = Recorder(store, self.workbench, numerics, paper)
         environment(numerics.as_dict(), {})  # the sources as they are when the work begins, not when it ends
         self.outcome = Outcome()
-        self._stopped = False
         self._works: dict[tuple[str, int], Work] = {}
         self._put_off: set[tuple[str, int]] = set()
         self._wanted: list[Run] = []
@@ -105,6 +118,8 @@ class Runner:
                 else:
                     break
         self.outcome.left = len(self._missing())
+        if self.outcome.stopped and self.outcome.left:
+            self.say("stopped; checkpoints are written, and the same command goes on from them")
         return self.outcome
 
     def _missing(self) -> list[Run]:
@@ -186,10 +201,12 @@ class Runner:
         """Whether the cohorts ran to their end; KdnbError where memory does not hold them."""
         try:
             return run_side_by_side(cohorts, _Watch(self, works, cohorts))
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
             fewer = max(1, len(works) // 2)
             raise KdnbError(
-                f"The device's memory does not hold {len(works)} runs side by side; train fewer at once, as with "
+                f"The memory does not hold {len(works)} runs side by side; train fewer at once, as with "
                 f"--together {fewer}. What was saved in the last minute is taken up again."
             ) from error
 
@@ -231,8 +248,8 @@ class Runner:
                 work = self._resumed(run)
             except DataError:
                 raise  # no other run would fare better
-            except KdnbError as error:
-                self._fail(run, str(error))
+            except Exception as error:
+                self._fail(run, f"{run.label}: it cannot be trained ({reason(error)}).")
                 return None
             self._works[run.key] = work
         return self._works[run.key]
@@ -275,8 +292,8 @@ class Runner:
     def _settle(self, work: Work) -> None:
         """After a cohort: record a finished run, forget a failed one, keep the rest."""
         run = work.run
-        if work.member.failed is not None:
-            self._fail(run, work.member.failed)
+        if work.member.failed is not None:  # its cohort has said so
+            self._drop(run, work.member.failed)
             remove_checkpoint(self.store.running_folder(run))
         elif work.trained and self.recorder.keeps(run) and self._stopping():
             self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
@@ -289,8 +306,16 @@ class Runner:
                 self._record(work, selected, last)
 
     def _record(self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]) -> None:
+        """Record a trained run; one that cannot be recorded fails alone, and goes on from its checkpoint next time."""
         run = work.run
-        metrics, failures = self.recorder.record(work, selected, last)
+        try:
+            metrics, failures = self.recorder.record(work, selected, last)
+        except Exception as error:
+            load_weights(work.member.stage.modules, last)
+            with contextlib.suppress(StoreError):  # then the last checkpoint stands
+                work.save(self.store)
+            self._fail(run, f"{run.label}: trained, but not recorded ({reason(error)}); its checkpoint is kept.")
+            return
         self._not_analysed(run, failures)
         if not failures:  # else its weights are there for another try
             remove_checkpoint(self.store.running_folder(run))
@@ -310,7 +335,11 @@ class Runner:
         if not self._claimed([run]):
             return
         self.say(f"{run.label}: arrays for its figure, from the weights that the stored run left")
-        analysed = self.recorder.add_arrays(run)
+        try:
+            analysed = self.recorder.add_arrays(run)
+        except Exception as error:
+            self._fail(run, f"{run.label}: its arrays could not be added ({reason(error)}).")
+            return
         self._not_analysed(run, analysed.failures)
         if analysed.arrays:
             self.outcome.recorded.append(run)
@@ -335,25 +364,28 @@ class Runner:
         self._release(work.run)
         self.say(f"{work.run.label}: put off, it would not finish within the budget and is too large to travel")
 
-    def _fail(self, run: Run, reason: str) -> None:
-        self.outcome.failed[run.key] = reason
+    def _fail(self, run: Run, why: str) -> None:
+        self._drop(run, why)
+        self.say(why)
+
+    def _drop(self, run: Run, why: str) -> None:
+        self.outcome.failed[run.key] = why
         self._works.pop(run.key, None)
         self._release(run)
-        self.say(reason)
 
     def _stopping(self) -> bool:
-        return self._stopped or (self.deadline is not None and time.monotonic() > self.deadline)
+        return bool(self.outcome.stopped) or (self.deadline is not None and time.monotonic() > self.deadline)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         def stop(number: int, frame: object) -> None:
-            if self._stopped and number == signal.SIGINT:
+            if self.outcome.stopped and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._stopped = True
-            self.say("stopping: checkpoints are being written")
+            self.outcome.stopped = number  # nothing is said here: a line may be half written just now
 
+        heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         try:
-            before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+            before = {number: signal.signal(number, stop) for number in heard}
         except ValueError:  # not in the main thread: whoever runs us stops us
             yield
             return
