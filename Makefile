@@ -4,13 +4,17 @@ PYTHON ?= python3
 # The environment; `make book VENV=$$CONDA_PREFIX` uses one that is there already.
 VENV ?= .venv
 export VENV
+# A Python that was named is the environment's, or refused; one that is only found in the path makes a new one.
+export KDNB_PYTHON := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
+# Texts are UTF-8 under every locale.
+export PYTHONUTF8 = 1
 
 .PHONY: help book test lab install clean
 
 help:  ## what can be made
 	@echo "make book    set up, run the demo study, execute the notebooks, build the book (minutes)"
 	@echo "make test    set up, run the test suite"
-	@echo "make lab     set up, open the notebooks in JupyterLab"
+	@echo "make lab     set up, open the notebooks in JupyterLab (LAB_ARGUMENTS=\"--no-browser --port 9000\")"
 	@echo "make install only set up: $(VENV) with kdnb and everything it needs"
 	@echo "make clean   remove the book, the executed notebooks and the demo's records"
 
@@ -22,8 +26,7 @@ test:
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGUMENTS)
 
 lab:
-	@$(PYTHON) book/build.py install
-	@$(VENV)/bin/python -m jupyter lab --notebook-dir=notebooks
+	@$(PYTHON) book/build.py lab -- $(LAB_ARGUMENTS)
 
 install:
 	@$(PYTHON) book/build.py install

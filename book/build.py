@@ -1,9 +1,10 @@
 """What `make` calls: set up the environment, build the book, clean up.  Needs nothing but Python itself.
 
-    build.py install        the environment with kdnb, once per pyproject.toml and Python
+    build.py install        the environment with kdnb: made where it is missing or does not serve, else left alone
     build.py book           install, then build
     build.py build          everything the Snakefile asks for: data, training, notebooks, pages
     build.py clean          remove what a build makes
+    build.py lab -- ...     install, then JupyterLab on the notebooks with these arguments
     build.py step PHASE NAME -- COMMAND...    one job of the Snakefile: said, timed, run
 
 Only one build at a time works in a folder: a second one says so and waits.  The locks are the operating
@@ -15,52 +16,155 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(os.environ.get("KDNB_BOOK") or Path(__file__).resolve().parents[1])
+ROOT = Path(os.environ.get("KDNB_BOOK") or Path(__file__).resolve().parents[1]).expanduser().absolute()
 STAMPS = ROOT / ".stamps"
 TIMES = STAMPS / "times.jsonl"
 LOCK, JOBS = STAMPS / "lock", STAMPS / "jobs-lock"
-VENV = Path(os.environ.get("VENV") or ".venv")
+VENV = Path(os.environ.get("VENV") or ".venv").expanduser()
 OLDEST_PYTHON = (3, 11)
+#: The file in an environment that says what it was made of.
+STAMP = "kdnb-installed"
+#: What the book and the tests need on top of the package.
+EXTRAS = ("book", "test")
+#: Variables of the environment that name folders: relative ones mean where the command was given.
+PLACES = ("KDNB_DATA", "KDNB_STORE", "KDNB_BOOK")
 #: Phases of a build in the order of their times' report.
 PHASES = ("training", "notebooks", "book")
 
 
 def install() -> None:
-    """Create the environment and install kdnb with everything the book and the tests need, once."""
+    """See to an environment with kdnb, from this folder, and everything the book and the tests need.
+
+    One that serves is left alone, whatever else has changed; one that lacks packages gets them; one that was made
+    in another place, or whose Python does not run or is not the one that was named, is made anew.
+    """
     environment = ROOT / VENV
-    python = environment / "bin" / "python"
-    stamp = environment / "kdnb-installed"
-    if sys.version_info < OLDEST_PYTHON:
-        raise SystemExit(
-            f"kdnb needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, and {sys.executable} is "
-            f"{sys.version.split()[0]}; name another one: make PYTHON=python3.12 ..."
-        )
-    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == key:
+    found, stamp = probe(environment), read_stamp(environment)
+    unfit = fault(environment, found, stamp)
+    if not unfit and found is not None and stamp == stamp_of(environment, found, stamp):
         return
-    own = not python.exists() or (environment / "pyvenv.cfg").exists()
-    if own:
-        say(f"setting up {VENV} with Python {sys.version.split()[0]}")
-        if subprocess.run([sys.executable, "-m", "venv", str(environment)]).returncode:
-            raise SystemExit("Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv")
+    if unfit:
+        if not is_ours(environment, stamp):
+            raise SystemExit(f"The environment {environment} does not serve: {unfit}; name another: make VENV=...")
+        create(environment, unfit)
+        stamp = {"made": True, "place": str(environment.resolve())}
+        write_stamp(environment, stamp)
     say("installing kdnb and its packages (some 5 GB with torch; minutes, once)")
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["-e", f"{ROOT}[book,test]"]
+    command = [str(python_of(environment)), "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["-e", f"{ROOT}[{','.join(EXTRAS)}]"]
     if subprocess.run(command).returncode:
         raise SystemExit("The packages could not be installed; what pip says stands above.")
-    stamp.write_text(key, encoding="utf-8")
+    write_stamp(environment, stamp_of(environment, probe(environment) or {}, stamp))
+
+
+def fault(environment: Path, found: dict[str, Any] | None, stamp: dict[str, Any]) -> str:
+    """Why the environment would not serve whatever is installed into it; empty where it can."""
+    if found is None:
+        return "it has no Python that runs" if environment.exists() else "it is not there"
+    version, named = found["python"], os.environ.get("KDNB_PYTHON")
+    if tuple(version) < OLDEST_PYTHON:
+        return f"its Python is {dotted(version)}, and kdnb needs {dotted(OLDEST_PYTHON)} or newer"
+    if named and tuple(version) != sys.version_info[:2]:
+        return f"its Python is {dotted(version)}, and {named}, which was named, is {dotted(sys.version_info[:2])}"
+    if stamp.get("made"):  # its commands lead to where it was made, and its packages belong to one Python
+        place = stamp.get("place") or (environment.resolve() if found["package"] == str(ROOT.resolve()) else "another")
+        if str(place) != str(environment.resolve()):
+            return f"it was made for another place ({place})"
+        if stamp.get("python", version) != version:
+            return f"it was made with Python {dotted(stamp['python'])} and has {dotted(version)} now"
+    return ""
+
+
+def create(environment: Path, why: str) -> None:
+    """Make the environment, anew where one is there."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise SystemExit(
+            f"kdnb needs Python {dotted(OLDEST_PYTHON)} or newer, and {sys.executable} is "
+            f"{sys.version.split()[0]}; name another one: make PYTHON=python3.12 ..."
+        )
+    say(f"setting up {VENV} with Python {sys.version.split()[0]}: {why}")
+    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)]).returncode:
+        raise SystemExit(
+            "The environment could not be made; what Python says stands above.  Where it has no venv module, as on "
+            "Debian and Ubuntu: apt install python3-venv"
+        )
+
+
+def is_ours(environment: Path, stamp: dict[str, Any]) -> bool:
+    """Whether it may be made (anew): nothing is there, or what this script has made, or a venv in the project."""
+    if not environment.exists() or not any(environment.iterdir()) or stamp.get("made"):
+        return True
+    return (environment / "pyvenv.cfg").exists() and ROOT.resolve() in environment.resolve().parents
+
+
+def probe(environment: Path) -> dict[str, Any] | None:
+    """What the environment's own Python says: its version, and in which folder its kdnb lies; None if it is mute."""
+    asked = (
+        "import importlib.util, json, os, sys; spec = importlib.util.find_spec('kdnb'); origin = spec and spec.origin;"
+        "place = origin and os.path.dirname(os.path.dirname(os.path.realpath(origin)));"
+        "print(json.dumps({'python': sys.version_info[:2], 'package': place}))"
+    )
+    try:
+        done = subprocess.run(
+            [str(python_of(environment)), "-I", "-c", asked], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        return dict(json.loads(done.stdout))
+    except (OSError, ValueError):
+        return None
+
+
+def stamp_of(environment: Path, found: dict[str, Any], stamp: dict[str, Any]) -> dict[str, Any]:
+    """What an environment that serves was made of: its place, its Python, whose kdnb, the packages asked for."""
+    import tomllib  # lazily: an older Python can still say that it is too old
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {})
+    lines = [*project.get("dependencies", []), *(line for name in EXTRAS for line in extras.get(name, []))]
+    packages = sorted(re.sub(r"\s", "", line) for line in lines)
+    asked = {"packages": packages, "commands": dict(project.get("scripts", {}))}
+    return {"made": bool(stamp.get("made")), "place": str(environment.resolve()), **found, **asked}
+
+
+def read_stamp(environment: Path) -> dict[str, Any]:
+    """What stands in the environment's stamp; of an earlier version's, which told nothing, that there is one."""
+    try:
+        return dict(json.loads((environment / STAMP).read_text(encoding="utf-8")))
+    except OSError:
+        return {}
+    except (ValueError, TypeError):
+        return {"made": True}
+
+
+def write_stamp(environment: Path, stamp: dict[str, Any]) -> None:
+    (environment / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+
+
+def python_of(environment: Path) -> Path:
+    return environment / "bin" / "python"
+
+
+def dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def lab(arguments: list[str]) -> None:
+    """Become JupyterLab on the notebooks.  In a container one is often root, which Jupyter wants to be told."""
+    command = [str(python_of(ROOT / VENV)), "-m", "jupyter", "lab", "--notebook-dir=notebooks"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []
+    os.chdir(ROOT)
+    os.execv(command[0], [*command, *arguments])
 
 
 def build() -> None:
@@ -169,14 +273,33 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that commands are told and waited for
     if arguments[:1] == ["step"]:
         return step(arguments[1], arguments[2], arguments[arguments.index("--") + 1 :])
-    tasks = {"install": [install], "build": [build], "book": [install, build], "clean": [clean]}
-    if len(arguments) != 1 or arguments[0] not in tasks:
+    tasks = {"install": [install], "lab": [install], "build": [build], "book": [install, build], "clean": [clean]}
+    name, rest = (arguments or [""])[0], arguments[1:]
+    if name not in tasks or (rest and not (name == "lab" and rest[0] == "--")):
         print(__doc__)
         return 2
+    settle(arguments)
     with alone():
-        for task in tasks[arguments[0]]:
+        for task in tasks[name]:
             task()
+    if name == "lab":
+        lab(rest[1:])
     return 0
+
+
+def settle(arguments: list[str]) -> None:
+    """What every command that is started from here inherits: absolute places, and UTF-8 under every locale.
+
+    Where the Python that was called is too old, and nobody named it, the environment's own goes on.
+    """
+    for place in PLACES:
+        if os.environ.get(place):
+            os.environ[place] = os.path.abspath(os.path.expanduser(os.environ[place]))
+    os.environ["PYTHONUTF8"] = "1"
+    found = probe(ROOT / VENV) if sys.version_info < OLDEST_PYTHON and not os.environ.get("KDNB_PYTHON") else None
+    if found is not None and tuple(found["python"]) >= OLDEST_PYTHON:
+        python = str(python_of(ROOT / VENV))
+        os.execv(python, [python, os.path.abspath(__file__), *arguments])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +29,10 @@ BUILD = paths.ROOT / "book" / "build.py"
 def build(tmp_path, monkeypatch):
     """The script as a module that works in a folder of its own."""
     monkeypatch.setenv("KDNB_BOOK", str(tmp_path))
+    return load()
+
+
+def load():
     spec = importlib.util.spec_from_file_location("build", BUILD)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -114,24 +120,183 @@ def test_an_old_python_is_refused_before_anything_is_made(build, monkeypatch, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_installed_environment_is_left_alone_until_pyproject_changes(build, monkeypatch, tmp_path):
-    commands = []
-    monkeypatch.setattr(build, "VENV", Path("env"))
-    monkeypatch.setattr(build.subprocess, "run", lambda command, **_: commands.append(command) or _Done())
-    (tmp_path / "pyproject.toml").write_text("one", encoding="utf-8")
-    (tmp_path / "env" / "bin").mkdir(parents=True)
-    (tmp_path / "env" / "bin" / "python").touch()
-    build.install()
-    assert [command[-1] for command in commands] == [f"{tmp_path}[book,test]"]
-    build.install()
-    assert len(commands) == 1
-    (tmp_path / "pyproject.toml").write_text("two", encoding="utf-8")
-    build.install()
-    assert len(commands) == 2
+# -- the environment -----------------------------------------------------------------------------------
 
 
-class _Done:
-    returncode = 0
+@pytest.fixture
+def installing(monkeypatch):
+    """`installing(folder)`: run its `build.py install` with a venv without pip and a pip that only links the folder.
+
+    Gives back what was done: "venv" and "pip", in this order.
+    """
+    monkeypatch.delenv("KDNB_PYTHON", raising=False)
+
+    def install(folder, venv=".venv"):
+        monkeypatch.setenv("KDNB_BOOK", str(folder))
+        monkeypatch.setenv("VENV", venv)
+        module, real, done = load(), subprocess.run, []
+
+        def run(command, **options):
+            if "venv" in command:
+                done.append("venv")
+                return real([*command[:3], "--without-pip", *command[3:]], **options)
+            if "pip" in command:
+                done.append("pip")
+                site = next(Path(command[0]).parents[1].glob("lib/python*/site-packages"))
+                (site / "kdnb.pth").write_text(command[-1].partition("[")[0], encoding="utf-8")
+                return subprocess.CompletedProcess(command, 0)
+            return real(command, **options)
+
+        monkeypatch.setattr(module.subprocess, "run", run)
+        module.install()
+        return done
+
+    return install
+
+
+def tiny_project(folder):
+    """A project whose kdnb is one file."""
+    (folder / "kdnb").mkdir(parents=True)
+    (folder / "kdnb" / "__init__.py").touch()
+    (folder / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["numpy>=1"]\n[project.optional-dependencies]\nbook = ["a>=1"]\ntest = ["b"]\n',
+        encoding="utf-8",
+    )
+    return folder
+
+
+def place_of_kdnb(folder):
+    """Whose package the environment's commands run, from any folder."""
+    asked = [folder / ".venv" / "bin" / "python", "-I", "-c", "import kdnb; print(kdnb.__file__)"]
+    return Path(subprocess.run(asked, capture_output=True, encoding="utf-8", cwd="/").stdout.strip()).parents[1]
+
+
+def test_an_installed_environment_is_left_alone_until_its_packages_change(installing, tmp_path):
+    folder = tiny_project(tmp_path / "one")
+    assert installing(folder) == ["venv", "pip"]
+    assert installing(folder) == []
+    project = folder / "pyproject.toml"
+    project.write_text("# a comment\n" + project.read_text(encoding="utf-8"), encoding="utf-8")
+    assert installing(folder) == []
+    project.write_text(project.read_text(encoding="utf-8").replace("a>=1", "a>=2"), encoding="utf-8")
+    assert installing(folder) == ["pip"] and installing(folder) == []
+
+
+def test_an_installation_that_was_interrupted_goes_on(installing, tmp_path, monkeypatch):
+    folder = tiny_project(tmp_path / "one")
+    installing(folder)
+    stamp = folder / ".venv" / "kdnb-installed"
+    stamp.write_text(json.dumps({"made": True, "place": str(folder / ".venv")}), encoding="utf-8")
+    assert installing(folder) == ["pip"]
+
+
+@pytest.mark.parametrize("change", ["copied", "moved", "copied with an earlier version's stamp"])
+def test_a_copied_or_moved_project_runs_its_own_package(installing, tmp_path, change):
+    first, second = tiny_project(tmp_path / "one"), tmp_path / "two"
+    installing(first)
+    if "earlier" in change:
+        (first / ".venv" / "kdnb-installed").write_text("0123abcd", encoding="utf-8")
+        assert installing(first) == ["pip"]  # where it was made it serves
+        (first / ".venv" / "kdnb-installed").write_text("0123abcd", encoding="utf-8")
+    shutil.move(first, second) if change == "moved" else shutil.copytree(first, second, symlinks=True)
+    assert installing(second) == ["venv", "pip"]
+    assert place_of_kdnb(second) == second and installing(second) == []
+    if change == "copied":
+        assert place_of_kdnb(first) == first and installing(first) == []
+
+
+def test_another_python_in_the_path_leaves_a_good_environment_alone(installing, tmp_path, monkeypatch):
+    folder = tiny_project(tmp_path / "one")
+    installing(folder)
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    assert installing(folder) == []
+
+
+def test_a_python_that_was_named_gets_the_environment_it_asks_for(installing, tmp_path, monkeypatch, capsys):
+    folder = tiny_project(tmp_path / "one")
+    installing(folder)
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    monkeypatch.setenv("KDNB_PYTHON", "python3.99")
+    assert installing(folder) == ["venv", "pip"]
+    assert "and python3.99, which was named, is 3.99" in capsys.readouterr().out
+    somebodys = tmp_path / "somebodys"
+    shutil.copytree(folder / ".venv", somebodys, symlinks=True)
+    (somebodys / "kdnb-installed").unlink()
+    with pytest.raises(SystemExit, match=r"does not serve: its Python is .* and python3\.99, .*make VENV="):
+        installing(folder, venv=str(somebodys))
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(installing, tmp_path):
+    folder = tiny_project(tmp_path / "one")
+    installing(folder)
+    (folder / ".venv" / "bin" / "python").unlink()
+    (folder / ".venv" / "bin" / "python").symlink_to("/nowhere/python")
+    assert installing(folder) == ["venv", "pip"]
+
+
+def test_a_folder_that_is_no_environment_is_never_cleared(installing, tmp_path):
+    folder = tiny_project(tmp_path / "one")
+    with pytest.raises(SystemExit, match=r"does not serve: it has no Python that runs; name another"):
+        installing(folder, venv="kdnb")
+    assert (folder / "kdnb" / "__init__.py").exists()
+
+
+def test_somebodys_environment_gets_the_packages_and_keeps_its_own(installing, tmp_path):
+    folder, somebodys = tiny_project(tmp_path / "one"), tmp_path / "somebodys"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(somebodys)], check=True)
+    (somebodys / "mine").touch()
+    assert installing(folder, venv=str(somebodys)) == ["pip"] and installing(folder, venv=str(somebodys)) == []
+    assert (somebodys / "mine").exists()
+
+
+def test_the_environments_python_goes_on_where_the_one_in_the_path_is_too_old(build, monkeypatch):
+    monkeypatch.delenv("KDNB_PYTHON", raising=False)
+    monkeypatch.setattr(build, "VENV", Path(sys.prefix))
+    monkeypatch.setattr(sys, "version_info", (3, 9, 0))
+    became: list[list[str]] = []
+    monkeypatch.setattr(build.os, "execv", lambda python, command: became.append(command))
+    build.settle(["install"])
+    assert became == [[str(Path(sys.prefix) / "bin" / "python"), str(BUILD), "install"]]
+
+
+def test_relative_places_are_handed_on_as_absolute_ones(build, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KDNB_STORE", "mystore")
+    monkeypatch.setenv("KDNB_DATA", "~/images")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    build.settle([])
+    assert os.environ["KDNB_STORE"] == str(tmp_path / "mystore")
+    assert os.environ["KDNB_DATA"] == str(tmp_path / "home" / "images")
+    assert os.environ["PYTHONUTF8"] == "1"
+
+
+@pytest.mark.parametrize(("user", "told"), [(0, ["--allow-root"]), (1000, [])])
+def test_make_lab_takes_arguments_and_runs_as_root(tmp_path, build, monkeypatch, user, told):
+    monkeypatch.setattr(build.os, "geteuid", lambda: user)
+    monkeypatch.setattr(build.os, "chdir", lambda place: None)
+    became: list[list[str]] = []
+    monkeypatch.setattr(build.os, "execv", lambda python, command: became.append(command[1:]))
+    monkeypatch.setattr(build, "install", lambda: None)
+    assert build.main(["lab", "--", "--no-browser", "--port", "9000"]) == 0
+    assert became == [["-m", "jupyter", "lab", "--notebook-dir=notebooks", *told, "--no-browser", "--port", "9000"]]
+
+
+def test_make_hands_on_what_was_named_and_the_arguments(tmp_path):
+    said = subprocess.run(
+        ["make", "-n", "lab", "PYTHON=python3.12", "LAB_ARGUMENTS=--no-browser"],
+        cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True,
+    ).stdout  # fmt: skip
+    assert said.strip() == "python3.12 book/build.py lab -- --no-browser"
+    shows = f"include {paths.ROOT / 'Makefile'}\nshow:\n\t@echo named:$$KDNB_PYTHON utf8:$$PYTHONUTF8\n"
+    (tmp_path / "Makefile").write_text(shows, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "KDNB_PYTHON") and not k.startswith("MAKE")}
+
+    def show(*arguments):
+        command = ["make", "-s", "show", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, encoding="utf-8").stdout.strip()
+
+    assert show() == "named: utf8:1" and show("PYTHON=python3.12") == "named:python3.12 utf8:1"
 
 
 # -- a book of a few notebooks from a small store --------------------------------------------------------
