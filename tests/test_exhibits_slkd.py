@@ -108,7 +108,10 @@ def test_settings_by_pair():
     assert [argument("table1", f"{pair.key}/dkd", "beta") for pair in slkd.SAME_FAMILY] == [8, 2, 6, 6, 6, 6]
     assert [argument("table2", f"{pair.key}/dkd", "beta") for pair in slkd.CROSS_FAMILY] == [8, 8, 8, 6, 8]
     assert [argument("table1", f"{p.key}/reviewkd", "weight") for p in slkd.SAME_FAMILY] == [5, 0.6, 5, 5, 5, 5]
-    assert [argument("table2", f"{p.key}/reviewkd", "weight") for p in slkd.CROSS_FAMILY] == [8, 5, 8, 8, 5]
+    assert [argument("table2", f"{p.key}/reviewkd", "weight") for p in slkd.CROSS_FAMILY] == [8, 5, 30, 30, 5]
+    assert argument("review-weight", "vgg13-mobilenet_v2/reviewkd-8", "weight") == 8
+    usual, tried = (cell(t, "vgg13-mobilenet_v2/reviewkd").experiment for t in ("table2", "review-weight"))
+    assert tried == usual
     assert argument("table1", "vgg13-vgg8/crd", "negatives") == 16_384
     control = cell("control", "vgg13-vgg8/kd-control").experiment.arguments
     assert control == {"labels_weight": 1.1, "soft_weight": 1.9}

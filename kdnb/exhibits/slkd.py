@@ -88,7 +88,8 @@ DKD_BETA = {
     V13_M2.key: 6.0,
     W402_S1.key: 8.0,
 }
-#: ReviewKD's weight as its code gives it; by analogy 0.6 for ResNet8, 5 for VGG, 8 for MobileNetV2.
+#: ReviewKD's weight as its code gives it; by analogy 0.6 for ResNet8 and 5 for VGG.  For MobileNetV2 the 30 that
+#: users of the benchmark's code needed to reach the printed number (mdistiller, issue 39), not the 8 of analogy.
 REVIEW_WEIGHT = {
     R32X4_R8X4.key: 5.0,
     R56_R8.key: 0.6,
@@ -98,8 +99,8 @@ REVIEW_WEIGHT = {
     V13_V8.key: 5.0,
     R32X4_S2.key: 8.0,
     R32X4_S1.key: 5.0,
-    R50_M2.key: 8.0,
-    V13_M2.key: 8.0,
+    R50_M2.key: 30.0,
+    V13_M2.key: 30.0,
     W402_S1.key: 5.0,
 }
 #: The original's number of negatives; the comparison paper has a quarter of it.
@@ -129,6 +130,7 @@ def line(pair: Pair, key: str) -> Row:
         "ofd": _row(pair, "ofd", "OFD", "ofd"),
         "crd": _row(pair, "crd", "CRD", "crd", negatives=NEGATIVES),
         "reviewkd": _row(pair, "reviewkd", "ReviewKD", "reviewkd", weight=REVIEW_WEIGHT.get(pair.key, 5.0)),
+        "reviewkd-8": _row(pair, "reviewkd-8", "ReviewKD, weight 8", "reviewkd", weight=8.0),
         "dkd": _row(pair, "dkd", "DKD", "dkd", beta=DKD_BETA.get(pair.key, 8.0)),
         "kd": _row(pair, "kd", "KD", "kd"),
         "slkd": _row(pair, "slkd", "SLKD", "slkd"),
@@ -272,6 +274,12 @@ ABLATIONS = (
         "control",
         "KD with SLKD's summed weights: the learning ability, or just more KD?",
         lines((*SAME_FAMILY, *CROSS_FAMILY), "kd", "kd-control", "slkd"),
+        ablation=True,
+    ),
+    _exhibit(
+        "review-weight",
+        "ReviewKD with MobileNetV2: the weight that its users needed, and that of analogy",
+        lines((R50_M2, V13_M2), "kd", "reviewkd-8", "reviewkd"),
         ablation=True,
     ),
 )
