@@ -6,16 +6,16 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdnb.exhibits import Exhibit, Row
+    from kdnb.exhibits.wanted import Planned
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
     from kdnb.study.store import Store
@@ -34,7 +34,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Prepare and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-ExhibitOption = Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>, a <paper>, or all.")]
+ExhibitOption = Annotated[
+    str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>, a <paper>, or all; several by commas.")
+]
 ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
 SeedsOption = Annotated[
@@ -101,10 +103,10 @@ def study(
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
     deterministic: DeterministicOption = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="List what would be trained, in cohorts; train nothing.")
-    ] = False,
-    cohort: Annotated[str | None, typer.Option(help="Train only this group of the plan.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="List what would be trained, in jobs; train nothing.")] = False,
+    job: Annotated[
+        str | None, typer.Option("--job", "--cohort", help="Train only this job of the plan, and what it needs.")
+    ] = None,
     together: Annotated[int | None, typer.Option(min=1, help="At most so many runs side by side.")] = None,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
     as_json: JsonOption = False,
@@ -114,23 +116,22 @@ def study(
     Exit codes: 0 done, or the budget is spent; 2 a wrong command; 3 runs are left without a budget; 4 runs failed;
     129, 130 or 143 stopped by a closing terminal, the keyboard or SIGTERM, with checkpoints written.
     """
-    from kdnb import exhibits
-    from kdnb.study import plan as planning
+    from kdnb.exhibits import wanted as work
     from kdnb.study.store import Store
 
-    chosen = exhibits.select(exhibit)
-    wanted = _wanted(chosen, _profile(profile, epochs), dataset, seeds, rows)
+    chosen, scale = work.select(exhibit), _profile(profile, epochs)
+    wanted = work.runs(chosen, scale, dataset, seeds, rows)
     if not wanted:
-        raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {_why_not(chosen, profile)}.")
+        raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {work.why_not(chosen, scale)}.")
     if plan:
-        _print_plan(wanted, Store.open(), as_json)
+        _print_plan(work.jobs(wanted, Store.open()), as_json)
         return
-    if cohort is not None:
-        groups = {group.id: group for group in planning.groups(wanted)}
-        if cohort not in groups:
-            raise KdnbError(f"No group of this plan is called '{cohort}'; --plan lists them.")
-        wanted = list(groups[cohort].runs)
-    papers = _papers(chosen, _profile(profile, epochs))
+    if job is not None:
+        jobs = {planned.id: planned for planned in work.jobs(wanted, Store.open())}
+        if job not in jobs:
+            raise KdnbError(f"No job of this plan is called '{job}'; --plan lists them.")
+        wanted = list(jobs[job].runs)
+    papers = work.papers(chosen, scale)
     store, code = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
     if export is not None:
         from kdnb.study.archives import export_store
@@ -237,67 +238,10 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _wanted(
-    chosen: list[Exhibit], profile: Profile, dataset: str | None, seeds: int | None, rows: str | None
-) -> list[Run]:
-    """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set."""
-    names = list(dict.fromkeys(d for e in chosen for d in e.datasets_of(profile)))
-    if dataset is not None and dataset not in names:
-        raise unknown(f"data set under profile '{profile.name}'", dataset, names)
-    wanted: list[Run] = []
-    asked = _rows(chosen, rows)
-    for name in [dataset] if dataset else names:
-        here = [(e, of, seeds or e.seeds(profile)) for e, of in asked if name in e.datasets_of(profile)]
-        cells = [(cell, count) for e, of, count in here for cell in e.cells(profile, name, of) if cell.experiment]
-        for turn in range(max((count for _, count in cells), default=0)):
-            for cell, count in cells:
-                if turn < (1 if cell.row.role == "teacher" else count):
-                    wanted.append(cell.runs(count)[turn])
-    return wanted
-
-
-def _rows(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[Row]]]:
-    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them.
-
-    A row is named by its key; by its line, which it has in common with other pairs of networks; or by its pair.
-    """
-    if rows is None:
-        return [(exhibit, list(exhibit.rows)) for exhibit in chosen]
-    keys = [key.strip() for key in rows.split(",")]
-    known = {name for exhibit in chosen for row in exhibit.rows for name in _names(row)}
-    for key in keys:
-        if key not in known:
-            raise unknown("row", key, known)
-    found = [(exhibit, [row for row in exhibit.rows if _names(row) & set(keys)]) for exhibit in chosen]
-    return [(exhibit, of) for exhibit, of in found if of]
-
-
-def _why_not(chosen: list[Exhibit], profile: str) -> str:
-    """Why cells have no experiment, each reason once."""
-    cells = [c for e in chosen for d in e.datasets_of(profile) for c in e.cells(profile, d)]
-    return "; ".join(dict.fromkeys(c.why_not for c in cells if c.why_not)) or "its cells were not asked for"
-
-
-def _names(row: Row) -> set[str]:
-    return {row.key, row.line} | ({row.pair.key} if row.pair else set())
-
-
 def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Numerics:
     from kdnb.training.numerics import detect
 
     return detect(device, dtype, mode, deterministic)
-
-
-def _papers(chosen: list[Exhibit], profile: Profile) -> dict[str, str]:
-    """Experiment -> the paper that files it, needs included: the first that has it."""
-    from kdnb.study.plan import with_needs
-
-    found: dict[str, str] = {}
-    for exhibit in chosen:
-        cells = [cell for dataset in exhibit.datasets_of(profile) for cell in exhibit.cells(profile, dataset)]
-        for run in with_needs(run for cell in cells for run in cell.runs(1)):
-            found.setdefault(run.experiment.fingerprint, exhibit.paper)
-    return found
 
 
 def _train(
@@ -326,24 +270,17 @@ def _train(
     return store, LEFT if outcome.left and budget is None else 0
 
 
-def _print_plan(wanted: list[Run], store: Store, as_json: bool) -> None:
-    from kdnb.study import plan as planning
-
-    missing = {run.key for run in planning.missing(wanted, store)}
-    lines: list[dict[str, Any]] = [
-        {
-            "id": group.id,
-            "needs": list(group.needs),
-            "runs": [run.label for run in group.runs],
-            "done": all(run.key not in missing for run in group.runs),
-        }
-        for group in planning.groups(wanted)
-    ]
+def _print_plan(jobs: list[Planned], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"cohorts": lines}, indent=1))
+        lines = [
+            {"id": job.id, "needs": list(job.needs), "runs": [run.label for run in job.runs], "done": job.done}
+            for job in jobs
+        ]
+        # Jobs were once called cohorts; who reads the old name goes on reading.
+        typer.echo(json.dumps({"jobs": lines, "cohorts": lines}, indent=1))
         return
-    for line in lines:
-        typer.echo(f"{'done   ' if line['done'] else 'missing'}  {line['id']}  {len(line['runs'])} runs")
+    for job in jobs:
+        typer.echo(f"{'done   ' if job.done else 'missing'}  {job.id}  {len(job.runs)} runs")
 
 
 def _seconds(text: str | None) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kdnb import analysis, exhibits, paths
+from kdnb.exhibits.wanted import of_cell
 from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.record import Record
@@ -30,7 +31,7 @@ def fill(
     for exhibit in exhibits.select(key):
         for name in [dataset] if dataset else exhibit.datasets_of(profile):
             for place, cell in enumerate(exhibit.cells(profile, name)):
-                runs = cell.runs(1 if cell.row.role == "teacher" else seeds)
+                runs = of_cell(cell, seeds)
                 wanted += runs
                 for run in runs:
                     scores.setdefault(run.key, accuracy(place, run.seed))

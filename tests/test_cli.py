@@ -14,7 +14,7 @@ from study_samples import experiment, keep, keep_teacher
 
 from kdnb import cli, exhibits
 from kdnb.errors import KdnbError
-from kdnb.study import plan, profile
+from kdnb.study import profile
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES, Profile
 from kdnb.study.runner import Runner
@@ -66,7 +66,8 @@ BAD = {
     "mode": ("run plain --mode eagre", "did you mean eager"),
     "precision": ("run plain --dtype float23", "did you mean float32"),
     "budget": ("study --budget soon", "as in 9m; 'soon' is not"),
-    "cohort": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
+    "job": ("study --job demo-digits-seed1-00000000", "--plan lists them"),
+    "job by its old name": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
     "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager or compiled"),
     "an archive that is not there": ("import nowhere.tar.gz", "nowhere.tar.gz is not a whole archive"),
 }
@@ -119,11 +120,12 @@ def test_a_budget_that_is_none_is_refused(text):
 # -- the plan and the dashboard ----------------------------------------------------------------------------
 
 
-def test_the_plan_lists_groups_and_what_is_done(kdnb):
+def test_the_plan_lists_jobs_and_what_is_done(kdnb):
     kd = Run(experiment("kd", DEMO), 1)
     teacher = keep_teacher(kd.experiment)
     found = kdnb("study", "--plan", "--json", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet")
-    groups = json.loads(found.out)["cohorts"]
+    groups = json.loads(found.out)["jobs"]
+    assert json.loads(found.out)["cohorts"] == groups  # the old name of the same
     assert found.code == 0 and [set(group) for group in groups] == [{"id", "needs", "runs", "done"}] * len(groups)
     by_id = {group["id"]: group for group in groups}
     assert all(need in by_id for group in groups for need in group["needs"])
@@ -138,22 +140,22 @@ def test_a_teacher_without_weights_is_not_done_while_somebody_needs_it(kdnb):
     kd = Run(experiment("kd", DEMO), 1)
     keep(kd.needs()[0])  # the record alone: weights do not always travel
     options = ("study", "--plan", "--json", "--seeds", "1", "--rows", "teacher,kd")
-    assert [g["done"] for g in json.loads(kdnb(*options).out)["cohorts"]] == [False, False]
+    assert [g["done"] for g in json.loads(kdnb(*options).out)["jobs"]] == [False, False]
     keep(kd)
-    assert [g["done"] for g in json.loads(kdnb(*options).out)["cohorts"]] == [True, True]
+    assert [g["done"] for g in json.loads(kdnb(*options).out)["jobs"]] == [True, True]
 
 
 def test_rows_are_those_of_whichever_exhibit_has_them(kdnb):
     options = ("study", "--plan", "--json", "--exhibit", "comparison", "--seeds", "1")
-    groups = json.loads(kdnb(*options, "--rows", "plain,kd-t4,crd-16").out)["cohorts"]
+    groups = json.loads(kdnb(*options, "--rows", "plain,kd-t4,crd-16").out)["jobs"]
     assert sum(len(group["runs"]) for group in groups) == 1 + 3
     assert "did you mean kd-t8" in kdnb(*options, "--rows", "kd-t5").err
 
 
 def test_the_plan_is_the_same_whatever_is_stored(kdnb):
-    before = json.loads(kdnb("study", "--plan", "--json").out)["cohorts"]
+    before = json.loads(kdnb("study", "--plan", "--json").out)["jobs"]
     keep(Run(experiment("plain", DEMO), 1))
-    after = json.loads(kdnb("study", "--plan", "--json").out)["cohorts"]
+    after = json.loads(kdnb("study", "--plan", "--json").out)["jobs"]
     assert [{**g, "done": 0} for g in before] == [{**g, "done": 0} for g in after]
 
 
@@ -212,13 +214,13 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(kdnb):
 
 
 @pytest.mark.usefixtures("tiny_demo")
-def test_one_group_of_the_plan_is_trained_alone(kdnb):
+def test_one_job_of_the_plan_is_trained_alone(kdnb):
     keep_teacher(experiment("kd", PROFILES["demo"]))
-    groups = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["cohorts"]
+    groups = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["jobs"]
     wanted = next(g for g in groups if not g["done"])
-    found = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--cohort", wanted["id"])
+    found = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--job", wanted["id"])
     assert found.code == 0 and "2 runs recorded" in found.err
-    after = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["cohorts"]
+    after = json.loads(kdnb("study", "--plan", "--json", "--rows", "plain,kd", "--seeds", "2").out)["jobs"]
     assert [g["id"] for g in after if g["done"]] == [g["id"] for g in groups if g["done"] or g is wanted]
 
 
@@ -237,23 +239,9 @@ def test_shortened_trials_are_shown_in_no_table(kdnb):
     assert json.loads(kdnb("status", "--json").out)["stale"] == []
 
 
-def test_rows_are_named_by_key_by_line_or_by_pair():
-    from kdnb import exhibits
-    from kdnb.cli import _rows
-
-    chosen = exhibits.select("slkd/table1")
-
-    def keys(rows):
-        return [row.key for _, of in _rows(chosen, rows) for row in of]
-
-    assert keys("vgg13-vgg8/kd") == ["vgg13-vgg8/kd"]
-    assert len(keys("slkd")) == 6 and all(key.endswith("/slkd") for key in keys("slkd"))
-    assert len(keys("vgg13-vgg8, kd")) == 11 + 5
-
-
 def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
     def seeds(*options):
-        groups = json.loads(kdnb("study", "--plan", "--json", *options).out)["cohorts"]
+        groups = json.loads(kdnb("study", "--plan", "--json", *options).out)["jobs"]
         return {run.rpartition(" ")[2] for group in groups for run in group["runs"]}
 
     assert seeds("--exhibit", "slkd/table1") == {"0", "1"}
@@ -271,18 +259,6 @@ def test_status_says_what_cannot_run_and_why(kdnb):
     assert by_name["slkd/table1"]["profiles"]["pilot"]["cells"] == 33
     assert "comparison/kd-alpha" in by_name and by_name["comparison/table1"]["why_not"] == ""
     assert "slkd/table4: 9 cells, 0 can run (ImageNet is not among" in kdnb("status").out
-
-
-def test_a_study_of_everything_files_each_run_under_the_paper_that_has_it():
-    everything = exhibits.select("all")
-    papers = cli._papers(everything, DEMO)
-    for exhibit in everything:
-        for cell in exhibit.cells(DEMO, "digits"):
-            if cell.experiment is not None and cell.row.line in ("slkd", "fitnet", "dkd"):
-                assert papers[cell.experiment.fingerprint] == exhibit.paper
-    assert {run.experiment.fingerprint for run in plan.with_needs(cli._wanted(everything, DEMO, None, 1, None))} == {
-        *papers
-    }
 
 
 def test_a_run_is_filed_under_its_own_paper(empty_project):

@@ -16,6 +16,7 @@ from study_samples import TINY, experiment, keep, keep_teacher
 from kdnb import exhibits, methods, models
 from kdnb.errors import KdnbError
 from kdnb.exhibits import comparison
+from kdnb.exhibits.wanted import of_cell
 from kdnb.randomness import keyed_seed
 from kdnb.study import experiment as experiments
 from kdnb.study import plan
@@ -30,7 +31,7 @@ TABLE = comparison.TABLE_1
 def table(profile: str = "demo", seeds: int = 3) -> list[Run]:
     dataset = TABLE.datasets_of(profile)[0]
     cells = TABLE.cells(profile, dataset)
-    return [run for cell in cells for run in cell.runs(1 if cell.row.role == "teacher" else seeds)]
+    return [run for cell in cells for run in of_cell(cell, seeds)]
 
 
 # -- needs and groups --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from kdnb.exhibits.exhibit import COLUMNS, Cell, Exhibit, Row, line_of
+from kdnb.exhibits.wanted import of_cell
 from kdnb.study.experiment import Run
 from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
@@ -53,7 +54,7 @@ def show(
     dataset = dataset or exhibit.datasets_of(profile)[0]
     cells = exhibit.cells(get_profile(profile), dataset, chosen)
     store = Store.open()
-    wanted = [run for cell in cells for run in cell.runs(1 if cell.row.role == "teacher" else seeds)]
+    wanted = [run for cell in cells for run in of_cell(cell, seeds)]
     if not os.environ.get("KDNB_BATCH") and any(not store.has(run) for run in wanted):
         _train(store, wanted, exhibit.paper, device)
     return _collect(exhibit, cells, wanted, store)

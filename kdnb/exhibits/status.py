@@ -7,6 +7,7 @@ from typing import Any
 
 from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.wanted import of_cell
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
@@ -63,7 +64,7 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
 def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[str, Any]:
     cells = [c for d in exhibit.datasets_of(profile) for c in exhibit.cells(profile, d) if c.experiment is not None]
     counts = [_done(cell, store, seeds) for cell in cells]
-    wanted = sum(len(cell.runs(1 if cell.row.role == "teacher" else seeds)) for cell in cells)
+    wanted = sum(len(of_cell(cell, seeds)) for cell in cells)
     costs = [r.cost["wall_seconds"] for cell in cells for r in _records(cell, store)]
     left = max(0, wanted - sum(counts))
     return {
@@ -76,8 +77,7 @@ def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[s
 
 
 def _done(cell: Cell, store: Store, seeds: int) -> int:
-    runs = cell.runs(1 if cell.row.role == "teacher" else seeds)
-    return sum(store.has(run) for run in runs)
+    return sum(store.has(run) for run in of_cell(cell, seeds))
 
 
 def _records(cell: Cell, store: Store) -> list[Any]:

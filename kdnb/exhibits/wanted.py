@@ -1,0 +1,123 @@
+"""The order of work: which runs a part of the study asks for, in which order, and the jobs that they make.
+
+The command line, the dashboard, the notebooks and the Snakefile ask here.  Free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdnb import exhibits
+from kdnb.errors import unknown
+from kdnb.exhibits.exhibit import Cell, Exhibit, Row
+from kdnb.study import plan
+from kdnb.study.experiment import Run
+from kdnb.study.profile import Profile
+from kdnb.study.store import Store
+
+
+def select(keys: str) -> list[Exhibit]:
+    """The exhibits of some keys, by commas, each once: `<paper>/<name>`, a whole `<paper>`, or `all`."""
+    return list({e.key: e for key in keys.split(",") for e in exhibits.select(key.strip())}.values())
+
+
+def of_cell(cell: Cell, seeds: int) -> list[Run]:
+    """The runs of one cell: `seeds` of them, but one teacher teaches them all."""
+    return cell.runs(1 if cell.row.role == "teacher" else seeds)
+
+
+def runs(
+    chosen: Iterable[Exhibit],
+    profile: Profile,
+    dataset: str | None = None,
+    seeds: int | None = None,
+    rows: str | None = None,
+) -> list[Run]:
+    """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set.
+
+    Without `seeds` each exhibit has as many as its profile has time for.  `rows` are named by commas.
+    Raises KdnbError for a data set or a row that none of the exhibits has.
+    """
+    chosen = list(chosen)
+    names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
+    if dataset is not None and dataset not in names:
+        raise unknown(f"data set under profile '{profile.name}'", dataset, names)
+    asked = _asked(chosen, rows)
+    wanted: list[Run] = []
+    for name in [dataset] if dataset else names:
+        of_cells = [
+            of_cell(cell, seeds or exhibit.seeds(profile))
+            for exhibit, of in asked
+            if name in exhibit.datasets_of(profile)
+            for cell in exhibit.cells(profile, name, of)
+        ]
+        for turn in range(max(map(len, of_cells), default=0)):
+            wanted += [found[turn] for found in of_cells if turn < len(found)]
+    return wanted
+
+
+def why_not(chosen: Iterable[Exhibit], profile: Profile) -> str:
+    """Why cells have no experiment, each reason once."""
+    reasons = dict.fromkeys(cell.why_not for _, cell in _cells(chosen, profile) if cell.why_not)
+    return "; ".join(reasons) or "its cells were not asked for"
+
+
+def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:
+    """Experiment -> the paper that files it, needs included: the first that has it."""
+    found: dict[str, str] = {}
+    for exhibit, cell in _cells(chosen, profile):
+        for run in plan.with_needs(cell.runs(1)):
+            found.setdefault(run.experiment.fingerprint, exhibit.paper)
+    return found
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of the plan, and whether there is anything left of it to do."""
+
+    id: str
+    runs: tuple[Run, ...]
+    needs: tuple[str, ...]
+    done: bool
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets whose images its runs learn from."""
+        return tuple(dict.fromkeys(run.experiment.images.dataset for run in self.runs))
+
+
+def jobs(wanted: Iterable[Run], store: Store) -> list[Planned]:
+    """All jobs of the wanted runs, done or not, needs before users."""
+    wanted = list(wanted)
+    missing = {run.key for run in plan.missing(wanted, store)}
+    return [
+        Planned(job.id, job.runs, job.needs, all(run.key not in missing for run in job.runs))
+        for job in plan.groups(wanted)
+    ]
+
+
+def _cells(chosen: Iterable[Exhibit], profile: Profile) -> Iterable[tuple[Exhibit, Cell]]:
+    for exhibit in chosen:
+        for dataset in exhibit.datasets_of(profile):
+            yield from ((exhibit, cell) for cell in exhibit.cells(profile, dataset))
+
+
+def _asked(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[Row]]]:
+    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them.
+
+    A row is named by its key; by its line, which it has in common with other pairs of networks; or by its pair.
+    """
+    if rows is None:
+        return [(exhibit, list(exhibit.rows)) for exhibit in chosen]
+    keys = {key.strip() for key in rows.split(",")}
+    known = {name for exhibit in chosen for row in exhibit.rows for name in _names(row)}
+    for key in keys:
+        if key not in known:
+            raise unknown("row", key, known)
+    found = [(exhibit, [row for row in exhibit.rows if _names(row) & keys]) for exhibit in chosen]
+    return [(exhibit, of) for exhibit, of in found if of]
+
+
+def _names(row: Row) -> set[str]:
+    return {row.key, row.line} | ({row.pair.key} if row.pair else set())
