@@ -12,7 +12,7 @@ PACKAGE = ROOT / "kdnb"
 
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
-    ("errors", "randomness"),
+    ("errors", "growth", "randomness"),
     ("paths",),
     ("datasets", "losses"),
     ("models",),

@@ -9,23 +9,27 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from study_samples import TINY, experiment, keep, keep_teacher
 
-from kdnb import exhibits, methods, models
+from kdnb import exhibits, growth, methods, models
 from kdnb.errors import KdnbError
-from kdnb.exhibits import comparison
+from kdnb.exhibits import ablations, all_exhibits, comparison
 from kdnb.exhibits.wanted import of_cell
+from kdnb.methods.recipe import Recipe
 from kdnb.randomness import keyed_seed
 from kdnb.study import experiment as experiments
 from kdnb.study import plan
 from kdnb.study.experiment import Experiment, Images, Run
 from kdnb.study.profile import PROFILES
+from kdnb.study.record import read
 from kdnb.study.store import Store, record_path
 
 pytestmark = pytest.mark.usefixtures("empty_project")
 TABLE = comparison.TABLE_1
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def table(profile: str = "demo", seeds: int = 3) -> list[Run]:
@@ -164,6 +168,48 @@ def test_fingerprints_of_the_published_study_do_not_move():
 
 
 BASE = experiment("kd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown(Recipe):
+    """A recipe with a field that came later."""
+
+    lookahead: int = growth.later(0)
+
+
+def test_a_field_that_came_later_counts_only_where_it_says_something():
+    before = dataclasses.replace(BASE)
+    grown = dataclasses.replace(BASE, recipe=Grown(**growth.told(BASE.recipe)))
+    assert grown.fingerprint == before.fingerprint
+    other = dataclasses.replace(grown, recipe=dataclasses.replace(grown.recipe, lookahead=5))
+    assert other.fingerprint != before.fingerprint and other.canonical()["recipe"]["lookahead"] == 5
+
+
+def test_an_argument_that_came_later_counts_only_where_it_says_something(tmp_path):
+    """Behind the `*`: at its default it is left out, and the method is what it was."""
+    text = '@method("mine", revision=1)\ndef mine(setup, weight: float = 1.0, *, layers: int = 3): ...\n'
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    (mine,) = methods.registry._registered(tmp_path / "mine.py")
+    assert mine.told({"weight": 2}) == {"weight": 2.0} == mine.told({"weight": 2.0, "layers": 3})
+    assert mine.told({"layers": 4}) == {"weight": 1.0, "layers": 4}
+    assert mine.arguments({}) == {"weight": 1.0, "layers": 3}
+
+
+def test_every_committed_record_is_that_of_a_cell():
+    """Nothing that is published may become stale by a change of the code: neither a field nor a revision."""
+    known = {
+        run.experiment.fingerprint
+        for exhibit in [*all_exhibits(), *ablations()]
+        for profile in PROFILES
+        for dataset in exhibit.datasets_of(profile)
+        for cell in exhibit.cells(profile, dataset)
+        for run in plan.with_needs(cell.runs(1))
+    }
+    records = [read(path) for path in sorted((ROOT / "data" / "results").rglob("seed*.json"))]
+    assert len(records) > 60
+    assert [str(record.path) for record in records if record.fingerprint not in known] == []
+
+
 CHANGES: dict[str, Experiment] = {
     "epochs": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, at_most=3)),
     "factor": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, factor=Fraction(1, 8))),

@@ -11,6 +11,7 @@ class Recipe:
 
     The rate is multiplied by `factor` once each of `milestones` epochs have been trained.  `selection` is
     `last` (the weights of the last epoch) or `best` (the epoch of the highest validation accuracy).
+    A new field is a `growth.later` one, so that stored records stay the records of their cells.
     """
 
     epochs: int

@@ -32,7 +32,7 @@ class Method:
 
     `revision` is raised when the mathematics changes; `shared` names the stages with a record of their own,
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
-    are the method's arguments.
+    are the method's arguments, and `later` those that came after records were stored (behind the `*`).
     """
 
     name: str
@@ -42,6 +42,7 @@ class Method:
     with_kd: bool = False
     stage_arguments: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
     file: str = ""
     function: str = ""
 
@@ -54,6 +55,11 @@ class Method:
             if name not in self.defaults:
                 raise unknown(f"argument of method '{self.name}'", name, self.defaults)
         return {**self.defaults, **{name: _as(self.defaults[name], value) for name, value in given.items()}}
+
+    def told(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments as a fingerprint has them: those that came later only where they are not at their default."""
+        arguments = self.arguments(given)
+        return {n: v for n, v in arguments.items() if n not in self.later or v != self.defaults[n]}
 
     def arguments_of(self, stage: str, given: dict[str, Any]) -> dict[str, Any]:
         """Those of the given arguments that a shared stage depends on."""
@@ -88,7 +94,9 @@ def method(
 ) -> Callable[[Build], Build]:
     """Register a function as a method; every argument must be a literal, since the source is read.
 
-    They are the fields of `Method` of the same names.
+    Arguments of the function behind a `*` came after records of it were stored: at their defaults they are left out of
+    its fingerprints, and mean what was done before they came.  The decorator's arguments are the fields of `Method` of
+    the same names.
     """
 
     def register(build: Build) -> Build:
@@ -129,6 +137,7 @@ def get(name: str) -> Method:
         with_kd=True,
         stage_arguments=base.stage_arguments,
         defaults={**base.defaults, **KD_DEFAULTS},
+        later=base.later,
         file=base.file,
         function=base.function,
     )
@@ -147,6 +156,7 @@ def _registered(path: Path) -> list[Method]:
                     Method(
                         name=ast.literal_eval(decorator.args[0]),
                         defaults=_literal_defaults(node),
+                        later=tuple(argument.arg for argument in node.args.kwonlyargs),
                         file=path.name,
                         function=node.name,
                         **fields,

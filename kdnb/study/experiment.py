@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from kdnb import analysis, datasets, methods, models
+from kdnb import analysis, datasets, growth, methods, models
 from kdnb.datasets.identity import identity
 from kdnb.errors import KdnbError
 from kdnb.methods.recipe import Recipe
@@ -32,7 +32,7 @@ class Images:
 
     `student_images` of the training part, class-balanced and fixed; None means all.  `split` is `halves`
     (the test images in a validation half and a test half) or `test` (all test images, nothing selected).
-    `mean` and `std` are the protocol's, per channel.
+    `mean` and `std` are the protocol's, per channel.  A new field is a `growth.later` one.
     """
 
     dataset: str
@@ -43,7 +43,7 @@ class Images:
 
     def canonical(self) -> dict[str, Any]:
         info = datasets.info(self.dataset)
-        fields = dataclasses.asdict(self)
+        fields = growth.told(self)
         fields |= {"padding": info.crop_padding, "flip": info.flip, "revision": info.revision}
         return fields | {"digests": identity(self.dataset)}
 
@@ -70,7 +70,7 @@ class Experiment:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def canonical(self) -> dict[str, Any]:
-        """The experiment in plain values, every default written out, revisions included."""
+        """The experiment in plain values, revisions included; every default written out but of what came later."""
         method = methods.get(self.method)
         return {
             "engine": ENGINE_REVISION,
@@ -82,11 +82,11 @@ class Experiment:
             "images": _plain(self.images.canonical()),
             "network": {"name": self.network, "revision": models.revision(self.network)},
             "teacher": self.teacher and {"name": self.teacher.network, "fingerprint": self.teacher.fingerprint},
-            "recipe": _plain(dataclasses.asdict(self.recipe)),
+            "recipe": _plain(growth.told(self.recipe)),
             "method": {
                 "name": self.method,
                 "revision": method.revision,
-                "arguments": _plain(method.arguments(self.arguments)),
+                "arguments": _plain(method.told(self.arguments)),
             },
             "stage": self.stage,
         }
