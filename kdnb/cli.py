@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -13,13 +14,13 @@ import typer
 from kdnb.errors import KdnbError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kdnb.exhibits.wanted import Planned
+    from kdnb.study.choice import Choice
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
     from kdnb.study.store import Store
-    from kdnb.training.numerics import Numerics
 
 #: Exit codes of a training beside 0 and 2: runs are left without a budget, runs failed, and, with the number of the
 #: signal added, stopped.
@@ -45,8 +46,8 @@ SeedsOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-ModeOption = Annotated[str, typer.Option(help="auto, eager, compiled (CPU) or captured (CUDA).")]
-DtypeOption = Annotated[str, typer.Option(help="auto, bfloat16 or float32.")]
+ModeOption = Annotated[str, typer.Option(help="auto, eager or captured (CUDA).")]
+DtypeOption = Annotated[str, typer.Option(help="auto (as the table was begun, else measured), bfloat16 or float32.")]
 DeterministicOption = Annotated[
     bool | None, typer.Option("--deterministic", help="On CUDA, only kernels that repeat bit for bit.")
 ]
@@ -176,8 +177,9 @@ def bench(
     """Measure the engine against the usual loop and the machine, in one process, in turns."""
     from kdnb.bench.speed import Bench
     from kdnb.training.checkpoint import write_atomically
+    from kdnb.training.numerics import detect
 
-    measured = Bench(_numerics(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
+    measured = Bench(detect(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
     names = [name.strip() for name in only.split(",")] if only else None
     found = measured.methods(rounds, names) if methods else measured.speed(rounds)
     text = json.dumps(found, indent=1)
@@ -238,16 +240,17 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Numerics:
-    from kdnb.training.numerics import detect
+def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Callable[..., Choice]:
+    """How runs are computed as far as the command line says; what it leaves open is chosen for each run."""
+    from kdnb.study.choice import Choice
 
-    return detect(device, dtype, mode, deterministic)
+    return functools.partial(Choice, device=device, dtype=dtype, mode=mode, deterministic=deterministic)
 
 
 def _train(
     paper: str | Mapping[str, str],
     wanted: list[Run],
-    numerics: Numerics,
+    numerics: Callable[..., Choice],
     budget: float | None,
     together: int | None = None,
 ) -> tuple[Store, int]:
@@ -260,7 +263,8 @@ def _train(
     store = Store.open()
     side_by_side = together or LARGEST_COHORT
     with Progress() as progress:
-        runner = Runner(store, numerics, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
+        choice = numerics(store, say=progress.say)
+        runner = Runner(store, choice, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
         outcome = runner.run(wanted)
         progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.stopped and outcome.left:

@@ -63,6 +63,11 @@ def own_store() -> Path | None:
     return named("KDNB_STORE")
 
 
+def cache() -> Path:
+    """Folder of what was found out about this machine: below `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "kdnb"
+
+
 def _resolve() -> None:
     """Make the named places absolute for this process and those that it starts."""
     for variable in PLACES:

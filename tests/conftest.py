@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _own_folders(tmp_path, monkeypatch, request):
     """Records and data sets of this machine are left alone, except where a test is marked `data`."""
     monkeypatch.setenv("KDNB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("KDNB_BATCH", raising=False)
     if "data" not in request.keywords:
         monkeypatch.setenv("KDNB_DATA", str(tmp_path / "data"))

@@ -26,8 +26,6 @@ def small(monkeypatch):
     monkeypatch.setattr(speed, "STUDENT", "resnet8")
     monkeypatch.setattr(speed, "BATCH", 16)
     monkeypatch.setattr(speed, "SIZES", (1, 2))
-    monkeypatch.setattr(speed, "WORTH_COMPILING", 0)
-    monkeypatch.setenv("CXX", "no-such-compiler")  # eager: a test does not wait for compilers
 
 
 def test_work_per_image_is_the_counted_one():

@@ -68,7 +68,8 @@ BAD = {
     "budget": ("study --budget soon", "as in 9m; 'soon' is not"),
     "job": ("study --job demo-digits-seed1-00000000", "--plan lists them"),
     "job by its old name": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
-    "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager or compiled"),
+    "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager on a CPU"),
+    "compiled": ("run plain --mode compiled", "Compiled steps are gone"),
     "an archive that is not there": ("import nowhere.tar.gz", "nowhere.tar.gz is not a whole archive"),
 }
 

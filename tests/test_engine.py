@@ -28,11 +28,10 @@ from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench
 from kdnb.training.cohort import Cohort, Material, run_side_by_side
-from kdnb.training.compiled import forward_for
 from kdnb.training.freeze import frozen
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Member
-from kdnb.training.numerics import Numerics, compiler, detect
+from kdnb.training.numerics import Numerics, detect
 
 CPU = torch.device("cpu")
 EXACT = detect("cpu", dtype="float32", mode="eager")
@@ -425,18 +424,6 @@ def test_bfloat16_ends_where_float32_ends():
     assert found["float32"].min() > 0.5  # something was learned
     noise = found["float32"].std(ddof=1) + found["bfloat16"].std(ddof=1)
     assert abs(differences.mean()) < 2 * max(noise, 0.02) / math.sqrt(len(runs))
-
-
-@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
-def test_a_compiled_forward_is_the_plain_one_and_only_for_its_batch_size():
-    torch.manual_seed(0)
-    network = Tiny().to(memory_format=torch.channels_last).eval()
-    forward = forward_for("compiled", 8)
-    for size in (8, 5):
-        images = torch.randn(size, 3, 16, 16).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            for a, b in zip(flat(network.activations(images)), flat(forward(network, images, "logits")), strict=True):
-                torch.testing.assert_close(a, b, rtol=1e-5 if size == 8 else 0, atol=1e-5 if size == 8 else 0)
 
 
 # -- what the tests train ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from kdnb.training.cohort import Cohort, Material
 from kdnb.training.freeze import frozen
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation
 from kdnb.training.member import Member
-from kdnb.training.numerics import WORTH_COMPILING, Numerics
+from kdnb.training.numerics import Numerics, processor
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 SIZES = (1, 2, 4, 8, 16)
@@ -35,7 +34,6 @@ class Bench:
     """Images, a teacher and cohorts of students to be timed; networks are untrained, which costs the same."""
 
     def __init__(self, numerics: Numerics, say: Callable[[str], None] = lambda line: None) -> None:
-        numerics = numerics.for_images(WORTH_COMPILING)  # as a long run would be computed
         numerics_module.apply(numerics)
         self.numerics = numerics
         self.say = say
@@ -245,15 +243,4 @@ def _rounded(gib: float | None) -> float | None:
 def _device_name(numerics: Numerics) -> str:
     if numerics.device == "cuda":
         return str(torch.cuda.get_device_name())
-    return f"{_processor()}, {numerics.threads} threads"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return f"{processor()}, {numerics.threads} threads"

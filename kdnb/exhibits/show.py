@@ -87,12 +87,13 @@ def _collect(exhibit: Exhibit, cells: list[Cell], wanted: list[Run], store: Stor
 
 
 def _train(store: Store, wanted: list[Run], paper: str, device: str) -> None:
+    from kdnb.study.choice import Choice
     from kdnb.study.progress import Progress
     from kdnb.study.runner import Runner
-    from kdnb.training.numerics import detect
 
     with Progress(sys.stdout) as progress:
-        runner = Runner(store, detect(device), paper, None, progress.say, progress.epoch, progress.step)
+        choice = Choice(store, device, say=progress.say)
+        runner = Runner(store, choice, paper, None, progress.say, progress.epoch, progress.step)
         outcome = runner.run(wanted)
     if outcome.stopped:
         raise KeyboardInterrupt("The training stopped, its checkpoint is written: run this cell again to go on.")

@@ -31,7 +31,7 @@ CHECKPOINT_SECONDS = 60.0
 RESERVE_SECONDS = 5.0
 #: A checkpoint larger than this does not travel: within a budget such a stage must be able to finish.
 LARGEST_CHECKPOINT = 64 * 2**20
-#: The first steps compile or capture; from there to so many, the rest of a stage can be estimated.
+#: The first steps are captured; from there to so many, the rest of a stage can be estimated.
 STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
 #: What stops cleanly: a batch system, the keyboard, a terminal that closes.
 STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -59,7 +59,7 @@ class Outcome:
 
 
 class Runner:
-    """Trains runs into the store.
+    """Trains runs into the store, each under its numerics: one for all, or what a function gives for a run.
 
     `paper` files the records: one for all, or the one of each experiment by its fingerprint.
     `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and steps.
@@ -70,7 +70,7 @@ class Runner:
     def __init__(
         self,
         store: Store,
-        numerics: Numerics,
+        numerics: Numerics | Callable[[Run], Numerics],
         paper: str | Mapping[str, str],
         budget: float | None = None,
         say: Callable[[str], None] = said,
@@ -80,15 +80,15 @@ class Runner:
     ) -> None:
         self.store = store
         self.together = together
-        self.numerics = numerics
+        self.numerics_of: Callable[[Run], Numerics] = numerics if callable(numerics) else lambda run: numerics
         self.say = say
         self.on_epoch = on_epoch
         self.on_step = on_step
         self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
-        self.workbench = Workbench(store, numerics)
-        self.recorder = Recorder(store, self.workbench, numerics, paper)
-        environment(numerics.as_dict(), {})  # the sources as they are when the work begins, not when it ends
+        self.paper = paper
+        environment({}, {})  # the sources as they are when the work begins, not when it ends
         self.outcome = Outcome()
+        self._rooms: dict[Numerics, tuple[Workbench, Recorder]] = {}
         self._works: dict[tuple[str, int], Work] = {}
         self._put_off: set[tuple[str, int]] = set()
         self._wanted: list[Run] = []
@@ -102,7 +102,6 @@ class Runner:
         Runs that another process is training are left to it; what is left then is waited for.
         """
         self._wanted = list(wanted)
-        numerics_module.apply(self.numerics)
         with self._signals(), self._released_at_the_end():
             while not self._stopping():
                 todo = [r for r in self._missing() if r.key not in self.outcome.failed]
@@ -121,6 +120,16 @@ class Runner:
         if self.outcome.stopped and self.outcome.left:
             self.say("stopped; checkpoints are written, and the same command goes on from them")
         return self.outcome
+
+    def room(self, numerics: Numerics) -> tuple[Workbench, Recorder]:
+        """What makes and what records the runs of these numerics; images and teachers are kept there."""
+        if numerics not in self._rooms:
+            workbench = Workbench(self.store, numerics)
+            self._rooms[numerics] = workbench, Recorder(self.store, workbench, numerics, self.paper)
+        return self._rooms[numerics]
+
+    def _keeps(self, work: Work) -> list[str]:
+        return self.room(work.numerics)[1].keeps(work.run)
 
     def _missing(self) -> list[Run]:
         return plan.missing(self._wanted, self.store)
@@ -183,6 +192,7 @@ class Runner:
             return
         cohorts = [self._cohort(company) for company in companies]
         pairs = list(zip(companies, cohorts, strict=True))
+        numerics_module.apply(works[0].numerics)
         began = {id(work): work.position(cohort) for company, cohort in pairs for work in company}
         for company, cohort in pairs:
             if not all(work.trained for work in company):
@@ -190,9 +200,9 @@ class Runner:
         whole = self._run(cohorts, works)
         for company, cohort in pairs:
             self._account(company, cohort, began)
-        if not whole or any(self.recorder.keeps(work.run) for work in works):
+        if not whole or any(self._keeps(work) for work in works):
             self._save(works)  # analyses take their time: from here on no training can be lost
-        for work in sorted(works, key=lambda work: bool(self.recorder.keeps(work.run))):
+        for work in sorted(works, key=lambda work: bool(self._keeps(work))):
             self._settle(work)
         self._elsewhere.clear()  # time has passed: others may be done, or gone
         self._waiting = False
@@ -231,7 +241,7 @@ class Runner:
                 companies.append(company)
                 room -= len(company)
                 self._leave_to_others([work for work in works if work not in company])
-            if room <= 0 or self.numerics.device == "cpu":
+            if room <= 0 or any(work.numerics.device == "cpu" for company in companies for work in company):
                 break
         return companies
 
@@ -271,17 +281,19 @@ class Runner:
         return work
 
     def _built(self, run: Run) -> Work:
-        stages = self.workbench.stages(run)
-        material, _ = self.workbench.material(run.experiment.images)
-        images = len(material.training) * sum(stage.epochs for stage in stages)
-        return Work(run, stages, self.numerics.for_images(images))
+        numerics = self.numerics_of(run)
+        numerics_module.apply(numerics)
+        workbench, _ = self.room(numerics)
+        return Work(run, workbench.stages(run), numerics)
 
     def _cohort(self, works: list[Work]) -> Cohort:
-        material, _ = self.workbench.material(works[0].run.experiment.images)
+        numerics = works[0].numerics
+        workbench, _ = self.room(numerics)
+        material, _ = workbench.material(works[0].run.experiment.images)
         taught = [w.run for w in works if w.run.experiment.teacher is not None]
-        teacher = self.workbench.teacher(taught[0].needs()[0]) if taught else None
+        teacher = workbench.teacher(taught[0].needs()[0]) if taught else None
         members = [w.member for w in works]
-        return Cohort(members, teacher, material, works[0].numerics, self.on_epoch, notice=self.say)
+        return Cohort(members, teacher, material, numerics, self.on_epoch, notice=self.say)
 
     def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
         for work in works:
@@ -295,7 +307,7 @@ class Runner:
         if work.member.failed is not None:  # its cohort has said so
             self._drop(run, work.member.failed)
             remove_checkpoint(self.store.running_folder(run))
-        elif work.trained and self.recorder.keeps(run) and self._stopping():
+        elif work.trained and self._keeps(work) and self._stopping():
             self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
         elif work.member.finished:
             last = work.member.weights()
@@ -309,7 +321,7 @@ class Runner:
         """Record a trained run; one that cannot be recorded fails alone, and goes on from its checkpoint next time."""
         run = work.run
         try:
-            metrics, failures = self.recorder.record(work, selected, last)
+            metrics, failures = self.room(work.numerics)[1].record(work, selected, last)
         except Exception as error:
             load_weights(work.member.stage.modules, last)
             with contextlib.suppress(StoreError):  # then the last checkpoint stands
@@ -336,7 +348,9 @@ class Runner:
             return
         self.say(f"{run.label}: arrays for its figure, from the weights that the stored run left")
         try:
-            analysed = self.recorder.add_arrays(run)
+            numerics = self.numerics_of(run)
+            numerics_module.apply(numerics)
+            analysed = self.room(numerics)[1].add_arrays(run)
         except Exception as error:
             self._fail(run, f"{run.label}: its arrays could not be added ({reason(error)}).")
             return

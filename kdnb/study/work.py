@@ -41,9 +41,9 @@ class Work:
         return self.member.finished and self.index + 1 == len(self.stages)
 
     @property
-    def place(self) -> tuple[int, int, int, str]:
+    def place(self) -> tuple[int, int, int, Numerics]:
         """Where in which stream of batches, and how: works of the same place can share a cohort."""
-        return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics.mode
+        return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics
 
     def position(self, cohort: Cohort) -> int:
         """Steps of the stage that are done."""

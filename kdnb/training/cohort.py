@@ -16,7 +16,6 @@ from torch import Tensor
 from kdnb.methods.stage import deepest
 from kdnb.models.network import Activations, Depth, Network
 from kdnb.training.capture import CapturedSteps
-from kdnb.training.compiled import forward_for
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
@@ -81,7 +80,6 @@ class Cohort:
         self.on_epoch = on_epoch
         self.notice = notice
         self.meter = Meter()
-        self._forward = forward_for(numerics.mode, self.batch_size)
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
         self._stepper: Steps = CapturedSteps(self) if numerics.mode == "captured" else EagerSteps(self)
 
@@ -126,7 +124,7 @@ class Cohort:
         """The teacher's activations, as deep as asked; empty where nobody asks."""
         if depth is None or self.teacher is None:
             return Activations(stem=images[:0])
-        return self._forward(self.teacher, images, depth)
+        return self.teacher.activations(images, depth)
 
     def teacher_depth(self) -> Depth | None:
         """The union of what the active members ask of the teacher."""

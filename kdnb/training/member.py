@@ -13,7 +13,6 @@ from kdnb.methods.stage import Batch, Losses, Stage, accuracy
 from kdnb.models.network import Activations, Network
 from kdnb.randomness import keyed_seed
 from kdnb.training import optimisers
-from kdnb.training.compiled import forward_for, plain
 from kdnb.training.numerics import Numerics
 
 #: A loss that is not finite is noticed after at most so many steps.
@@ -49,7 +48,6 @@ class Member:
         assert isinstance(student, Network)
         self.student = student
         self.optimiser = optimisers.make(stage.optimiser, stage.trainable, self.device)
-        self.forward = forward_for(numerics.mode, stage.batch_size)
         self.epoch = 0
         self.step = 0
         self.prepared = stage.prepare is None
@@ -107,8 +105,7 @@ class Member:
         return self.failed is None
 
     def _batch(self, inputs: Inputs, draws: dict[str, Tensor]) -> Batch:
-        forward = self.forward if self.student.training else plain
-        student = forward(self.student, inputs.images, self.stage.student_depth)
+        student = self.student.activations(inputs.images, self.stage.student_depth)
         # Warm-ups count the paper's epochs, whatever share of them the profile runs.
         epoch = inputs.epoch / float(self.stage.ratio)
         return Batch(inputs.images, inputs.labels, inputs.indices, student, inputs.teacher, epoch, draws)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +16,17 @@ import torch
 
 from kdnb.errors import KdnbError, unknown
 
-#: A run on a CPU is compiled from so many images on: compiling takes up to a minute, and gains a tenth to a
-#: sixth of the time (ResNet-8: 1,750 -> 2,000 images/s; ResNet-20: 605 -> 690).
-WORTH_COMPILING = 200_000
+#: Records of old have the mode.  Compiled steps took a minute to make, and then ResNet-8 and ResNet-20 trained at 0.91
+#: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
+COMPILED = "Compiled steps are gone: they cost a minute to make and gained too little; use --mode eager."
 
 
 @dataclass(frozen=True)
 class Numerics:
     """Device, precision, and the way a step is executed.
 
-    `mode` is `eager`, `compiled` (CPU) or `captured` (a CUDA graph); before a run starts it may also be
-    `auto`, see `for_images`.  `threads` counts on a CPU, where the order of a reduction depends on it.
+    `mode` is `eager` or `captured` (a CUDA graph); records of old also have `compiled`.  `threads` counts on a CPU,
+    where the order of a reduction depends on it.
     """
 
     device: str
@@ -54,46 +54,36 @@ class Numerics:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=self.mode != "captured")
 
-    def for_images(self, images: int) -> Numerics:
-        """What a run that sees so many images is computed with: `auto` decides, all else stays.
-
-        It depends on the run and the machine alone, never on company, and so does every number.
-        """
-        if self.mode != "auto":
-            return self
-        worthwhile = images >= WORTH_COMPILING and compiler() is not None
-        return dataclasses.replace(self, mode="compiled" if worthwhile else "eager")
-
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
 def detect(
-    device: str = "auto", dtype: str = "auto", mode: str = "auto", deterministic: bool | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    mode: str = "auto",
+    deterministic: bool | None = None,
+    threads: int | None = None,
 ) -> Numerics:
-    """The numerics of this machine: bf16 where it is faster, captured steps on CUDA.
+    """The numerics of this machine, but for what is asked: on CUDA bf16 where it has it, and captured steps.
 
+    On a CPU that is float32: whether bf16 is faster there depends on the networks (`kdnb.training.probe`).
     A CPU is deterministic as it is; on CUDA `deterministic` picks kernels that repeat, for some time.
 
-    Raises KdnbError for a device that is not there.
+    Raises KdnbError for a device that is not there, and for a mode that it has not.
     """
     kind = _device(device)
     if dtype == "auto":
-        dtype = "bfloat16" if _has_bfloat16(kind) else "float32"
+        dtype = "bfloat16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     if dtype not in ("bfloat16", "float32"):
         raise unknown("precision", dtype, ["bfloat16", "float32"])
-    if mode == "auto" and kind == "cuda":
-        mode = "captured"
-    if mode not in ("auto", "eager", "compiled", "captured"):
-        raise unknown("mode of execution", mode, ["auto", "eager", "compiled", "captured"])
-    if mode == "compiled" and (kind == "cuda" or compiler() is None):
-        raise KdnbError("Compiled steps are for a CPU, and need a C++ compiler (g++ or $CXX); use --mode auto.")
-    if mode == "captured" and kind != "cuda":
-        raise KdnbError("Only a CUDA device captures steps in a graph; use --mode eager or compiled on a CPU.")
     if deterministic is None:
         deterministic = kind == "cpu"
-    threads = torch.get_num_threads() if kind == "cpu" else 1
-    return Numerics(kind, dtype, mode, threads, deterministic, torch.__version__)
+    if kind == "cuda":
+        threads = 1
+    return Numerics(
+        kind, dtype, _mode(mode, kind), threads or torch.get_num_threads(), deterministic, torch.__version__
+    )
 
 
 def apply(numerics: Numerics) -> None:
@@ -101,8 +91,8 @@ def apply(numerics: Numerics) -> None:
     if numerics.device == "cpu":
         torch.set_num_threads(numerics.threads)
         return
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False  # what is computed in float32 is meant to be: losses, scores
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
     if numerics.deterministic:
@@ -120,17 +110,28 @@ def _device(device: str) -> str:
     return device
 
 
-def compiler() -> str | None:
-    """The C++ compiler that compiled steps would use, or None."""
-    return shutil.which(os.environ.get("CXX") or "g++")
+def _mode(mode: str, kind: str) -> str:
+    if mode == "auto":
+        return "captured" if kind == "cuda" else "eager"
+    if mode == "compiled":
+        raise KdnbError(COMPILED)
+    if mode not in ("eager", "captured"):
+        raise unknown("mode of execution", mode, ["auto", "eager", "captured"])
+    if mode == "captured" and kind != "cuda":
+        raise KdnbError("Only a CUDA device captures steps in a graph; use --mode eager on a CPU.")
+    return mode
 
 
-def _has_bfloat16(kind: str) -> bool:
-    """Whether bf16 is faster than float32 here.
+def processor() -> str:
+    """The processor's name, as its maker has it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as stream:
+        for line in stream:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
-    On a CPU that takes tiles (AMX).  With the AVX-512 dot product alone it was measured slower: ResNet-20
-    trains at 460 images/s in bf16 and 605 in float32 on two such cores (torch 2.15).
-    """
-    if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported())
+
+def instruction_set() -> str:
+    """What the kernels of this process may use: PyTorch's, and oneDNN's where it is held below the processor's."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
+    return torch.backends.cpu.get_cpu_capability() + (f", oneDNN at most {limit}" if limit else "")
