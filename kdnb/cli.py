@@ -51,6 +51,12 @@ DtypeOption = Annotated[str, typer.Option(help="auto (as the table was begun, el
 DeterministicOption = Annotated[
     bool | None, typer.Option("--deterministic", help="On CUDA, only kernels that repeat bit for bit.")
 ]
+AnyNumericsOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-numerics", help="Go on from checkpoints under this command's numerics; records list the parts."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -66,6 +72,7 @@ def run(
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
     deterministic: DeterministicOption = None,
+    any_numerics: AnyNumericsOption = False,
 ) -> None:
     """Train one run of a table, with what it needs; a stored one is shown at once."""
     from kdnb import exhibits
@@ -82,7 +89,8 @@ def run(
     store = Store.open()
     code = 0
     if not store.has(wanted):  # a stored one needs no device, nor torch
-        store, code = _train(chosen.paper, [wanted], _numerics(device, dtype, mode, deterministic), None)
+        how = _numerics(device, dtype, mode, deterministic)
+        store, code = _train(chosen.paper, [wanted], how, None, any_numerics=any_numerics)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -109,6 +117,13 @@ def study(
         str | None, typer.Option("--job", "--cohort", help="Train only this job of the plan, and what it needs.")
     ] = None,
     together: Annotated[int | None, typer.Option(min=1, help="At most so many runs side by side.")] = None,
+    any_numerics: AnyNumericsOption = False,
+    last_call: Annotated[
+        bool,
+        typer.Option(
+            "--last-call", help="This machine goes away: put off what neither ends in the budget nor travels."
+        ),
+    ] = False,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,7 +148,8 @@ def study(
             raise KdnbError(f"No job of this plan is called '{job}'; --plan lists them.")
         wanted = list(jobs[job].runs)
     papers = work.papers(chosen, scale)
-    store, code = _train(papers, wanted, _numerics(device, dtype, mode, deterministic), _seconds(budget), together)
+    how = _numerics(device, dtype, mode, deterministic)
+    store, code = _train(papers, wanted, how, _seconds(budget), together, any_numerics, last_call)
     if export is not None:
         from kdnb.study.archives import export_store
 
@@ -253,6 +269,8 @@ def _train(
     numerics: Callable[..., Choice],
     budget: float | None,
     together: int | None = None,
+    any_numerics: bool = False,
+    last_call: bool = False,
 ) -> tuple[Store, int]:
     """Train what is missing; the store, and the exit code that tells how it ended."""
     from kdnb.study.plan import LARGEST_COHORT
@@ -263,8 +281,9 @@ def _train(
     store = Store.open()
     side_by_side = together or LARGEST_COHORT
     with Progress() as progress:
+        watching = progress.say, progress.epoch, progress.step
         choice = numerics(store, say=progress.say)
-        runner = Runner(store, choice, paper, budget, progress.say, progress.epoch, progress.step, side_by_side)
+        runner = Runner(store, choice, paper, budget, *watching, side_by_side, any_numerics, last_call)
         outcome = runner.run(wanted)
         progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
     if outcome.stopped and outcome.left:

@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
+from kdnb.errors import StoreError
 from kdnb.training import checkpoint
-from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.checkpoint import keep_aside, load_checkpoint, remove_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -56,16 +57,33 @@ def test_a_write_that_breaks_off_leaves_the_old_state(tmp_path, small_files, mon
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "no json", "foreign json"])
-def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path, damage):
-    save_checkpoint(tmp_path, tensors(1), {"epoch": 1})
-    file = next(tmp_path.glob("*.safetensors"))
+def test_a_damaged_checkpoint_is_said_and_kept_aside(tmp_path, damage):
+    folder = tmp_path / "run"
+    save_checkpoint(folder, tensors(1), {"epoch": 1})
+    file = next(folder.glob("*.safetensors"))
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-10])
     elif damage == "missing":
         file.unlink()
     else:
-        (tmp_path / checkpoint.META).write_text("{" if damage == "no json" else "[]")
-    assert load_checkpoint(tmp_path) is None
+        (folder / checkpoint.META).write_text("{" if damage == "no json" else "[]")
+    with pytest.raises(StoreError, match="its checkpoint is damaged"):
+        load_checkpoint(folder)
+    left = sorted(path.name for path in folder.iterdir())
+    asides = [keep_aside(folder)]
+    save_checkpoint(folder, tensors(2), {"epoch": 1})
+    asides.append(keep_aside(folder))
+    assert [path.name for path in asides] == ["run~1", "run~2"] and not folder.exists()
+    assert sorted(path.name for path in asides[0].iterdir()) == left and load_checkpoint(asides[1]) is not None
+
+
+def test_a_folder_that_may_not_be_written_is_no_full_disk(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(StoreError, match="may not be written by this user"):
+        checkpoint.write_atomically(tmp_path / "file", b"")
 
 
 def test_removed_is_gone(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -96,14 +95,6 @@ def test_two_seeds_differ_and_one_repeats(runs, reference):
     store, _ = train([runs[0], other])
     assert told(store, runs[0]) == reference[runs[0].key]
     assert told(store, other) != reference[runs[0].key]
-
-
-def test_other_numerics_start_again(runs):
-    train([runs[0]], stop_after=4)
-    other = dataclasses.replace(detect("cpu"), threads=2)
-    lines: list[str] = []
-    Runner(Store.open(), other, "comparison", say=lines.append).run([runs[0]])
-    assert not any("goes on" in line for line in lines)
 
 
 def test_a_loss_that_is_not_finite_ends_its_run_alone(runs):

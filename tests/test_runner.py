@@ -22,7 +22,7 @@ from kdnb.study.experiment import Run
 from kdnb.study.record import LARGEST_RECORD
 from kdnb.study.runner import Outcome, Runner
 from kdnb.study.store import Store
-from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
+from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
 from kdnb.training.member import Member
 from kdnb.training.numerics import detect
 
@@ -116,15 +116,107 @@ def test_a_checkpoint_of_another_version_is_said_and_starts_again(name):
         DAMAGE[name](meta)
     save_checkpoint(folder, tensors, meta)
     outcome, lines = train([run])
-    assert any("its checkpoint was made by another version; it starts again" in line for line in lines)
+    aside = folder.with_name(f"{folder.name}~1")
+    says = f"its checkpoint was made by another version; it is kept aside as {aside}, and the run starts again"
+    assert f"{run.label}: {says}" in lines and load_checkpoint(aside) is not None
     assert outcome.left == 0 and Store.open().get(*run.key).history == whole.history
 
 
-def test_other_numerics_are_named():
+def test_a_damaged_checkpoint_is_said_and_kept_aside():
     run = Run(experiment("plain"), 1)
     train([run], stop_after=3)
-    _, lines = train([run], dtype="bfloat16")
-    assert any("made under other numerics (dtype float32); it starts again" in line for line in lines)
+    folder = Store.open().running_folder(run)
+    file = next(folder.glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:1000])
+    outcome, lines = train([run])
+    assert any(
+        "its checkpoint is damaged" in line and f"kept aside as {folder}~1, and the run" in line for line in lines
+    )
+    assert outcome.recorded == [run] and (folder.with_name(f"{folder.name}~1") / file.name).stat().st_size == 1000
+
+
+OTHERS = [{"threads": 2}, {"dtype": "bfloat16"}]
+
+
+@pytest.mark.parametrize("others", OTHERS, ids=str)
+def test_a_checkpoint_is_taken_up_under_its_own_numerics(others):
+    """Whatever the command would take: the record is the one of an undisturbed run."""
+    run, beside = Run(experiment("plain"), 1), Run(experiment("plain"), 2)
+    train([run])
+    whole = Store.open().get(*run.key)
+    whole.path.unlink()
+    train([run], stop_after=4)
+    outcome, lines = train([run, beside], **others)
+    assert any("goes on at epoch" in line for line in lines) and outcome.left == 0
+    record = Store.open().get(*run.key)
+    assert (record.metrics, record.history, record.correct) == (whole.metrics, whole.history, whole.correct)
+    assert record.environment["numerics"] == whole.environment["numerics"]
+    assert "segments" not in record.environment
+    assert others.items() <= Store.open().get(*beside.key).environment["numerics"].items()
+
+
+ELSEWHERE = {
+    "versions": ({"torch_version": "1.0"}, "torch version 1.0, here "),
+    "instructions": ({"instructions": "of another processor"}, "instructions of another processor, here "),
+    "modes": ({"mode": "captured"}, "Only a CUDA device captures steps"),
+}
+
+
+def made_elsewhere(run: Run, **changes: object) -> dict[str, object]:
+    """A checkpoint of this run's first steps, made under other numerics as it says; its description."""
+    train([run], stop_after=3)
+    folder = Store.open().running_folder(run)
+    tensors, meta = load_checkpoint(folder)
+    meta["numerics"] |= changes
+    save_checkpoint(folder, tensors, meta | {"segments": []})
+    return meta
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_cannot_be_gone_on_with_here_is_kept_aside_until_it_can(name, monkeypatch):
+    run = Run(experiment("plain"), 1)
+    changes, says = ELSEWHERE[name]
+    made = made_elsewhere(run, **changes)
+    folder = Store.open().running_folder(run)
+    _, lines = train([run], stop_after=1)
+    aside = folder.with_name(f"{folder.name}~1")
+    assert any(says in line and f"kept aside as {aside}" in line for line in lines)
+    kept = load_checkpoint(aside)[1]
+    assert (kept["epoch"], kept["step"], kept["numerics"]) == (made["epoch"], made["step"], made["numerics"])
+    # where it can be computed, it goes on
+    remove_checkpoint(folder)
+    monkeypatch.setattr(runner_module.numerics_module, "restored", lambda told: detect("cpu"))
+    outcome, lines = train([run])
+    assert f"{run.label}: goes on at epoch {made['epoch'] + 1} of 2" in lines
+    assert outcome.recorded == [run] and not aside.exists()
+
+
+def test_checkpoints_of_old_do_not_tell_their_instructions_and_go_on():
+    run = Run(experiment("plain"), 1)
+    train([run], stop_after=3)
+    folder = Store.open().running_folder(run)
+    tensors, meta = load_checkpoint(folder)
+    del meta["numerics"]["instructions"], meta["segments"]
+    save_checkpoint(folder, tensors, meta)
+    _, lines = train([run])
+    assert any("goes on" in line for line in lines)
+    environment = Store.open().get(*run.key).environment
+    assert "segments" not in environment and environment["numerics"] == detect("cpu").as_dict()
+
+
+def test_on_demand_a_run_goes_on_under_others_and_its_record_lists_the_segments():
+    """First steps under one version, then two stages under another, which is this one."""
+    run = Run(experiment("plain"), 1)
+    made_elsewhere(run, torch_version="1.0")
+    lines: list[str] = []
+    runner = Runner(Store.open(), detect("cpu"), "comparison", say=lines.append, any_numerics=True)
+    assert runner.run([run]).recorded == [run] and any("goes on" in line for line in lines)
+    told = Store.open().get(*run.key).environment
+    here = runner.outcome.recorded and told["numerics"]
+    assert told["segments"] == [
+        {"stage": "train", "epochs": [1, 1], "numerics": {**here, "torch_version": "1.0"}},
+        {"stage": "train", "epochs": [2, 2], "numerics": here},
+    ]
 
 
 def test_members_that_ended_early_wait_for_nobody_when_resumed():
@@ -381,8 +473,9 @@ def test_a_teacher_is_not_trained_again_for_a_figure(quick):
     assert store.lock(teacher) is not None  # nobody holds it any more
 
 
+@pytest.mark.parametrize("kind", ["any", "last"])
 @pytest.mark.parametrize("slow", ["start", "every step"])
-def test_what_is_too_large_to_travel_is_put_off_if_it_would_not_end_in_time(slow, monkeypatch):
+def test_what_is_too_large_to_travel_is_put_off_at_the_last_call_alone(slow, kind, monkeypatch):
     """The time that the first steps take, to compile or capture, is no measure of the others."""
     run = Run(experiment("plain"), 1)
     clock = [0.0]
@@ -397,10 +490,14 @@ def test_what_is_too_large_to_travel_is_put_off_if_it_would_not_end_in_time(slow
         clock[0] += 20.0 if slow == "every step" else 60.0 if len(steps) == 1 else 0.1
 
     lines: list[str] = []
-    runner = Runner(Store.open(), detect("cpu"), "comparison", budget=100.0, say=lines.append, on_step=step)
+    runner = Runner(
+        Store.open(), detect("cpu"), "comparison", 100.0, lines.append, on_step=step, last_call=kind == "last"
+    )
     outcome = runner.run([run])
     put_off = any("put off" in line for line in lines)
-    assert put_off == (slow == "every step") and outcome.left == put_off
+    assert put_off == (slow == "every step" and kind == "last") and outcome.left == (slow == "every step")
+    kept = load_checkpoint(Store.open().running_folder(run)) is not None
+    assert kept == (slow == "every step" and kind == "any")  # it is saved where it is, and goes on
 
 
 def test_no_more_runs_train_side_by_side_than_asked_for():

@@ -139,6 +139,8 @@ class Recorder:
         told = environment(work.numerics.as_dict(), identity(work.run.experiment.images.dataset))
         if work.run.experiment.teacher is not None:
             told["teacher"] = self.workbench.teacher_digest(work.run.needs()[0])
+        if work.segments_told():
+            told["segments"] = work.segments_told()
         earlier = [sources for sources in work.sources if sources != told["sources"]]
         return told | ({"earlier_sources": earlier} if earlier else {})
 

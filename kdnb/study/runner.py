@@ -21,7 +21,7 @@ from kdnb.study.store import Store
 from kdnb.study.work import Work
 from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
-from kdnb.training.checkpoint import remove_checkpoint
+from kdnb.training.checkpoint import Checkpoint, keep_aside, load_checkpoint, remove_checkpoint
 from kdnb.training.cohort import Cohort, run_side_by_side
 from kdnb.training.member import load_weights
 from kdnb.training.numerics import Numerics
@@ -29,7 +29,7 @@ from kdnb.training.numerics import Numerics
 CHECKPOINT_SECONDS = 60.0
 #: Seconds that are kept free at the end of a budget for checkpoints.
 RESERVE_SECONDS = 5.0
-#: A checkpoint larger than this does not travel: within a budget such a stage must be able to finish.
+#: A checkpoint larger than this does not travel: at the last call of a machine such a stage must be able to finish.
 LARGEST_CHECKPOINT = 64 * 2**20
 #: The first steps are captured; from there to so many, the rest of a stage can be estimated.
 STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
@@ -63,8 +63,12 @@ class Runner:
 
     `paper` files the records: one for all, or the one of each experiment by its fingerprint.
     `say` gets lines for people; `on_epoch` and `on_step` get every cohort after each of its epochs and steps.
-    `budget` is in seconds; at most `together` runs train side by side.  SIGTERM, SIGINT and SIGHUP stop cleanly:
-    checkpoints are written and `run` returns; a signal that our caller has us ignore (nohup) is ignored.
+    `budget` is in seconds; at most `together` runs train side by side.  What is in progress goes on under the
+    numerics that it began with, wherever this machine can compute them; under those of now with `any_numerics`.  At the
+    `last_call` of a machine a state that is too large to leave it is not begun in vain.
+
+    SIGTERM, SIGINT and SIGHUP stop cleanly: checkpoints are written and `run` returns; a signal that our caller has us
+    ignore (nohup) is ignored.
     """
 
     def __init__(
@@ -77,10 +81,14 @@ class Runner:
         on_epoch: Callable[[Cohort], None] = lambda cohort: None,
         on_step: Callable[[Cohort], None] = lambda cohort: None,
         together: int = plan.LARGEST_COHORT,
+        any_numerics: bool = False,
+        last_call: bool = False,
     ) -> None:
         self.store = store
         self.together = together
         self.numerics_of: Callable[[Run], Numerics] = numerics if callable(numerics) else lambda run: numerics
+        self.any_numerics = any_numerics
+        self.last_call = last_call
         self.say = say
         self.on_epoch = on_epoch
         self.on_step = on_step
@@ -237,8 +245,9 @@ class Runner:
             ours = self._claimed(plan.alike(lead, ready)[:room])
             works = [w for w in (self._work(run) for run in ours) if w is not None]
             if works:
-                company = [w for w in works if w.place == works[0].place][:room]
-                companies.append(company)
+                how = companies[0][0].numerics if companies else works[0].numerics
+                company = [w for w in works if w.place == works[0].place and w.numerics == how][:room]
+                companies += [company] if company else []
                 room -= len(company)
                 self._leave_to_others([work for work in works if work not in company])
             if room <= 0 or any(work.numerics.device == "cpu" for company in companies for work in company):
@@ -265,23 +274,53 @@ class Runner:
         return self._works[run.key]
 
     def _resumed(self, run: Run) -> Work:
-        work = self._built(run)
-        try:
-            if work.resume(self.store):
-                goes_on = f"goes on at epoch {work.member.epoch + 1} of {work.member.stage.epochs}"
-                self.say(f"{run.label}: {'is trained, and only to be recorded' if work.trained else goes_on}")
-            elif self.store.get(*run.key) is not None and self.store.lacking(run):
+        asked = self.numerics_of(run)
+        found = self._checkpoint(run, asked)
+        if found is None:
+            if self.store.get(*run.key) is not None and self.store.lacking(run):
                 arrays = ", ".join(self.store.lacking(run))
                 self.say(
                     f"{run.label}: trained again, its figure needs arrays ({arrays}) that the stored run did not keep"
                 )
+            return self._built(run, asked)
+        (tensors, meta), numerics = found
+        work = self._built(run, numerics)
+        try:
+            work.take_up(tensors, meta)
         except StoreError as error:
-            self.say(f"{run.label}: {error}; it starts again")
-            work = self._built(run)
+            self._keep_aside(run, str(error))
+            return self._built(run, asked)
+        goes_on = f"goes on at epoch {work.member.epoch + 1} of {work.member.stage.epochs}"
+        self.say(f"{run.label}: {'is trained, and only to be recorded' if work.trained else goes_on}")
         return work
 
-    def _built(self, run: Run) -> Work:
-        numerics = self.numerics_of(run)
+    def _checkpoint(self, run: Run, asked: Numerics) -> tuple[Checkpoint, Numerics] | None:
+        """The run's checkpoint, or one that was kept aside, if this machine can go on from it; and under what.
+
+        One that is damaged, or whose numerics this machine cannot compute, is kept aside and said.
+        """
+        folder = self.store.running_folder(run)
+        for place in (folder, *sorted(folder.parent.glob(f"{folder.name}~*"))):
+            try:
+                found = load_checkpoint(place)
+                if found is None:
+                    continue
+                numerics = asked if self.any_numerics else numerics_module.restored(found[1].get("numerics"))
+            except StoreError as error:
+                if place == folder:
+                    self._keep_aside(run, str(error))
+                continue
+            if place != folder:
+                remove_checkpoint(folder)
+                place.rename(folder)
+            return found, numerics
+        return None
+
+    def _keep_aside(self, run: Run, why: str) -> None:
+        aside = keep_aside(self.store.running_folder(run))
+        self.say(f"{run.label}: {why.rstrip('.')}; it is kept aside as {aside}, and the run starts again")
+
+    def _built(self, run: Run, numerics: Numerics) -> Work:
         numerics_module.apply(numerics)
         workbench, _ = self.room(numerics)
         return Work(run, workbench.stages(run), numerics)
@@ -432,8 +471,8 @@ class _Watch:
         return self.runner._stopping()
 
     def _hopeless(self) -> bool:
-        """Whether a stage that cannot travel would not end in time; its runs are put off, and that is said."""
-        if self.runner.deadline is None:
+        """Whether a stage that cannot travel would not end by the last call; its runs are put off, and that is said."""
+        if self.runner.deadline is None or not self.runner.last_call:
             return False
         large = [w for w in self.works if w.member.state_bytes() > LARGEST_CHECKPOINT]
         seconds_per_step = (time.monotonic() - self.began) / (STEPS_TO_ESTIMATE - STEPS_TO_START)

@@ -184,7 +184,12 @@ class Store:
         from kdnb.training.checkpoint import load_checkpoint
 
         folder = self.weights_folder(run)
-        found = load_checkpoint(folder) if folder else None
+        try:
+            found = load_checkpoint(folder) if folder else None
+        except StoreError as error:
+            raise StoreError(
+                f"The weights in {folder} are damaged; remove them, and they are trained again."
+            ) from error
         if found is None:
             return None
         return {k: v.float() if v.is_floating_point() else v for k, v in found[0].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ from kdnb.methods.stage import Stage
 from kdnb.study.environment import source_digest
 from kdnb.study.experiment import Run
 from kdnb.study.store import Store
-from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
+from kdnb.training.checkpoint import save_checkpoint
 from kdnb.training.cohort import Cohort
 from kdnb.training.member import Member, load_weights
-from kdnb.training.numerics import Numerics
+from kdnb.training.numerics import Numerics, alike
 
 
 class Work:
@@ -30,6 +31,8 @@ class Work:
         self.images = 0.0
         self.company = 1
         self.sources = [source_digest()]
+        #: Where in the stages it began, and where it went on under other numerics.
+        self.segments = [self._segment(0, 0, 0, numerics.as_dict())]
         self.member = self._member()
 
     def _member(self) -> Member:
@@ -66,31 +69,42 @@ class Work:
     def save(self, store: Store) -> None:
         tensors, meta = self.member.state()
         meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
-        meta |= {"sources": self.sources}
+        meta |= {"sources": self.sources, "segments": self.segments}
         save_checkpoint(store.running_folder(self.run), tensors, meta)
 
-    def resume(self, store: Store) -> bool:
-        """Go on from the run's checkpoint, if there is one; False if there is none.
+    def take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+        """Go on from the run's checkpoint, under whatever numerics it was made.
 
-        Raises StoreError where it was made under other numerics, or by a version that kept other things.
+        Raises StoreError where it was made by a version that kept other things.
         """
-        found = load_checkpoint(store.running_folder(self.run))
-        if found is None:
-            return False
         try:
-            self._take_up(*found)
+            self._take_up(tensors, meta)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise StoreError("its checkpoint was made by another version") from error
-        return True
 
     def _take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-        if meta["numerics"] != self.numerics.as_dict():
-            mine = self.numerics.as_dict()
-            other = ", ".join(f"{k} {v}" for k, v in meta["numerics"].items() if mine.get(k) != v)
-            raise StoreError(f"its checkpoint was made under other numerics ({other})")
         self.sources = list(dict.fromkeys([*meta.get("sources", []), *self.sources]))
         self.index = meta["index"]
         self.history = meta["earlier"]
         self.seconds, self.images = meta["seconds"], meta["images"]
+        self.segments = meta.get("segments") or [self._segment(0, 0, 0, meta["numerics"])]
+        if not alike(meta["numerics"], self.numerics.as_dict()):
+            self.segments.append(self._segment(self.index, meta["epoch"], meta["step"], self.numerics.as_dict()))
         self.member = self._member()
         self.member.restore(tensors, meta)
+
+    @staticmethod
+    def _segment(index: int, epoch: int, step: int, numerics: dict[str, Any]) -> dict[str, Any]:
+        return {"index": index, "epoch": epoch, "step": step, "numerics": numerics}
+
+    def segments_told(self) -> list[dict[str, Any]]:
+        """For a record: the stage, the epochs and the numerics of each segment; [] where one computed it all."""
+        if len(self.segments) == 1:
+            return []
+        last = self._segment(self.index, self.member.epoch, 0, {})
+        told = []
+        for here, after in itertools.pairwise([*self.segments, last]):
+            stage = self.stages[here["index"]]
+            end = after["epoch"] + (after["step"] > 0) if after["index"] == here["index"] else stage.epochs
+            told.append({"stage": stage.name, "epochs": [here["epoch"] + 1, end], "numerics": here["numerics"]})
+        return told

@@ -7,6 +7,7 @@ generation: a crash at any moment leaves the old state or the new one.  Nothing 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import uuid
@@ -23,6 +24,8 @@ from kdnb.errors import StoreError
 #: No file of a checkpoint holds more; a larger tensor is laid down in slices of its rows.
 LARGEST_FILE = 15 * 2**20
 META = "checkpoint.json"
+#: Tensors by name, and a description.
+Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -41,6 +44,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, PermissionError):
+            raise StoreError(f"{path} may not be written by this user; point $KDNB_STORE elsewhere.") from error
         raise StoreError(
             f"{path} could not be written ({error.strerror or error}); what was there before is untouched. "
             "Free some space or point $KDNB_STORE elsewhere, then run the same command again."
@@ -62,16 +67,32 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
             old.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the description in `folder`, or None where there is no whole checkpoint."""
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The tensors and the description in `folder`, or None where there is none; StoreError where it is damaged."""
     try:
-        content = json.loads((folder / META).read_text(encoding="utf-8"))
+        text = (folder / META).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"its checkpoint cannot be read ({error})") from error
+    try:
+        content = json.loads(text)
         tensors: dict[str, Tensor] = {}
         for name in content["files"]:
             tensors |= load_file(folder / name)
-        return _joined(tensors), content["meta"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return None
+        return _joined(tensors), dict(content["meta"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StoreError(f"its checkpoint is damaged ({error})") from error
+
+
+def keep_aside(folder: Path) -> Path:
+    """Rename the folder of a checkpoint that nobody can go on from here; nothing that was kept aside is replaced."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}~{number}")
+        if not aside.exists():
+            break
+    folder.rename(aside)
+    return aside
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -14,11 +14,25 @@ from typing import Any
 
 import torch
 
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError, StoreError, reason, unknown
 
 #: Records of old have the mode.  Compiled steps took a minute to make, and then ResNet-8 and ResNet-20 trained at 0.91
 #: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
 COMPILED = "Compiled steps are gone: they cost a minute to make and gained too little; use --mode eager."
+
+#: What oneDNN's kernels are written for, as its limit ($ONEDNN_MAX_CPU_ISA) calls it, and what a processor must have.
+ONEDNN = (
+    ("SSE41", "sse4_1"),
+    ("AVX", "avx"),
+    ("AVX2", "avx2"),
+    ("AVX2_VNNI", "avx_vnni"),
+    ("AVX512_CORE", "avx512_f"),
+    ("AVX512_CORE_VNNI", "avx512_vnni"),
+    ("AVX512_CORE_BF16", "avx512_bf16"),
+    ("AVX512_CORE_FP16", "avx512_fp16"),
+    ("AVX512_CORE_AMX", "amx_tile"),
+    ("AVX512_CORE_AMX_FP16", "amx_fp16"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,7 @@ class Numerics:
 
     `mode` is `eager` or `captured` (a CUDA graph); records of old also have `compiled`.  `threads` counts on a CPU,
     where the order of a reduction depends on it.
+    `instructions` are those that kernels use; records and checkpoints of old do not say.
     """
 
     device: str
@@ -35,6 +50,7 @@ class Numerics:
     threads: int
     deterministic: bool
     torch_version: str
+    instructions: str = ""
 
     @property
     def torch_device(self) -> torch.device:
@@ -81,9 +97,45 @@ def detect(
         deterministic = kind == "cpu"
     if kind == "cuda":
         threads = 1
-    return Numerics(
-        kind, dtype, _mode(mode, kind), threads or torch.get_num_threads(), deterministic, torch.__version__
-    )
+    threads = threads or torch.get_num_threads()
+    return Numerics(kind, dtype, _mode(mode, kind), threads, deterministic, torch.__version__, instruction_set(kind))
+
+
+def restored(told: object) -> Numerics:
+    """The numerics that a checkpoint tells; StoreError, with the reason, where they cannot be computed here."""
+    try:
+        theirs = Numerics(**told)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise StoreError("its checkpoint was made by another version") from error
+    try:
+        here = detect(theirs.device, theirs.dtype, theirs.mode, theirs.deterministic, theirs.threads)
+    except KdnbError as error:
+        raise StoreError(f"its checkpoint's numerics cannot be computed here ({reason(error)})") from error
+    if alike(theirs.as_dict(), here.as_dict()):
+        return here
+    other = [
+        f"{name.replace('_', ' ')} {value}, here {getattr(here, name)}"
+        for name, value in theirs.as_dict().items()
+        if value not in ("", getattr(here, name))
+    ]
+    raise StoreError(f"its checkpoint was made under numerics that cannot be computed here ({'; '.join(other)})")
+
+
+def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two tell the same numerics, as far as both tell them."""
+    return all(one[name] == other[name] for name in one.keys() & other.keys() if "" not in (one[name], other[name]))
+
+
+def instruction_set(kind: str = "cpu") -> str:
+    """The instructions that kernels of this process use: PyTorch's own ones and oneDNN's, or a GPU's kind."""
+    if kind == "cuda":
+        return "sm_{}{}".format(*torch.cuda.get_device_capability())
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    names = [name for name, _ in ONEDNN]
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    usable = ONEDNN[: names.index(limit) + 1] if limit in names else ONEDNN
+    best = [name for name, flag in usable if has.get(flag)]
+    return torch.backends.cpu.get_cpu_capability() + (f", oneDNN {best[-1]}" if best else "")
 
 
 def apply(numerics: Numerics) -> None:
@@ -129,9 +181,3 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def instruction_set() -> str:
-    """What the kernels of this process may use: PyTorch's, and oneDNN's where it is held below the processor's."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
-    return torch.backends.cpu.get_cpu_capability() + (f", oneDNN at most {limit}" if limit else "")
