@@ -13,7 +13,7 @@ PACKAGE = ROOT / "kdnb"
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
     ("errors", "growth", "randomness"),
-    ("paths",),
+    ("kinds", "paths"),
     ("datasets", "losses"),
     ("models",),
     ("methods",),

@@ -223,6 +223,8 @@ CHANGES: dict[str, Experiment] = {
     ),
     "no teacher": dataclasses.replace(BASE, teacher=None),
     "stage": dataclasses.replace(BASE, stage="hint"),
+    "teachers": dataclasses.replace(BASE, teachers="of each seed"),
+    "start": dataclasses.replace(BASE, start=experiment("plain")),
     **{
         f"recipe.{name}": dataclasses.replace(BASE, recipe=dataclasses.replace(BASE.recipe, **{name: value}))
         for name, value in {
@@ -244,7 +246,7 @@ def test_every_field_makes_another_experiment():
     alike = [(a, b) for a, b in itertools.combinations(prints, 2) if prints[a] == prints[b]]
     assert not alike
     told = {field.name for field in dataclasses.fields(Experiment)} - {"note"}
-    covered = {"profile", "images", "network", "recipe", "method", "arguments", "teacher", "stage"}
+    covered = {"profile", "images", "network", "recipe", "method", "arguments", "teacher", "stage", "teachers", "start"}
     assert told == covered  # a new field needs a line above
     assert {f.name for f in dataclasses.fields(BASE.recipe)} == {n[7:] for n in CHANGES if n.startswith("recipe.")}
     assert {f.name for f in dataclasses.fields(Images)} == {n[7:] for n in CHANGES if n.startswith("images.")}

@@ -7,14 +7,16 @@ only shows stored runs needs no torch, and a new method is one new file and noth
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdnb import kinds
 from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
@@ -25,23 +27,38 @@ Build = Callable[..., "list[Stage]"]
 #: Arguments that `<method>+kd` takes beside the method's own, see `kdnb.methods.stage.Supervision`.
 KD_DEFAULTS: dict[str, Any] = {"labels_weight": 0.1, "soft_weight": 0.9, "temperature": 4.0}
 
+#: What arguments may be, by the last word of their names: the same for all methods.
+RANGES: dict[tuple[str, ...], dict[str, Any]] = {
+    ("epochs", "patience", "size", "milestones", "negatives", "teachers", "width", "keep"): {"low": 1},
+    ("temperature", "lr"): {"low": 0, "open_low": True},
+    ("weight", "alpha", "beta", "decay"): {"low": 0},
+    ("share",): {"low": 0, "high": 1, "open_low": True},
+    ("momentum", "mix"): {"low": 0, "high": 1},
+}
+
 
 @dataclass(frozen=True)
 class Method:
     """A method's entry in the catalogue.
 
-    `revision` is raised when the mathematics changes; `shared` names the stages with a record of their own,
+    `revision` is raised when the mathematics changes; `of` is whose method it is, a `student`'s or, where it looks at
+    nothing but the teacher, the `teacher`'s; `after` names methods of the teacher alone that it goes on from, with the
+    arguments `<name>_<argument>`; `shared` names the stages with a record of their own,
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
-    are the method's arguments, and `later` those that came after records were stored (behind the `*`).
+    are the method's arguments, `kinds` their annotations, and `later` those that came after records were stored
+    (behind the `*`).
     """
 
     name: str
     revision: int
     needs_teacher: bool = True
     shared: tuple[str, ...] = ()
+    of: str = "student"
+    after: tuple[str, ...] = ()
     with_kd: bool = False
     stage_arguments: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
     later: tuple[str, ...] = ()
     file: str = ""
     function: str = ""
@@ -49,27 +66,41 @@ class Method:
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """All arguments, given or default; an unknown one is an error that names the nearest.
 
-        A whole number given where the default has a point is that number: 8 and 8.0 are one experiment.
+        Each is brought to its kind and held to its range (`RANGES`): 8, 8.0 and "8" are one experiment.
         """
         for name in given:
             if name not in self.defaults:
                 raise unknown(f"argument of method '{self.name}'", name, self.defaults)
-        return {**self.defaults, **{name: _as(self.defaults[name], value) for name, value in given.items()}}
+        return {**self.defaults, **{name: self._taken(name, value) for name, value in given.items()}}
+
+    def _taken(self, name: str, value: Any) -> Any:
+        what = f"{name} of method '{self.name}'"
+        value = kinds.brought(what, self.kinds[name], value)
+        for words, limits in RANGES.items():
+            if not isinstance(value, bool | str) and any(name == word or name.endswith(f"_{word}") for word in words):
+                return kinds.limited(what, value, **limits)
+        return value
 
     def told(self, given: dict[str, Any]) -> dict[str, Any]:
         """The arguments as a fingerprint has them: those that came later only where they are not at their default."""
         arguments = self.arguments(given)
         return {n: v for n, v in arguments.items() if n not in self.later or v != self.defaults[n]}
 
-    def arguments_of(self, stage: str, given: dict[str, Any]) -> dict[str, Any]:
-        """Those of the given arguments that a shared stage depends on."""
-        named = self.stage_arguments.get(stage, ())
-        return {k: v for k, v in given.items() if k.startswith(f"{stage}_") or k in named}
+    def arguments_of(self, stages: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+        """Those of the given arguments that some shared stages depend on."""
+        named = {name for stage in stages for name in self.stage_arguments.get(stage, ())}
+        carried = tuple(f"{stage}_" for stage in stages)
+        return {k: v for k, v in given.items() if k.startswith(carried) or k in named}
+
+    def passed_on(self, step: str, given: dict[str, Any]) -> dict[str, Any]:
+        """What the method passes on to a step of the teacher alone: `<step>_<argument>`, given or by its default."""
+        arguments, carried = self.arguments(given), f"{step}_"
+        return {k.removeprefix(carried): v for k, v in arguments.items() if k.startswith(carried)}
 
     @property
     def takes_kd(self) -> bool:
         """Whether there is a `<method>+kd`: the method has a teacher, and no soft targets of its own."""
-        return self.needs_teacher and not set(self.defaults) & set(KD_DEFAULTS)
+        return self.needs_teacher and self.of == "student" and not set(self.defaults) & set(KD_DEFAULTS)
 
     def stages(self, setup: Setup, arguments: dict[str, Any]) -> list[Stage]:
         """Build the stages: imports the method's file, and with it torch."""
@@ -79,17 +110,14 @@ class Method:
         return build(setup, **own)
 
 
-def _as(default: Any, value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and isinstance(default, float) else value
-
-
 def method(
     name: str,
     *,
     revision: int,
     needs_teacher: bool = True,
     shared: tuple[str, ...] = (),
+    of: str = "student",
+    after: tuple[str, ...] = (),
     stage_arguments: dict[str, tuple[str, ...]] | None = None,
 ) -> Callable[[Build], Build]:
     """Register a function as a method; every argument must be a literal, since the source is read.
@@ -101,8 +129,8 @@ def method(
 
     def register(build: Build) -> Build:
         parameters = list(inspect.signature(build).parameters.values())[1:]
-        if any(p.default is inspect.Parameter.empty for p in parameters):
-            raise KdnbError(f"Method '{name}': every argument after the set-up needs a default.")
+        if any(inspect.Parameter.empty in (p.default, p.annotation) for p in parameters):
+            raise KdnbError(f"Method '{name}': every argument after the set-up needs an annotation and a default.")
         return build
 
     return register
@@ -130,16 +158,9 @@ def get(name: str) -> Method:
     base = known[base_name]
     if not plus:
         return base
-    return Method(
-        name=name,
-        revision=base.revision,
-        shared=base.shared,
-        with_kd=True,
-        stage_arguments=base.stage_arguments,
-        defaults={**base.defaults, **KD_DEFAULTS},
-        later=base.later,
-        file=base.file,
-        function=base.function,
+    kinds_of_kd = dict.fromkeys(KD_DEFAULTS, "float")
+    return dataclasses.replace(
+        base, name=name, with_kd=True, defaults={**base.defaults, **KD_DEFAULTS}, kinds={**base.kinds, **kinds_of_kd}
     )
 
 
@@ -156,6 +177,7 @@ def _registered(path: Path) -> list[Method]:
                     Method(
                         name=ast.literal_eval(decorator.args[0]),
                         defaults=_literal_defaults(node),
+                        kinds=_annotations(node),
                         later=tuple(argument.arg for argument in node.args.kwonlyargs),
                         file=path.name,
                         function=node.name,
@@ -174,3 +196,8 @@ def _literal_defaults(node: ast.FunctionDef) -> dict[str, Any]:
         if default is not None:
             values[keyword.arg] = ast.literal_eval(default)
     return values
+
+
+def _annotations(node: ast.FunctionDef) -> dict[str, str]:
+    arguments = [*node.args.args[1:], *node.args.kwonlyargs]
+    return {argument.arg: ast.unparse(argument.annotation) for argument in arguments if argument.annotation}

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from kdnb import losses, models
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage, Supervision, present, total
 from kdnb.models.network import Activations, Network
@@ -52,8 +52,6 @@ def slkd(
     has it; if not, L is a constant there, as the paper's text has it.  `supervision` by the teacher alone is KD,
     and trains no other network; by self-learning teachers alone, L_S keeps the terms that w multiplies.
     """
-    if supervision not in ("both", "teacher", "self"):
-        raise unknown("supervision of method 'slkd'", supervision, ["both", "teacher", "self"])
     by_teacher, by_self = supervision != "self", supervision != "teacher"
     selves = _selves(setup, teachers) if by_self else {}
     learner = Supervision(labels_weight, soft_weight, temperature)

@@ -190,7 +190,8 @@ class Setup:
     """What a method is given: networks, recipe, supervision, and facts about the training set.
 
     `teacher` is there for its shapes and its weights (batch-norm margins, say); its activations come with
-    every batch, computed once for the whole cohort.
+    every batch, computed once for the whole cohort.  `steps` has, for each method of the teacher alone that this one
+    goes on from, its modules by name, as its run left them.
     """
 
     student: Network
@@ -200,6 +201,7 @@ class Setup:
     training_set: TrainingSet
     seed: int
     device: torch.device
+    steps: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
 
     def build(self, name: str, make: Callable[[], M]) -> M:
         """A module of the method's own, initialised from the stream (seed, name), on the run's device."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from kdnb import analysis, datasets, growth, methods, models
 from kdnb.datasets.identity import identity
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, unknown
 from kdnb.methods.recipe import Recipe
 from kdnb.study.profile import Profile
 
@@ -24,6 +24,8 @@ from kdnb.study.profile import Profile
 ENGINE_REVISION = 1
 #: Teachers are trained once, with this seed, as the papers do.
 TEACHER_SEED = 0
+#: Which run of an experiment teaches: the one of `TEACHER_SEED`, or that of the student's own seed.
+TEACHERS = ("fixed", "of each seed")
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,40 @@ class Images:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Protocol, profile, images, networks, method and arguments; a `stage` makes it that shared stage alone."""
+    """Protocol, profile, images, networks, method and arguments, and the experiments that this one goes on from.
+
+    `teacher`       whose run teaches: the one of `TEACHER_SEED`, or, with `teachers` "of each seed", the run of the
+                    student's own seed (an auxiliary that was itself taught)
+    `start`         whose student, of the same seed, this one begins with: probes, fine-tuning, another data set.  Its
+                    classifier begins afresh where there are other classes to tell.
+    `stage`         makes it that shared stage of its method alone
+    A method `of="teacher"` has no student: `network` and `recipe` are None.
+
+    Raises KdnbError where these do not go together.
+    """
 
     profile: Profile
     images: Images
-    network: str
-    recipe: Recipe
+    network: str | None
+    recipe: Recipe | None
     method: str
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     teacher: Experiment | None = None
     stage: str | None = None
     #: What tells the experiment from its neighbours where its arguments do not; for people, no part of it.
     note: str = field(default="", compare=False)
+    teachers: str = growth.later("fixed")
+    start: Experiment | None = growth.later(None)
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start.network != self.network:
+            raise KdnbError(
+                f"{self.method} on {self.images.dataset} cannot begin with a {self.start.network}: "
+                f"its student is a {self.network}."
+            )
+        if self.teachers not in TEACHERS:
+            raise unknown("choice of teachers", self.teachers, TEACHERS)
+        methods.get(self.method).arguments(self.arguments)  # refused before anything is trained for it
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -72,7 +96,7 @@ class Experiment:
     def canonical(self) -> dict[str, Any]:
         """The experiment in plain values, revisions included; every default written out but of what came later."""
         method = methods.get(self.method)
-        return {
+        content = {
             "engine": ENGINE_REVISION,
             "profile": {
                 "name": self.profile.name,
@@ -80,9 +104,9 @@ class Experiment:
                 "at_most": self.profile.at_most,
             },
             "images": _plain(self.images.canonical()),
-            "network": {"name": self.network, "revision": models.revision(self.network)},
-            "teacher": self.teacher and {"name": self.teacher.network, "fingerprint": self.teacher.fingerprint},
-            "recipe": _plain(growth.told(self.recipe)),
+            "network": self.network and {"name": self.network, "revision": models.revision(self.network)},
+            "teacher": _named(self.teacher),
+            "recipe": self.recipe and _plain(growth.told(self.recipe)),
             "method": {
                 "name": self.method,
                 "revision": method.revision,
@@ -90,18 +114,46 @@ class Experiment:
             },
             "stage": self.stage,
         }
+        if self.teachers != "fixed":
+            content["teachers"] = self.teachers
+        if self.start is not None:
+            content["start"] = _named(self.start)
+        if steps := self.steps():
+            content["steps"] = [_named(step) for step in steps]
+        return content
+
+    @property
+    def scored(self) -> bool:
+        """Whether its runs are judged on test images: not those of a step that others go on from."""
+        return self.stage is None and self.network is not None
 
     def shared_stages(self) -> list[Experiment]:
-        """The experiments of the stages that this one shares with others, in order."""
-        if self.stage is not None:
-            return []
+        """The experiments of the stages that this one shares with others, in order; of a stage, those before it."""
         method = methods.get(self.method)
         base = self.method.partition("+")[0]
+        shared = method.shared if self.stage is None else method.shared[: method.shared.index(self.stage)]
         found = []
-        for stage in method.shared:
-            own = method.arguments_of(stage, self.arguments)
+        for number, stage in enumerate(shared):
+            own = method.arguments_of(method.shared[: number + 1], self.arguments)
             found.append(dataclasses.replace(self, method=base, arguments=own, stage=stage))
         return found
+
+    def steps(self) -> list[Experiment]:
+        """The experiments of the teacher alone that the method goes on from, whatever the student and its recipe."""
+        method = methods.get(self.method)
+        return [
+            dataclasses.replace(
+                self,
+                network=None,
+                recipe=None,
+                method=name,
+                arguments=method.passed_on(name, self.arguments),
+                stage=None,
+                start=None,
+                note="",
+            )
+            for name in method.after
+        ]
 
     @property
     def variant(self) -> str:
@@ -116,9 +168,11 @@ class Experiment:
 
     def _apart(self, between: str) -> list[str]:
         """What tells the experiment from others of its method: arguments that are no defaults, and the note."""
-        defaults = methods.get(self.method).defaults
-        changed = sorted((name, value) for name, value in self.arguments.items() if value != defaults.get(name))
-        return [f"{name}{between}{value}" for name, value in changed] + ([self.note] if self.note else [])
+        method = methods.get(self.method)
+        arguments = method.arguments(self.arguments)
+        changed = sorted((name, arguments[name]) for name in self.arguments if arguments[name] != method.defaults[name])
+        found = [f"{name}{between}{value}" for name, value in changed] + ([self.note] if self.note else [])
+        return found + ([f"from{between}{self.start.method}"] if self.start else [])
 
 
 @dataclass(frozen=True)
@@ -137,7 +191,7 @@ class Run:
         for name in self.keeps:
             if analysis.get(name).needs_teacher and self.experiment.teacher is None:
                 raise KdnbError(f"'{name}' compares a student with its teacher; {self.label} has none.")
-        if self.keeps and self.experiment.stage is not None:
+        if self.keeps and not self.experiment.scored:
             raise KdnbError(f"{self.label} is a stage that others start from; only whole runs keep arrays.")
 
     @property
@@ -149,20 +203,45 @@ class Run:
         """How messages name the run."""
         e = self.experiment
         stage = f" ({e.stage})" if e.stage else ""
-        teacher = f"{e.teacher.network} -> " if e.teacher else ""
-        return f"{e.told}{stage} {teacher}{e.network} on {e.images.dataset}, seed {self.seed}"
+        networks = " -> ".join(name for name in (e.teacher and e.teacher.network, e.network) if name)
+        return f"{e.told}{stage} {networks} on {e.images.dataset}, seed {self.seed}"
 
     def keeping(self, names: Iterable[str]) -> Run:
         """The same run with the arrays of these analyses kept beside those it keeps anyway."""
         added = [name for name in dict.fromkeys(names) if name not in self.keeps]
         return dataclasses.replace(self, keeps=(*self.keeps, *added)) if added else self
 
+    @property
+    def teacher(self) -> Run | None:
+        """The run that teaches this one."""
+        teacher = self.experiment.teacher
+        if teacher is None:
+            return None
+        return Run(teacher, TEACHER_SEED if self.experiment.teachers == "fixed" else self.seed)
+
+    @property
+    def start(self) -> Run | None:
+        """The run whose student this one begins with."""
+        start = self.experiment.start
+        return None if start is None else Run(start, self.seed)
+
+    def steps(self) -> dict[str, Run]:
+        """The runs of the teacher alone that this one goes on from, by the name of their method."""
+        return {step.method: Run(step, self.seed) for step in self.experiment.steps()}
+
+    def shared_stages(self) -> list[Run]:
+        """The runs of the stages that this one shares with others, in order."""
+        return [Run(stage, self.seed) for stage in self.experiment.shared_stages()]
+
     def needs(self) -> list[Run]:
-        """The runs whose weights this one starts from or learns from."""
-        found = [Run(shared, self.seed) for shared in self.experiment.shared_stages()]
-        if self.experiment.teacher is not None:
-            found.insert(0, Run(self.experiment.teacher, TEACHER_SEED))
-        return found
+        """The runs whose weights this one goes on from or learns from."""
+        found = (self.teacher, self.start, *self.steps().values(), *self.shared_stages())
+        return [run for run in found if run is not None]
+
+
+def _named(experiment: Experiment | None) -> dict[str, Any] | None:
+    """Another experiment, as a canonical form has it."""
+    return experiment and {"name": experiment.network or experiment.method, "fingerprint": experiment.fingerprint}
 
 
 def _plain(value: Any) -> Any:

@@ -97,15 +97,14 @@ def urgent(ready: list[Run], todo: list[Run]) -> list[Run]:
 
 def _may_share(first: Run, other: Run) -> bool:
     """Same images, same seed, and the same teacher or none: what a cohort asks for."""
-    a, b = first.experiment, other.experiment
-    teachers = {e.teacher.fingerprint for e in (a, b) if e.teacher is not None}
-    return a.images == b.images and first.seed == other.seed and len(teachers) <= 1
+    teachers = {run.teacher.key for run in (first, other) if run.teacher is not None}
+    return first.experiment.images == other.experiment.images and first.seed == other.seed and len(teachers) <= 1
 
 
 def alike(lead: Run, ready: list[Run]) -> list[Run]:
     """The runs that can share a cohort with `lead` and with each other: two may share with it, but not a teacher."""
     found = [run for run in ready if _may_share(lead, run)]
-    taught = next((run for run in [lead, *found] if run.experiment.teacher is not None), lead)
+    taught = next((run for run in [lead, *found] if run.teacher is not None), lead)
     return [run for run in found if _may_share(taught, run)]
 
 

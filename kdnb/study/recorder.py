@@ -137,8 +137,8 @@ class Recorder:
     def _environment(self, work: Work) -> dict[str, Any]:
         """With the digest of the weights that taught, and of earlier sources where a run went on under new ones."""
         told = environment(work.numerics.as_dict(), identity(work.run.experiment.images.dataset))
-        if work.run.experiment.teacher is not None:
-            told["teacher"] = self.workbench.teacher_digest(work.run.needs()[0])
+        if work.run.teacher is not None:
+            told["teacher"] = self.workbench.teacher_digest(work.run.teacher)
         if work.segments_told():
             told["segments"] = work.segments_told()
         earlier = [sources for sources in work.sources if sources != told["sources"]]

@@ -329,8 +329,8 @@ class Runner:
         numerics = works[0].numerics
         workbench, _ = self.room(numerics)
         material, _ = workbench.material(works[0].run.experiment.images)
-        taught = [w.run for w in works if w.run.experiment.teacher is not None]
-        teacher = workbench.teacher(taught[0].needs()[0]) if taught else None
+        teachers = [w.run.teacher for w in works if w.run.teacher is not None]
+        teacher = workbench.teacher(teachers[0]) if teachers else None
         members = [w.member for w in works]
         return Cohort(members, teacher, material, numerics, self.on_epoch, notice=self.say)
 

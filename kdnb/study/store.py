@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kdnb import analysis, paths
 from kdnb.errors import StoreError
 from kdnb.study import arrays as array_files
-from kdnb.study.experiment import Experiment, Run
+from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read
 
@@ -195,14 +195,15 @@ class Store:
         return {k: v.float() if v.is_floating_point() else v for k, v in found[0].items()}
 
     def save_weights(self, run: Run, weights: dict[str, Tensor]) -> None:
-        """Keep the weights of a run that others start from or learn from.
+        """Keep the weights of a run that others go on from or learn from.
 
-        A teacher's are kept in half precision, and everybody learns from what is kept, so that a teacher
-        that came with the project teaches the same, bit for bit, as one trained here.
+        Those of the one teacher that comes with the project are kept in half precision, and everybody learns from
+        what is kept, so that it teaches the same, bit for bit, as one trained here.  What goes on here alone, a stage
+        or a student of some seed, is kept as it is.
         """
         from kdnb.training.checkpoint import save_checkpoint
 
-        if run.experiment.stage is None:
+        if _is_teachers(run):
             weights = {k: _halved(k, v) for k, v in weights.items()}
         folder = self.home(run.experiment).checkpoints / _weights_path(run)
         save_checkpoint(folder, weights, {"fingerprint": run.experiment.fingerprint, "seed": run.seed})
@@ -223,15 +224,21 @@ def record_path(run: Run, paper: str) -> Path:
     e = run.experiment
     teacher = e.teacher.network if e.teacher else "none"
     method = e.method + (f"~{e.variant}" if e.variant else "") + (f"@{e.stage}" if e.stage else "")
-    folder = Path(paper) / e.profile.name / e.images.dataset / f"{teacher}-{e.network}" / method[:120]
+    folder = Path(paper) / e.profile.name / e.images.dataset / f"{teacher}-{e.network or 'none'}" / method[:120]
     if (e.images.student_images is None) and e.teacher is None and e.profile.student_images:
         folder = folder.parent / "plain~all-images"
     return folder / f"seed{run.seed}.json"
 
 
 def _weights_path(run: Run) -> Path:
-    kind = "teachers" if run.experiment.stage is None else "stages"
-    return Path(kind) / f"{run.experiment.network}-{run.experiment.fingerprint}-seed{run.seed}"
+    e = run.experiment
+    kind = "teachers" if _is_teachers(run) else "students" if e.scored else "stages"
+    return Path(kind) / f"{e.network or e.method}-{e.fingerprint}-seed{run.seed}"
+
+
+def _is_teachers(run: Run) -> bool:
+    """Whether it is the one run of its experiment that teaches all others."""
+    return run.experiment.scored and run.seed == TEACHER_SEED
 
 
 def is_whole(folder: Path) -> bool:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdnb import datasets, methods, models
 from kdnb.analysis import Observed, Subject
-from kdnb.errors import StoreError
+from kdnb.errors import KdnbError, StoreError
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
 from kdnb.models.network import Network
@@ -58,9 +58,7 @@ class Workbench:
     def teacher(self, run: Run) -> Network:
         """A finished teacher, frozen and folded, in the precision of the run."""
         if run.key not in self._teachers:
-            weights = self.store.load_weights(run)
-            if weights is None:
-                raise StoreError(f"The weights of the teacher of {run.key[0]} are missing; train it again.")
+            weights = self._weights(run, run)
             network = _network(run.experiment, seed=0)
             load_weights({"student": network}, weights)
             self._digests[run.key] = _digest(weights)
@@ -78,7 +76,7 @@ class Workbench:
         _, evidence = self.material(experiment.images)
         return Subject(
             student=Observed(student, evidence.test, self.numerics),
-            teacher=self._observed_teacher(run.needs()[0], experiment.images) if experiment.teacher else None,
+            teacher=self._observed_teacher(run.teacher, experiment.images) if run.teacher else None,
             labels=evidence.test.labels.cpu().numpy(),
             num_classes=datasets.info(experiment.images.dataset).num_classes,
             seed=run.seed,
@@ -102,27 +100,44 @@ class Workbench:
         names = [stage.name for stage in stages]
         if experiment.stage is not None:
             stages = stages[: names.index(experiment.stage) + 1]
-        done = [e for e in experiment.shared_stages()]
+        done = run.shared_stages()
         for shared in done:
-            weights = self.store.load_weights(Run(shared, run.seed))
-            if weights is None:
-                raise StoreError(f"The weights of stage '{shared.stage}' of {run.label} are missing; train it again.")
-            load_weights(stages[names.index(str(shared.stage))].modules, weights)
+            load_weights(stages[names.index(str(shared.experiment.stage))].modules, self._weights(shared, run))
         profile = experiment.profile
         return [stage.shortened(profile.factor, profile.at_most) for stage in stages[len(done) :]]
+
+    def _weights(self, need: Run, user: Run) -> dict[str, Tensor]:
+        """What a run left that another one goes on from; StoreError where it is gone."""
+        weights = self.store.load_weights(need)
+        if weights is None:
+            raise StoreError(f"The weights of {need.label} are missing, and {user.label} needs them; train it again.")
+        return weights
+
+    def _student(self, run: Run) -> Network:
+        """The student at its start: from the stream of (seed, network), or as another run of its seed left it."""
+        student = _network(run.experiment, run.seed)
+        if run.start is not None:
+            begin_with(student, student_weights(self._weights(run.start, run)))
+        return student.to(self.numerics.torch_device)
+
+    def _step(self, step: Run, user: Run) -> dict[str, nn.Module]:
+        """The modules of a step of the teacher alone, as its run left them, for one that goes on from it."""
+        modules = _all_stages(self._setup(step), step.experiment)[-1].modules
+        load_weights(modules, self._weights(step, user))
+        return modules
 
     def _setup(self, run: Run) -> Setup:
         experiment = run.experiment
         material, _ = self.material(experiment.images)
-        needed = experiment.teacher
         return Setup(
-            student=_network(experiment, run.seed).to(self.numerics.torch_device),
-            teacher=self.teacher(run.needs()[0]) if needed else None,
+            student=self._student(run) if experiment.network else None,
+            teacher=self.teacher(run.teacher) if run.teacher else None,
             recipe=experiment.recipe,
             supervision=_supervision(experiment),
             training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
             seed=run.seed,
             device=self.numerics.torch_device,
+            steps={name: self._step(step, run) for name, step in run.steps().items()},
         )
 
     def _load(self, images: Images) -> tuple[Material, Evidence]:
@@ -151,6 +166,7 @@ class Workbench:
 
 def _network(experiment: Experiment, seed: int) -> Network:
     """The network of an experiment, initialised as a function of (seed, network)."""
+    assert experiment.network is not None, "a step of the teacher alone has no network of its own"
     classes = datasets.info(experiment.images.dataset).num_classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(seed, "network", experiment.network))
@@ -175,6 +191,19 @@ def _digest(weights: dict[str, Tensor]) -> str:
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def begin_with(student: Network, weights: dict[str, Tensor]) -> None:
+    """Load a student's weights into another of the same network; where the classes are others, not its classifier's.
+
+    Raises KdnbError where anything else differs.
+    """
+    own = student.state_dict()
+    others = [name for name in own if name not in weights or own[name].shape != weights[name].shape]
+    classifier = {f"classifier.{name}" for name in student.classifier.state_dict()}
+    if not set(others) <= classifier or own.keys() != weights.keys():
+        raise KdnbError(f"A student cannot begin with these weights: {', '.join(sorted(others))} would not fit.")
+    student.load_state_dict({**weights, **{name: own[name] for name in others}})
 
 
 def student_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

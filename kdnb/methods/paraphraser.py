@@ -1,0 +1,71 @@
+"""The factor auto-encoder of Factor Transfer (Kim et al. 2018): a teacher's last map in fewer channels.
+
+It depends on the teacher alone: all methods that speak in the teacher's factors share it.  Encoder and decoder have
+three layers each, with batch norm and leaky ReLU (0.1) after every one, as Huang et al. 2021 describe them; the
+authors of Factor Transfer had no batch norms.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kdnb.methods.registry import method
+from kdnb.methods.stage import Batch, Losses, Optimiser, Setup, Stage
+
+SLOPE = 0.1
+
+
+@method("paraphraser", revision=1, of="teacher")
+def paraphraser(
+    setup: Setup, share: float = 0.5, epochs: int = 30, batch_size: int = 128, lr: float = 0.1
+) -> list[Stage]:
+    """L = mean |F_T - D(E(F_T))| over everything, F_T the teacher's last map; E has `share` of its channels.
+
+    The reduction is the published code's (the paper prints a squared L2 norm).
+    """
+    teacher = setup.teacher_network()
+    width = teacher.stage_widths[-1]
+    autoencoder = setup.build("paraphraser", lambda: Paraphraser(width, max(1, round(share * width))))
+
+    def objective(batch: Batch) -> Losses:
+        features = batch.teacher.stages[-1]
+        return {"reconstruction": (features - autoencoder(features)).abs().mean()}
+
+    return [
+        Stage(
+            name="train",
+            modules={"paraphraser": autoencoder},
+            trainable=[autoencoder],
+            objective=objective,
+            optimiser=Optimiser("sgd", lr, momentum=0.9, weight_decay=5e-4, nesterov=True),
+            epochs=epochs,
+            batch_size=batch_size,
+            student_depth=None,
+            teacher_depth=len(teacher.stages),
+        )
+    ]
+
+
+class Paraphraser(nn.Module):
+    """Maps [B, C, H, W] -> factors [B, m, H, W] -> maps."""
+
+    def __init__(self, width: int, factors: int) -> None:
+        super().__init__()
+        self.encoder = encoder(width, factors)
+        back = [(factors, factors), (factors, width), (width, width)]
+        layers = (nn.ConvTranspose2d(i, o, 3, padding=1, bias=False) for i, o in back)
+        self.decoder = nn.Sequential(*(_activated(layer, o) for layer, (_, o) in zip(layers, back, strict=True)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        reconstructed: Tensor = self.decoder(self.encoder(maps))
+        return reconstructed
+
+
+def encoder(width: int, factors: int) -> nn.Sequential:
+    """[B, width, H, W] -> [B, factors, H, W], at constant size: the paraphraser's first half, and a translator."""
+    through = [(width, width), (width, factors), (factors, factors)]
+    return nn.Sequential(*(_activated(nn.Conv2d(i, o, 3, padding=1, bias=False), o) for i, o in through))
+
+
+def _activated(layer: nn.Module, width: int) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE))
