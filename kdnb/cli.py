@@ -76,6 +76,7 @@ def run(
 ) -> None:
     """Train one run of a table, with what it needs; a stored one is shown at once."""
     from kdnb import exhibits
+    from kdnb.study.environment import made_now, source_digest
     from kdnb.study.experiment import Run
     from kdnb.study.store import Store
 
@@ -96,6 +97,9 @@ def run(
         for metric, value in record.metrics.items():
             typer.echo(f"{metric:>16}  {value:.4f}")
         typer.echo(f"{'record':>16}  {record.path}")
+        if not made_now(record.environment):
+            made = str(record.environment.get("sources", "unknown"))[:7]
+            typer.echo(f"made by other sources ({made}) than today's ({source_digest()[:7]})", err=True)
     raise typer.Exit(code)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from kdnb import paths
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import pair_title
+from kdnb.study.environment import commit_told
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile, get_profile
 from kdnb.study.record import Record
@@ -229,7 +230,7 @@ def line_of(cell: Cell, seed: int, record: Record) -> dict[str, Any]:
         "student": cell.experiment.network,
         "device": record.cost.get("device", ""),
         "wall_seconds": record.cost.get("wall_seconds"),
-        "commit": record.environment.get("commit", ""),
+        "commit": commit_told(record.environment),
     }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from typing import Any
 
 from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.exhibits.wanted import of_cell
+from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
@@ -25,7 +27,14 @@ def report(store: Store | None = None) -> dict[str, Any]:
         and r.experiment.get("stage") is None
     ]  # fmt: skip
     broken = [{"path": str(p.path), "what": p.what} for p in store.problems]
-    return {"exhibits": exhibits, "ablations": of_ours, "broken": broken, "stale": stale}
+    return {"exhibits": exhibits, "ablations": of_ours, "broken": broken, "stale": stale, "sources": _sources(store)}
+
+
+def _sources(store: Store) -> list[dict[str, Any]]:
+    """How many records the sources of today made, and how many those of other times."""
+    counts = Counter(str(record.environment.get("sources", "")) for record in store.all())
+    counts.setdefault(source_digest(), 0)
+    return [{"sources": s, "records": n, "today": s == source_digest()} for s, n in counts.most_common()]
 
 
 def told(found: dict[str, Any]) -> str:
@@ -44,6 +53,12 @@ def told(found: dict[str, Any]) -> str:
             )
     for kind in ("broken", "stale"):
         lines += [f"{kind}: {problem['path']}: {problem['what']}" for problem in found[kind]]
+    others = [of for of in found["sources"] if not of["today"]]
+    if others:
+        made = sum(of["records"] for of in others)
+        now = sum(of["records"] for of in found["sources"]) - made
+        each = ", ".join(f"{of['sources'][:7] or 'unknown'} {of['records']}" for of in others)
+        lines.append(f"sources: {now} records by today's ({source_digest()[:7]}), {made} by others ({each})")
     return "\n".join(lines)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +15,8 @@ from kdnb import __version__, paths
 
 #: Rooms of the house whose code decides a number.
 DECIDING = ("datasets", "losses", "models", "methods", "training", "evaluation", "study")
+#: What stands for a commit that cannot be told.
+UNKNOWN = "unknown"
 
 
 @functools.cache
@@ -27,22 +31,41 @@ def source_digest() -> str:
 
 
 @functools.cache
-def commit() -> str:
-    """The commit of the project's folder, `+` behind it where files differ from it; empty without history."""
+def commit() -> tuple[str, str]:
+    """The commit of the project's own history, `+` behind it where files differ; or none, and why it is unknown."""
     try:
+        _git("ls-files", "--error-unmatch", "kdnb/__init__.py")  # else it is another one's
         head = _git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else ""), ""
+    except FileNotFoundError:
+        return "", "git is not installed"
+    except subprocess.CalledProcessError as error:
+        trusted = "dubious ownership" not in error.stderr
+        return "", "the folder has no history of its own" if trusted else "git does not trust a folder of another user"
+    except (OSError, subprocess.SubprocessError) as error:
+        return "", f"git does not answer: {error}"
+
+
+def commit_told(found: Mapping[str, Any]) -> str:
+    """The commit of a record's environment; where it is unknown, that and the digest of the sources."""
+    known = str(found.get("commit") or UNKNOWN)
+    return known if known != UNKNOWN else f"{UNKNOWN}, sources {str(found.get('sources', 'too'))[:7]}"
+
+
+def made_now(found: Mapping[str, Any]) -> bool:
+    """Whether a record's environment is of the sources as they are."""
+    return found.get("sources") == source_digest() and not found.get("earlier_sources")
 
 
 def environment(numerics: dict[str, Any], digests: dict[str, str]) -> dict[str, Any]:
     """What stands in a record: numerics, versions, commit, digests of sources and images."""
+    known, why = commit()
     packages = {name: _version(name) for name in ("torch", "torchvision", "numpy")}
     return {
         "numerics": numerics,
         "versions": {"python": platform.python_version(), "kdnb": __version__, **packages},
-        "commit": commit(),
+        "commit": known or UNKNOWN,
+        **({"commit_unknown": why} if why else {}),
         "sources": source_digest(),
         "images": {split: digest[:16] for split, digest in digests.items()},
     }
@@ -56,11 +79,9 @@ def _version(package: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(paths.ROOT), *arguments],
-        capture_output=True,
-        check=True,
-        timeout=20,
-        encoding="utf-8",
-    )
+    """What git says of the project's folder, whatever repository lies around it or is set by the caller."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env |= {"GIT_CEILING_DIRECTORIES": str(paths.ROOT.parent), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    command = ["git", "-C", str(paths.ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=20, env=env)
     return done.stdout.strip()

@@ -12,7 +12,7 @@ import torch
 
 from kdnb.errors import DataError, KdnbError, StoreError, is_memory, reason
 from kdnb.study import plan
-from kdnb.study.environment import environment
+from kdnb.study.environment import commit, environment, source_digest
 from kdnb.study.experiment import Run
 from kdnb.study.lock import Lock
 from kdnb.study.progress import say as said
@@ -110,6 +110,9 @@ class Runner:
         Runs that another process is training are left to it; what is left then is waited for.
         """
         self._wanted = list(wanted)
+        unknown = commit()[1]
+        if unknown and self._missing():
+            self.say(f"the commit is unknown ({unknown}); records carry the digest of the sources, {source_digest()}")
         with self._signals(), self._released_at_the_end():
             while not self._stopping():
                 todo = [r for r in self._missing() if r.key not in self.outcome.failed]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit, Row
+from kdnb.study.environment import UNKNOWN
 from kdnb.study.store import Store
 from kdnb.tables.results import TITLES, measured, runs_label, slug, title
 from kdnb.tables.sheet import Entry, Line, Table, line
@@ -84,5 +85,7 @@ def duration(seconds: object) -> str:
 
 
 def _short(commit: str) -> str:
-    """The first seven digits of a commit, and the mark of files that differed from it."""
+    """The first seven digits of a commit, and the mark of files that differed from it; an unknown one as it is."""
+    if commit.startswith(UNKNOWN):
+        return commit
     return commit[:7] + ("+" if commit.endswith("+") else "") or "–"
