@@ -129,6 +129,9 @@ def study(
         ),
     ] = False,
     export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
+    export_all: Annotated[
+        bool, typer.Option("--export-all", help="With --export: pack again what was packed before.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later.
@@ -157,8 +160,11 @@ def study(
     if export is not None:
         from kdnb.study.archives import export_store
 
-        for path in export_store(store, export):
+        exported = export_store(store, export, everything=export_all)
+        for path in exported.archives:
             typer.echo(f"exported {path}")
+        for line in exported.left:
+            typer.echo(line)
     raise typer.Exit(code)
 
 

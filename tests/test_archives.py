@@ -57,29 +57,31 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
     monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 100_000)
+    monkeypatch.setattr(archives_module, "MOST_ARCHIVES", 100)
     keep(RUN, 0.25)
     keep(Run(experiment("kd", PROFILES["paper"]), 3), 0.75)
     teacher = keep_teacher(experiment("kd"))
     store = Store.open()
     save_checkpoint(store.running_folder(Run(RUN.experiment, 2)), {"w": torch.ones(3)}, {"epoch": 1})
     (store.own.results / "notes.json").write_text("{}")  # not a record, not exported
-    archives = export_store(store, tmp_path / "out.tar.gz")
+    archives = export_store(store, tmp_path / "out.tar.gz").archives
     assert [a.name for a in archives][:2] == ["out.tar.gz", "out-checkpoints-0.tar.gz"] and len(archives) > 2
     before = contents(store.own.results.parent)
     other = elsewhere()
     lines = list(import_archives(other, archives))
     assert len(lines) == 3 and all(line.startswith("record ") for line in lines)
     after = contents(other.own.results.parent)
-    assert after == {k: v for k, v in before.items() if not k.endswith("notes.json")}
+    assert after == {k: v for k, v in before.items() if not k.endswith(("notes.json", "exported.json"))}
     assert other.get(*RUN.key).metrics["headline"] == 0.25 and other.load_weights(teacher) is not None
     assert list(import_archives(other, archives)) == [] and contents(other.own.results.parent) == after
 
 
 def test_the_order_of_archives_does_not_matter(tmp_path, elsewhere, monkeypatch):
     monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 50_000)
+    monkeypatch.setattr(archives_module, "MOST_ARCHIVES", 100)
     monkeypatch.setattr("kdnb.training.checkpoint.LARGEST_FILE", 40_000)
     teacher = keep_teacher(experiment("kd"))
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     assert len(archives) > 4
     other = elsewhere()
     assert list(import_archives(other, archives[1:][::-1])) == []
@@ -143,7 +145,7 @@ TEARS = {
 @pytest.mark.parametrize("name", TEARS)
 def test_a_torn_archive_is_said_and_leaves_nothing_half_done(name, tmp_path, elsewhere):
     keep(RUN)
-    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     packed.write_bytes(TEARS[name](packed.read_bytes()))
     store = elsewhere()
     with pytest.raises(StoreError, match=r"out\.tar\.gz is not a whole archive"):
@@ -167,7 +169,7 @@ def test_broken_records_are_refused_and_the_others_taken(tmp_path, elsewhere):
 def test_what_is_here_is_kept(tmp_path, elsewhere):
     first = keep(RUN, 0.25)
     teacher = keep_teacher(experiment("kd"))
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     mine = store.own.results / first.relative_to(tmp_path / "store" / "results")
     keep(RUN, 0.75, store)
@@ -198,7 +200,7 @@ def test_of_two_checkpoints_the_further_one_goes_on(here, there, winner, same_nu
         save_checkpoint(Store.open().running_folder(RUN), {name: torch.ones(2)}, meta)
 
     place("there", there, "a")
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     if here is not None:
         place("here", here, "a" if same_numerics else "b")
@@ -211,7 +213,7 @@ def test_of_two_checkpoints_the_further_one_goes_on(here, there, winner, same_nu
 
 def test_a_checkpoint_of_a_finished_run_is_not_taken(tmp_path, elsewhere):
     save_checkpoint(Store.open().running_folder(RUN), {"w": torch.ones(2)}, {"epoch": 1})
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     keep(RUN, store=store)
     list(import_archives(store, archives))
@@ -222,7 +224,7 @@ def test_without_a_store_of_ones_own_trials_stay_out_of_the_published_study(tmp_
     runs = [Run(experiment("plain", p), 1) for p in (PROFILES["demo"], PROFILES["paper"], TINY.limited(1))]
     for run in runs:
         keep(run)
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     monkeypatch.delenv("KDNB_STORE")
     store = Store.open()
     list(import_archives(store, archives))
@@ -243,13 +245,90 @@ def test_a_run_goes_on_where_another_machine_left_it(tmp_path, elsewhere):
         return lines
 
     train(stop_after=4)
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     train()
     whole = Store.open().get(*RUN.key)
     list(import_archives(elsewhere(), archives))
     assert any("goes on at epoch" in line for line in train())
     moved = Store.open().get(*RUN.key)
     assert (moved.metrics, moved.history, moved.correct) == (whole.metrics, whole.history, whole.correct)
+
+
+def test_a_checkpoint_of_other_numerics_is_said_and_kept_aside(tmp_path, elsewhere):
+    def place(numerics: str) -> None:
+        save_checkpoint(Store.open().running_folder(RUN), {numerics: torch.ones(2)}, {"numerics": {"device": numerics}})
+
+    place("cuda")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
+    store = elsewhere()
+    place("cpu")
+    folder = store.running_folder(RUN)
+    aside = folder.with_name(f"{folder.name}~1")
+    says = f"{folder.name}: a checkpoint of other numerics than the one here; it is kept aside as {aside}"
+    assert list(import_archives(store, archives)) == [says]
+    assert list(load_checkpoint(folder)[0]) == ["cpu"] and list(load_checkpoint(aside)[0]) == ["cuda"]
+    assert list(import_archives(store, archives)) == []  # it is here
+
+
+def names(archives: list[Path]) -> set[str]:
+    found = set()
+    for path in archives:
+        with tarfile.open(path) as packed:
+            found |= {name.rpartition("/")[2] for name in packed.getnames()}
+    return found
+
+
+def test_an_export_packs_what_is_new(tmp_path):
+    """Call after call on a machine whose files are fetched after each; in one place, what lies there is kept."""
+    store = Store.open()
+    keep(RUN)
+    assert names(export_store(store, tmp_path / "1.tar.gz").archives) == {"seed1.json"}
+    keep(Run(RUN.experiment, 2))
+    assert names(export_store(store, tmp_path / "2.tar.gz").archives) == {"seed2.json"}
+    assert names(export_store(store, tmp_path / "3.tar.gz").archives) == set()
+    keep(Run(RUN.experiment, 3))
+    assert names(export_store(store, tmp_path / "2.tar.gz").archives) == {"seed2.json", "seed3.json"}
+    keep(RUN, 0.75)  # it has changed
+    assert names(export_store(store, tmp_path / "4.tar.gz").archives) == {"seed1.json"}
+    everything = export_store(store, tmp_path / "5.tar.gz", everything=True).archives
+    assert names(everything) == {"seed1.json", "seed2.json", "seed3.json"}
+
+
+def test_records_go_first_and_whole_checkpoints_as_far_as_they_fit(tmp_path, monkeypatch, elsewhere):
+    monkeypatch.setattr(archives_module, "LARGEST_EXPORT", 60_000)
+    monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 20_000)
+    monkeypatch.setattr("kdnb.training.checkpoint.LARGEST_FILE", 10_000)
+    store = Store.open()
+    keep(RUN)
+    running = [store.running_folder(Run(RUN.experiment, seed)) for seed in (2, 3, 4)]
+    for folder, floats in zip(running, (8_000, 8_000, 20_000), strict=True):
+        save_checkpoint(folder, {"w": torch.ones(floats, 1)}, {"epoch": 1})
+    first = export_store(store, tmp_path / "1.tar.gz")
+    assert all(path.stat().st_size < 21_000 for path in first.archives) and first.archives[0].name == "1.tar.gz"
+    assert "seed1.json" in names(first.archives[:1])
+    assert [line.partition("/checkpoint.json ")[2] for line in first.left] == [
+        "goes with the next export",
+        "is too large to travel (0 MiB)",
+    ]
+    second = export_store(store, tmp_path / "2.tar.gz")
+    assert len(second.left) == 1
+    other = elsewhere()
+    list(import_archives(other, [*first.archives, *second.archives]))
+    assert [load_checkpoint(other.running_folder(Run(RUN.experiment, s))) is not None for s in (2, 3, 4)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_an_export_has_no_more_files_than_may_travel(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 5_000)
+    monkeypatch.setattr(archives_module, "MOST_ARCHIVES", 3)
+    store = Store.open()
+    for seed in range(1, 6):
+        save_checkpoint(store.running_folder(Run(RUN.experiment, seed)), {"w": torch.ones(1_000)}, {"epoch": 1})
+    exported = export_store(store, tmp_path / "out.tar.gz")
+    assert len(exported.archives) <= 3 and exported.left
 
 
 # -- arrays beside records -------------------------------------------------------------------------------------
@@ -266,11 +345,15 @@ def test_arrays_travel_with_their_record(tmp_path, elsewhere):
     keep(RUN)
     sent = Store.open()
     before = contents(sent.own.results.parent)
-    archives = export_store(sent, tmp_path / "out.tar.gz")
+    archives = export_store(sent, tmp_path / "out.tar.gz").archives
     store = elsewhere()
     lines = list(import_archives(store, archives))
     assert sorted(line.endswith(", with its arrays") for line in lines) == [False, True]
-    assert contents(store.own.results.parent) == before and store.has(DRAWN) and not store.problems
+    assert (
+        contents(store.own.results.parent) == {k: v for k, v in before.items() if "exported" not in k}
+        and store.has(DRAWN)
+        and not store.problems
+    )
     there, here = sent.arrays(sent.get(*DRAWN.key)), store.arrays(store.get(*DRAWN.key))
     assert there.keys() == here.keys() and all((there[name] == here[name]).all() for name in there)
     assert list(import_archives(store, archives)) == []
@@ -282,7 +365,7 @@ def test_many_records_go_in_several_archives_each_beside_its_arrays(tmp_path, el
         noise = np.random.default_rng(run.seed).integers(0, 256, 30_000, np.uint8)
         Store.open().write(run, record(run), "comparison", {"plane": noise, "labels": noise})
     monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 150_000)
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     assert [a.name for a in archives] == ["out.tar.gz", "out-records-1.tar.gz"]
     assert all(path.stat().st_size < 150_000 for path in archives)
     store = elsewhere()
@@ -344,7 +427,7 @@ def lying_header() -> bytes:
 def test_arrays_that_are_not_the_records_own_are_refused_in_a_sentence(name, tmp_path, elsewhere):
     path = keep(Run(DRAWN.experiment, 1, ("plane",)), 0.25)
     changes = REFUSED_ARRAYS[name](path)
-    (packed,) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    (packed,) = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     refused, taken = import_archives(store, [repacked(packed, changes)])
     assert refused.startswith("refused: ") and "seed1.npz is not " in refused and "\n" not in refused
@@ -364,7 +447,7 @@ def test_arrays_without_a_record_are_left_out(tmp_path, elsewhere):
 def test_a_record_with_arrays_takes_the_place_of_one_without(paper, tmp_path, elsewhere):
     """Else what another machine computed for a figure could not come home."""
     Store.open().write(DRAWN, record(DRAWN, 0.25), paper, some_arrays(DRAWN))
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     place = keep(Run(DRAWN.experiment, 1), 0.75, store)
     (line,) = import_archives(store, archives)
@@ -386,7 +469,7 @@ def test_a_record_with_arrays_takes_the_place_of_one_without(paper, tmp_path, el
 )
 def test_a_record_here_gives_way_only_to_one_with_more_arrays(here, there, taken, tmp_path, elsewhere):
     keep(Run(DRAWN.experiment, 1, there), 0.25)
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     keep(Run(DRAWN.experiment, 1, here), 0.75, store)
     assert len(list(import_archives(store, archives))) == taken
@@ -396,7 +479,7 @@ def test_a_record_here_gives_way_only_to_one_with_more_arrays(here, there, taken
 
 def test_broken_arrays_are_healed_by_an_import(tmp_path, elsewhere):
     keep(DRAWN)
-    archives = export_store(Store.open(), tmp_path / "out.tar.gz")
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     beside(keep(DRAWN, store=store)).unlink()
     assert not Store.open().has(DRAWN)
@@ -411,7 +494,7 @@ def test_a_teachers_record_stays_that_of_its_weights(same, tmp_path, elsewhere):
     taught = experiment("kd")
     teacher = keep_teacher(taught).keeping(["plane"])
     keep(teacher, 0.5 if same else 0.25)
-    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz")
+    (packed, *_) = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     store = elsewhere()
     keep_teacher(taught, store)
     assert len(list(import_archives(store, [packed]))) == same

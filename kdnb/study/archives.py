@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -16,33 +17,110 @@ from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.record import Record, parse
 from kdnb.study.store import Home, Store, fingerprint_of, is_whole, write_pair
-from kdnb.training.checkpoint import META, remove_checkpoint, write_atomically
+from kdnb.training.checkpoint import META, free_aside, remove_checkpoint, write_atomically
+from kdnb.training.numerics import alike
 
 #: No archive of an export is larger, as far as its largest file allows.
 LARGEST_ARCHIVE = 15 * 2**20
+#: All of one export, in bytes and in files: what a machine that is lent hands over.
+LARGEST_EXPORT = 60 * 2**20
+MOST_ARCHIVES = 8
+#: Beside the checkpoints: what has been exported.
+LEDGER = "exported.json"
+
+#: Files that travel together: a record with its arrays, or a checkpoint; the first one describes the others.
+Unit = list[Path]
 
 
-def export_store(store: Store, target: Path) -> list[Path]:
-    """Pack what this store's own home holds: `target` for records, numbered siblings for checkpoints.
+@dataclass(frozen=True)
+class Exported:
+    """The archives of an export, the records' first, and what of the store did not go with it, in a line each."""
 
-    A record and its arrays lie in one archive; records that do not fit into `target` have siblings too.  Returns the
-    archives, the records' first.  Without `$KDNB_STORE` the published home is packed.
+    archives: list[Path]
+    left: list[str]
+
+
+def export_store(store: Store, target: Path, everything: bool = False) -> Exported:
+    """Pack what is new in this store's own home: `target` for records, numbered siblings for what does not fit there.
+
+    New is what no export has packed yet, but for one to this very target that is about to be replaced.  Records go
+    first, each beside its arrays, then whole checkpoints, weights that others need before those of unfinished runs, as
+    far as LARGEST_EXPORT and MOST_ARCHIVES allow; the rest goes next time.  Without `$KDNB_STORE` all of the published
+    home is packed.
     """
+    home = _home(store)
     try:
-        return _exported(_home(store), target)
+        ledger = {} if store.own is None or everything else _ledger(home)
+        fresh = [u for u in [*_records(home), *_checkpoint_folders(home)] if not _went(home, u, ledger, target)]
+        packed, left = _fitting(fresh) if store.own is not None else (fresh, [])
+        archives = _packed(home, target, packed)
+        if store.own is not None:
+            went = {_name(home, unit): [_digest(unit), str(target.absolute())] for unit in packed}
+            write_atomically(home.checkpoints / LEDGER, json.dumps(_ledger(home) | went, indent=1).encode())
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} went while it was being packed; let the other process end.") from error
+    return Exported(archives, [_left_told(home, unit) for unit in left])
 
 
-def _exported(home: Home, target: Path) -> list[Path]:
+def _packed(home: Home, target: Path, units: list[Unit]) -> list[Path]:
     stem = target.name.removesuffix(".tar.gz").removesuffix(".tgz")
-    first, *others = list(_parts(_records(home))) or [[]]
+    first, *others = list(_parts([u for u in units if _is_record(u)])) or [[]]
     archives = [_pack(target, home, first)]
     for number, part in enumerate(others, start=1):
         archives.append(_pack(target.with_name(f"{stem}-records-{number}.tar.gz"), home, part))
-    for number, part in enumerate(_parts([[path] for folder in _checkpoint_folders(home) for path in folder])):
+    for number, part in enumerate(_parts([[path] for u in units if not _is_record(u) for path in reversed(u)])):
         archives.append(_pack(target.with_name(f"{stem}-checkpoints-{number}.tar.gz"), home, part))
     return archives
+
+
+def _fitting(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
+    """What one export may hold of these, in their order, and what has to wait."""
+    packed: list[Unit] = []
+    left: list[Unit] = []
+    for unit in units:
+        tried = [*packed, unit]
+        records = [u for u in tried if _is_record(u)]
+        others = [[path] for u in tried if not _is_record(u) for path in u]
+        size = sum(path.stat().st_size for u in tried for path in u)
+        count = max(1, len(list(_parts(records)))) + len(list(_parts(others)))
+        if size <= LARGEST_EXPORT and count <= MOST_ARCHIVES:
+            packed = tried
+        else:
+            left.append(unit)
+    return packed, left
+
+
+def _left_told(home: Home, unit: Unit) -> str:
+    size = sum(path.stat().st_size for path in unit)
+    large = f"is too large to travel ({size / 2**20:.0f} MiB)" if size > LARGEST_EXPORT else "goes with the next export"
+    return f"{_name(home, unit)} {large}"
+
+
+def _ledger(home: Home) -> dict[str, list[str]]:
+    """What has gone: the name of a record or a checkpoint's description -> its digest, and the target of the export."""
+    try:
+        told = json.loads((home.checkpoints / LEDGER).read_text(encoding="utf-8"))
+        return {str(name): [str(value) for value in entry] for name, entry in told.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _went(home: Home, unit: Unit, ledger: dict[str, list[str]], target: Path) -> bool:
+    digest, *place = ledger.get(_name(home, unit), [""])
+    return digest == _digest(unit) and not (place == [str(target.absolute())] and target.exists())
+
+
+def _is_record(unit: Unit) -> bool:
+    return unit[0].name != META
+
+
+def _name(home: Home, unit: Unit) -> str:
+    return _inside(home, unit[0])
+
+
+def _digest(unit: Unit) -> str:
+    """Of the record, which carries its arrays' digest, or of the description, which names files of its own."""
+    return hashlib.sha256(unit[0].read_bytes()).hexdigest()[:16]
 
 
 def import_archives(store: Store, archives: list[Path]) -> Iterator[str]:
@@ -139,12 +217,34 @@ def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
     if running and store.get(fingerprint, int(seed)) is not None:
         remove_checkpoint(folder)  # the run has ended since
         return
-    if here is None or (here.numerics == theirs.numerics and here.position < theirs.position):
+    if here is not None and not _alike(here, theirs):
+        yield from _take_aside(folder, theirs, content)
+    elif here is None or here.position < theirs.position:
         write_atomically(place, content)
         here = theirs
     for path in folder.glob("*.safetensors"):
         if path.name not in here.files:
             path.unlink()
+
+
+def _take_aside(folder: Path, theirs: _Progress, description: bytes) -> Iterator[str]:
+    """Keep a checkpoint of other numerics than ours beside it: on a machine that has them a run goes on from it."""
+    known = [path.read_bytes() for path in folder.parent.glob(f"{folder.name}~*/{META}")]
+    if description in known or not all((folder / name).exists() for name in theirs.files):
+        return
+    aside = free_aside(folder)
+    aside.mkdir()
+    for name in theirs.files:
+        (folder / name).replace(aside / name)
+    write_atomically(aside / META, description)
+    yield f"{folder.name}: a checkpoint of other numerics than the one here; it is kept aside as {aside}"
+
+
+def _alike(here: _Progress, theirs: _Progress) -> bool:
+    """Whether two checkpoints, as far as they tell, can go on from one another; weights of finished runs always can."""
+    if not isinstance(here.numerics, dict) or not isinstance(theirs.numerics, dict):
+        return here.numerics == theirs.numerics
+    return alike(here.numerics, theirs.numerics)
 
 
 @dataclass(frozen=True)
@@ -196,17 +296,17 @@ def _place(store: Store, name: str) -> Path | None:
     return None
 
 
-def _checkpoint_folders(home: Home) -> list[list[Path]]:
+def _checkpoint_folders(home: Home) -> list[Unit]:
     """The files of each checkpoint, by what its description names: a killed write leaves others behind."""
     found = []
-    for meta in sorted(home.checkpoints.rglob(META)):
+    for meta in sorted(home.checkpoints.rglob(META), key=lambda path: ("running" in path.parts, path)):
         if is_whole(meta.parent):
             names = json.loads(meta.read_text(encoding="utf-8"))["files"]
-            found.append([*(meta.parent / name for name in names), meta])
+            found.append([meta, *(meta.parent / name for name in names)])
     return found
 
 
-def _records(home: Home) -> list[list[Path]]:
+def _records(home: Home) -> list[Unit]:
     """Every record, with its arrays where it has some."""
     found = []
     for record in sorted(home.results.rglob("seed*.json")):
@@ -215,7 +315,7 @@ def _records(home: Home) -> list[list[Path]]:
     return found
 
 
-def _parts(units: list[list[Path]]) -> Iterator[list[Path]]:
+def _parts(units: list[Unit]) -> Iterator[list[Path]]:
     """Files in parts of at most LARGEST_ARCHIVE; those of a unit stay together."""
     part: list[Path] = []
     size = 0
@@ -234,11 +334,16 @@ def _pack(target: Path, home: Home, files: list[Path]) -> Path:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
         for path in files:
-            inside_results = path.is_relative_to(home.results)
-            base, prefix = (home.results, "results") if inside_results else (home.checkpoints, "checkpoints")
-            packed.add(path, f"{prefix}/{path.relative_to(base).as_posix()}")
+            packed.add(path, _inside(home, path))
     write_atomically(target, buffer.getvalue())
     return target
+
+
+def _inside(home: Home, path: Path) -> str:
+    """The name of a file of the store in an archive."""
+    inside_results = path.is_relative_to(home.results)
+    base, prefix = (home.results, "results") if inside_results else (home.checkpoints, "checkpoints")
+    return f"{prefix}/{path.relative_to(base).as_posix()}"
 
 
 def _content(packed: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

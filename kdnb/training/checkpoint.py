@@ -87,12 +87,13 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 def keep_aside(folder: Path) -> Path:
     """Rename the folder of a checkpoint that nobody can go on from here; nothing that was kept aside is replaced."""
-    for number in itertools.count(1):
-        aside = folder.with_name(f"{folder.name}~{number}")
-        if not aside.exists():
-            break
-    folder.rename(aside)
-    return aside
+    return folder.rename(free_aside(folder))
+
+
+def free_aside(folder: Path) -> Path:
+    """A name for what is kept aside, beside the folder, that nothing has yet."""
+    names = (folder.with_name(f"{folder.name}~{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def remove_checkpoint(folder: Path) -> None:
