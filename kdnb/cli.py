@@ -194,24 +194,40 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
     only: Annotated[str | None, typer.Option(help="With --methods: KD and these, separated by commas.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds; the median counts. Default: until little is spread.")
+    ] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure anew which precision is faster here.")] = False,
+    conformity: Annotated[
+        bool,
+        typer.Option("--conformity", help="Train in bfloat16, float32 and the usual loop at pilot scale: the same?"),
+    ] = False,
+    budget: Annotated[str | None, typer.Option(help="With --conformity: go on later.")] = None,
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",
     dtype: DtypeOption = "auto",
     deterministic: DeterministicOption = None,
 ) -> None:
     """Measure the engine against the usual loop and the machine, in one process, in turns."""
-    from kdnb.bench.speed import Bench
-    from kdnb.training.checkpoint import write_atomically
-    from kdnb.training.numerics import detect
+    if conformity:
+        _conformity(json_file, device, _seconds(budget))
+        return
+    from kdnb.bench.speed import LEAST_ROUNDS, Bench, chosen
+    from kdnb.training.checkpoint import try_to_write, write_atomically
 
-    measured = Bench(detect(device, dtype, mode, deterministic), say=lambda line: typer.echo(line, err=True))
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if json_file is not None:
+        try_to_write(json_file)  # not after minutes of measuring
+    numerics, told = chosen(device, dtype, mode, deterministic, probe, say)
+    measured = Bench(numerics, say, told)
     names = [name.strip() for name in only.split(",")] if only else None
-    found = measured.methods(rounds, names) if methods else measured.speed(rounds)
+    found = measured.methods(rounds or LEAST_ROUNDS, names) if methods else measured.speed(rounds)
     text = json.dumps(found, indent=1)
+    typer.echo(text)  # first: a disk may have filled up meanwhile
     if json_file is not None:
         write_atomically(json_file, (text + "\n").encode())
-    typer.echo(text)
 
 
 @data_app.command("prepare")
@@ -258,6 +274,16 @@ def main() -> None:
         sys.exit(2)
     finally:
         let_go(sys.stdout, sys.stderr)
+
+
+def _conformity(json_file: Path | None, device: str, budget: float | None) -> None:
+    from kdnb.bench.conformity import Conformity, default_file
+    from kdnb.training.checkpoint import try_to_write
+
+    file = json_file or default_file()
+    try_to_write(file)
+    done = Conformity(file, say=typer.echo, device=device).run(budget)
+    typer.echo(f"{file}: {'all runs are there' if done else 'runs are left; the same command goes on'}")
 
 
 def _profile(name: str, epochs: int | None) -> Profile:

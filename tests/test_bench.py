@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from kdnb import methods
-from kdnb.bench import roofline, speed
+from kdnb import methods, models
+from kdnb.bench import load, roofline, speed
 from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
-from kdnb.errors import KdnbError
+from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.losses import kd
 from kdnb.training.numerics import detect
+from kdnb.training.probe import layers
 
 KEYS = {"device", "reference_images_per_s", "engine_images_per_s", "ratio", "cohorts", "roofline"}
 
@@ -37,22 +41,93 @@ def test_work_per_image_is_the_counted_one():
 
 
 def test_roofline_takes_the_slower_of_arithmetic_and_traffic():
-    rates = {"matmul_flops": 100.0, "copy_bytes": 10.0}
+    rates = roofline.Rates(products=100.0, convolutions=80.0, copies=10.0)
     assert roofline.seconds_per_image(roofline.Work(flops=1000.0, bytes=10.0), rates) == 10.0
     assert roofline.seconds_per_image(roofline.Work(flops=100.0, bytes=50.0), rates) == 5.0
 
 
-def test_the_usual_loop_learns(monkeypatch):
+@pytest.mark.parametrize("rate", [0.01, 1.0, 100.0])
+def test_nothing_that_was_measured_lies_above_the_roofline(rate):
+    """Convolutions may run faster than matrix products, and whole steps faster than either by itself."""
+    work = roofline.Work(flops=100.0, bytes=50.0).with_share(roofline.Work(flops=40.0, bytes=8.0), among=4)
+    assert (work.flops, work.bytes) == (110.0, 52.0)
+    rates = roofline.Rates(products=100.0, convolutions=300.0, copies=10.0)
+    rates.reached(work, rate)
+    assert 0 < rate * roofline.seconds_per_image(work, rates) <= 1
+    assert rates.flops >= 300.0
+
+
+def test_rates_are_the_best_that_were_seen():
+    rates = roofline.Rates(copies=1e18)
+    rates.measure(detect("cpu"), layers("resnet8", 10, 16))
+    assert rates.products > 1e8 and rates.convolutions > 1e8 and rates.copies == 1e18
+
+
+def test_the_usual_loop_learns():
     draw = np.random.default_rng(0)
     labels = np.arange(320) % 4
     images = (labels[:, None, None, None] * 60 + draw.integers(0, 20, (320, 32, 32, 3))).astype(np.uint8)
-    loop = UsualLoop(images, labels, "resnet14", "resnet8", 4, torch.device("cpu"))
-    before = {k: v.clone() for k, v in loop.student.state_dict().items()}
+    torch.manual_seed(0)
+    teacher, student = models.create("resnet14", 4), models.create("resnet8", 4)
+    loop = UsualLoop(
+        images, labels, teacher, student, speed.RECIPE, speed.SOFT, speed.NORMALISATION, torch.device("cpu")
+    )
     taught = {k: v.clone() for k, v in loop.teacher.state_dict().items()}
-    assert loop.run(steps=3, batch_size=16) > 0
-    assert any(not torch.equal(v, before[k]) for k, v in loop.student.state_dict().items())
+    pace = loop.run(steps=3, batch_size=16)
+    assert pace.images == 48 and pace.rate > 0 and pace.per_cpu_second > 0
+    loop.train(epochs=2, milestones=[1])
+    assert loop.correct(images, labels).mean() > 0.45  # chance is a quarter
+    assert loop.optimiser.param_groups[0]["lr"] == pytest.approx(0.01)
     assert all(torch.equal(v, taught[k]) for k, v in loop.teacher.state_dict().items())
     assert kd(torch.zeros(2, 4), torch.zeros(2, 4), 8.0) == 0
+
+
+def test_a_pace_counts_the_processors_of_this_process_and_of_others(monkeypatch):
+    watch = load.Stopwatch()
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    pace = watch.pace(600)
+    assert pace.cpu_seconds == pytest.approx(0.3, abs=0.15) and pace.seconds >= 0.25
+    assert pace.per_cpu_second == pytest.approx(600 / pace.cpu_seconds)
+    assert pace.others is None or 0 <= pace.others <= 1
+    monkeypatch.setattr(load, "_MACHINE", Path("/nowhere"))
+    assert load.Stopwatch().pace(1).others is None
+
+
+def test_others_are_what_the_machine_did_beside_this_process(monkeypatch):
+    busy = iter([(100.0, 4), (103.0, 4)])
+    monkeypatch.setattr(load, "_busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(load, "_own_seconds", iter([10.0, 11.0]).__next__)
+    monkeypatch.setattr(load.time, "perf_counter", iter([0.0, 1.0]).__next__)
+    pace = load.Stopwatch().pace(100)
+    assert (pace.rate, pace.per_cpu_second, pace.others) == (100.0, 100.0, 0.5)  # 2 of 4 processors
+
+
+ROUNDS = [
+    # rates of the students against a steady usual loop; asked, seconds -> enough?
+    ([1, 1, 1], None, 1, True),
+    ([1, 1], None, 1, False),  # too few to know how much they are spread
+    ([1, 2, 3], None, 1, False),
+    ([1, 2, 3], None, 1000, True),  # the time is up
+    ([1, 2, 3], 3, 1, True),
+    ([1, 1, 1], 4, 1000, False),
+]
+
+
+@pytest.mark.parametrize(("rates", "asked", "seconds", "enough"), ROUNDS)
+def test_there_are_rounds_until_little_is_spread_or_the_time_is_up(rates, asked, seconds, enough, monkeypatch):
+    monkeypatch.setattr(speed, "SIZES", (1,))
+    steady = [load.Pace(1, 1.0, 1.0, None) for _ in rates]
+    found = {0: steady, 1: [load.Pace(rate, 1.0, 1.0, None) for rate in rates]}
+    assert speed._enough(found, asked, seconds, longest=900) == enough
+
+
+def test_a_few_images_are_refused(monkeypatch):
+    part = SimpleNamespace(train=SimpleNamespace(labels=np.zeros(64)))
+    monkeypatch.setattr(speed.datasets, "load", lambda name: part)
+    with pytest.raises(DataError, match="64 training images here, too few"):
+        speed.Bench(detect("cpu"))
 
 
 def test_the_command_writes_every_key(small, tmp_path):
@@ -64,8 +139,29 @@ def test_the_command_writes_every_key(small, tmp_path):
     assert [c["size"] for c in found["cohorts"]] == [1, 2]
     assert found["ratio"] == pytest.approx(found["engine_images_per_s"] / found["reference_images_per_s"], rel=0.02)
     assert found["cohorts"][0]["images_per_s"] == found["engine_images_per_s"]
-    assert all(0 < share < 2 for share in found["roofline"]["reached"].values())
+    assert all(0 < share <= 1 for share in found["roofline"]["reached"].values())
+    assert found["probe"].startswith("float32: ") and found["rounds"] == 1
+    assert all(cohort["images_per_cpu_s"] > 0 for cohort in found["cohorts"])
+    assert json.loads(done.stdout) == found
     assert found["images"] == "random images"  # nothing is prepared where tests run
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "Bench", None)  # it is not asked for
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for target in (tmp_path, tmp_path / "file" / "bench.json"):
+        done = CliRunner().invoke(app, ["bench", "--json", str(target)])
+        assert isinstance(done.exception, StoreError) and "cannot be written" in str(done.exception)
+
+
+def test_numbers_are_printed_where_the_disk_is_full_by_then(tmp_path, monkeypatch):
+    def full(path, content):
+        raise StoreError(f"{path} could not be written")
+
+    monkeypatch.setattr(speed, "Bench", lambda *given: SimpleNamespace(speed=lambda rounds: {"ratio": 2}))
+    monkeypatch.setattr("kdnb.training.checkpoint.write_atomically", full)
+    done = CliRunner().invoke(app, ["bench", "--json", str(tmp_path / "bench.json")])
+    assert json.loads(done.stdout) == {"ratio": 2} and isinstance(done.exception, StoreError)
 
 
 def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeypatch):

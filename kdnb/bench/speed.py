@@ -1,7 +1,8 @@
-"""`kdnb bench`: the usual loop and the engine in one process, in turns, medians of several rounds."""
+"""`kdnb bench`: the usual loop and the engine in one process, in turns, medians of as many rounds as it takes."""
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from kdnb import datasets, methods, models
+from kdnb.bench.load import Pace, Stopwatch
 from kdnb.bench.memory import Peak
-from kdnb.bench.roofline import kd_work, machine, seconds_per_image
+from kdnb.bench.roofline import Rates, kd_work, launch_seconds, seconds_per_image
 from kdnb.bench.usual import UsualLoop
 from kdnb.errors import DataError
 from kdnb.methods.recipe import Recipe
@@ -22,7 +24,8 @@ from kdnb.training.cohort import Cohort, Material
 from kdnb.training.freeze import frozen
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation
 from kdnb.training.member import Member
-from kdnb.training.numerics import Numerics, processor
+from kdnb.training.numerics import Numerics, detect, processor
+from kdnb.training.probe import layers, probe
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 SIZES = (1, 2, 4, 8, 16)
@@ -30,45 +33,80 @@ RECIPE = Recipe(epochs=200, batch_size=BATCH, lr=0.1, milestones=(80, 120))
 SOFT = Supervision(labels_weight=0.2, soft_weight=0.8, temperature=8.0)
 
 
-class Bench:
-    """Images, a teacher and cohorts of students to be timed; networks are untrained, which costs the same."""
+NORMALISATION = Normalisation((0.5071, 0.4865, 0.4409), (0.2009, 0.1984, 0.2023))
+#: A bench is done after so many rounds at least, and once the middle half of each ratio to the usual loop lies within
+#: this share of it; at the latest after so many seconds.
+LEAST_ROUNDS, SPREAD, LONGEST = 3, 0.05, 900.0
+#: Fewer images than this are no epoch of the usual loop's timed steps.
+LEAST_IMAGES = 4096
+#: From this share of the machine in other hands on it is said.
+BUSY = 0.1
 
-    def __init__(self, numerics: Numerics, say: Callable[[str], None] = lambda line: None) -> None:
+
+def chosen(
+    device: str, dtype: str, mode: str, deterministic: bool | None, again: bool, say: Callable[[str], None]
+) -> tuple[Numerics, str]:
+    """The numerics of a bench, and what the probe says of this machine: `auto` is what a new table would begin with."""
+    numerics = detect(device, dtype, mode, deterministic)
+    if numerics.device != "cpu":
+        return numerics, ""
+    numerics_module.apply(numerics)
+    found = probe(STUDENT, 100, 32, again, say)
+    say(f"{STUDENT}: {found.told}")
+    return (dataclasses.replace(numerics, dtype=found.dtype) if dtype == "auto" else numerics), found.told
+
+
+class Bench:
+    """Images, a teacher and cohorts of students to be timed; networks are untrained, which costs the same.
+
+    `told` is what the probe said of this machine.  Raises DataError where there are too few images to time.
+    """
+
+    def __init__(self, numerics: Numerics, say: Callable[[str], None] = lambda line: None, told: str = "") -> None:
         numerics_module.apply(numerics)
         self.numerics = numerics
         self.say = say
+        self.told = told
         self.images, self.labels, self.classes, self.source = _images()
         self.material = self._material()
         network = models.create(TEACHER, self.classes)
-        self.teacher_network = network
         self.teacher = frozen(network, numerics.torch_device, numerics.torch_dtype)
-        self.usual = UsualLoop(self.images, self.labels, TEACHER, STUDENT, self.classes, numerics.torch_device)
+        student = models.create(STUDENT, self.classes)
+        device = numerics.torch_device
+        self.usual = UsualLoop(self.images, self.labels, network, student, RECIPE, SOFT, NORMALISATION, device)
 
-    def speed(self, rounds: int = 3) -> dict[str, Any]:
-        """The whole comparison; keys as the book page reads them."""
+    def speed(self, rounds: int | None = None, longest: float = LONGEST) -> dict[str, Any]:
+        """The whole comparison; keys as the book page reads them.  Without `rounds` as many as it takes."""
         on_cuda = self.numerics.device == "cuda"
         steps = {0: 60, **dict.fromkeys(SIZES, 200)} if on_cuda else {0: 8, 1: 8, 2: 6, 4: 4, 8: 2, 16: 2}
-        rates: dict[int, list[float]] = {0: [], **{size: [] for size in SIZES}}
+        found: dict[int, list[Pace]] = {0: [], **{size: [] for size in SIZES}}
         teacher_seconds: list[float] = []
         memory: dict[int, float | None] = {}
         cohorts = {size: self._cohort([("kd", {})] * size) for size in SIZES}
-        for turn in range(rounds):
-            rates[0].append(self.usual.run(steps[0], BATCH))
-            self.say(f"round {turn + 1} of {rounds}: usual loop {rates[0][-1]:,.0f} images/s")
+        rates, shapes = Rates(), layers(TEACHER, self.classes, 32) | layers(STUDENT, self.classes, 32)
+        began = time.perf_counter()
+        while not _enough(found, rounds, time.perf_counter() - began, longest):
+            turn = len(found[0]) + 1
+            found[0].append(self.usual.run(steps[0], BATCH))
+            self._tell(turn, "usual loop", found[0][-1])
             for size in SIZES:
-                memory[size], rate = self._time(cohorts[size], steps[size])
-                rates[size].append(rate)
-                self.say(f"round {turn + 1} of {rounds}: {size} students {rate:,.0f} images/s in all")
+                memory[size], pace = self._time(cohorts[size], steps[size])
+                found[size].append(pace)
+                self._tell(turn, f"{size} students", pace)
             teacher_seconds.append(self._teacher_seconds())
-        usual = statistics.median(rates[0])
-        medians = {size: statistics.median(rates[size]) for size in SIZES}
+            rates.measure(self.numerics, shapes)
+        usual = statistics.median(p.rate for p in found[0])
+        medians = {size: statistics.median(p.rate for p in found[size]) for size in SIZES}
         return {
             "device": _device_name(self.numerics),
             "images": self.source,
             "networks": f"{TEACHER} -> {STUDENT}, batch {BATCH}",
             "numerics": self.numerics.as_dict(),
-            "rounds": rounds,
+            "probe": self.told,
+            "rounds": len(found[0]),
+            "others": _others([pace for paces in found.values() for pace in paces]),
             "reference_images_per_s": round(usual, 1),
+            "reference_images_per_cpu_s": _per_cpu_second(found[0]),
             "engine_images_per_s": round(medians[1], 1),
             "ratio": round(medians[1] / usual, 2),
             "cohorts": [
@@ -76,14 +114,15 @@ class Bench:
                     "size": size,
                     "images_per_s": round(rate, 1),
                     "ratio": round(rate / usual, 2),
-                    "lowest": round(min(rates[size]), 1),
-                    "highest": round(max(rates[size]), 1),
+                    "lowest": round(min(p.rate for p in found[size]), 1),
+                    "highest": round(max(p.rate for p in found[size]), 1),
+                    "images_per_cpu_s": _per_cpu_second(found[size]),
                     "peak_gib": _rounded(memory[size]),
                     "teacher_share": round(statistics.median(teacher_seconds) * rate / (BATCH * size), 2),
                 }
                 for size, rate in medians.items()
             ],
-            "roofline": self._roofline(medians),
+            "roofline": self._roofline(found, rates),
         }
 
     def methods(self, rounds: int = 3, only: Sequence[str] | None = None) -> dict[str, Any]:
@@ -100,9 +139,9 @@ class Bench:
         memory: dict[str, float | None] = {}
         for turn in range(rounds):
             for name, cohort in cohorts.items():
-                memory[name], rate = self._time(cohort, steps)
-                seconds[name].append(1e6 / rate)
-                self.say(f"round {turn + 1} of {rounds}: {name} {rate:,.0f} images/s")
+                memory[name], pace = self._time(cohort, steps)
+                seconds[name].append(1e6 / pace.rate)
+                self._tell(turn + 1, name, pace)
         ratios = {
             name: [s / kd for s, kd in zip(found, seconds["kd / train"], strict=True)]
             for name, found in seconds.items()
@@ -134,10 +173,9 @@ class Bench:
 
     def _material(self) -> Material:
         device, dtype = self.numerics.torch_device, self.numerics.torch_dtype
-        normalisation = Normalisation((0.5071, 0.4865, 0.4409), (0.2009, 0.1984, 0.2023))
 
         def on_device(count: int, padding: int) -> DeviceImages:
-            return DeviceImages(self.images[:count], self.labels[:count], normalisation, device, dtype, padding)
+            return DeviceImages(self.images[:count], self.labels[:count], NORMALISATION, device, dtype, padding)
 
         return Material(on_device(len(self.labels), 4), on_device(EVALUATED, 0), Augmentation(4, True))
 
@@ -171,8 +209,8 @@ class Bench:
         for stage in stages if "+" not in name else stages[-1:]:
             yield self._of([stage])
 
-    def _time(self, cohort: Cohort, steps: int) -> tuple[float | None, float]:
-        """Peak memory in GiB where it can be told, and images per second over `steps` steps, all students together."""
+    def _time(self, cohort: Cohort, steps: int) -> tuple[float | None, Pace]:
+        """Peak memory in GiB where it can be told, and the pace of `steps` steps, all students together."""
         if not hasattr(cohort, "_running"):
             cohort._running = cohort.steps()  # type: ignore[attr-defined]
         running = cohort._running  # type: ignore[attr-defined]
@@ -181,12 +219,18 @@ class Bench:
             for _ in range(8 if on_cuda else 1):
                 next(running)
             self._wait()
-            began = time.perf_counter()
+            watch = Stopwatch()
             for _ in range(steps):
                 next(running)
             self._wait()
-            elapsed = time.perf_counter() - began
-        return peak.gib, steps * cohort.batch_size * len(cohort.members) / elapsed
+            pace = watch.pace(steps * cohort.batch_size * len(cohort.members))
+        return peak.gib, pace
+
+    def _tell(self, turn: int, what: str, pace: Pace) -> None:
+        """One line, and a second one where the machine was not ours alone."""
+        self.say(f"round {turn}: {what} {pace.rate:,.0f} images/s, {pace.per_cpu_second:,.0f} per CPU-second")
+        if pace.others is not None and pace.others > BUSY:
+            self.say(f"round {turn}: others had {100 * pace.others:.0f} % of this machine's processors meanwhile")
 
     def _teacher_seconds(self, steps: int = 4) -> float:
         images, _ = self.material.training.plain(0, BATCH)
@@ -199,17 +243,27 @@ class Bench:
             self._wait()
         return (time.perf_counter() - began) / steps
 
-    def _roofline(self, medians: dict[int, float]) -> dict[str, Any]:
-        rates = machine(self.numerics)
+    def _roofline(self, found: dict[int, list[Pace]], rates: Rates) -> dict[str, Any]:
         size_of = torch.finfo(self.numerics.torch_dtype).bits // 8
         work = kd_work(TEACHER, STUDENT, self.classes, self.images.shape[1], size_of)
-        teacher, student = (seconds_per_image(work[k], rates) for k in ("teacher", "student"))
+        whole = {size: work["student"].with_share(work["teacher"], size) for size in SIZES}
+        for size in SIZES:
+            rates.reached(whole[size], max(pace.rate for pace in found[size]))
         return {
-            "matmul_tflops": round(rates["matmul_flops"] / 1e12, 3),
-            "copy_gb_per_s": round(rates["copy_bytes"] / 1e9, 1),
+            "matmul_tflops": round(rates.products / 1e12, 3),
+            "convolution_tflops": round(rates.convolutions / 1e12, 3),
+            "best_tflops": round(rates.flops / 1e12, 3),
+            "copy_gb_per_s": round(rates.copies / 1e9, 1),
+            "best_gb_per_s": round(rates.bytes / 1e9, 1),
+            "launch_us": round(1e6 * launch_seconds(), 2) if self.numerics.device == "cuda" else None,
             "teacher_mflop_per_image": round(work["teacher"].flops / 1e6, 1),
             "student_mflop_per_image": round(work["student"].flops / 1e6, 1),
-            "reached": {str(size): round(rate * (student + teacher / size), 3) for size, rate in medians.items()},
+            "reached": {
+                str(size): round(
+                    statistics.median(p.rate for p in found[size]) * seconds_per_image(whole[size], rates), 3
+                )
+                for size in SIZES
+            },
         }
 
     def _wait(self) -> None:
@@ -224,11 +278,37 @@ def _images() -> tuple[np.ndarray, np.ndarray, int, str]:
     """CIFAR-100's training images where they are prepared, else random ones of the same shape."""
     try:
         data = datasets.load("cifar100")
-        return np.array(data.train.images), np.array(data.train.labels), data.info.num_classes, "CIFAR-100"
     except DataError:
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (10_000, 32, 32, 3), dtype=np.uint8)
         return images, random.integers(0, 100, len(images)), 100, "random images"
+    if len(data.train.labels) < LEAST_IMAGES:
+        raise DataError(
+            f"CIFAR-100 has {len(data.train.labels)} training images here, too few to time anything: a bench needs "
+            f"{LEAST_IMAGES:,}. Prepare the whole set, or point $KDNB_DATA to an empty folder for random images."
+        )
+    return np.array(data.train.images), np.array(data.train.labels), data.info.num_classes, "CIFAR-100"
+
+
+def _enough(found: dict[int, list[Pace]], rounds: int | None, seconds: float, longest: float) -> bool:
+    """Whether to stop: after the rounds that were asked for, else when little is spread, or the time is up."""
+    done = len(found[0])
+    if rounds is not None or done < LEAST_ROUNDS:
+        return done >= (rounds or LEAST_ROUNDS)
+    ratios = [[p.rate / usual.rate for p, usual in zip(found[size], found[0], strict=True)] for size in SIZES]
+    quarters = [np.quantile(of, (0.25, 0.5, 0.75)) for of in ratios]
+    return seconds > longest or all(high - low <= SPREAD * middle for low, middle, high in quarters)
+
+
+def _others(paces: list[Pace]) -> float | None:
+    """The share of the machine that others had, over all that was timed; None where the system does not tell."""
+    told = [(pace.others, pace.seconds) for pace in paces if pace.others is not None]
+    shares, seconds = zip(*told, strict=True) if told else ((), ())
+    return round(float(np.average(shares, weights=seconds)), 2) if told else None
+
+
+def _per_cpu_second(paces: list[Pace]) -> float:
+    return round(statistics.median(pace.per_cpu_second for pace in paces), 1)
 
 
 def _trained(stage: Stage) -> int:

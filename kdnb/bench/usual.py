@@ -6,7 +6,7 @@ every step.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from kdnb import losses, models
+from kdnb import losses
+from kdnb.bench.load import Pace, Stopwatch
+from kdnb.methods.recipe import Recipe
+from kdnb.methods.stage import Supervision
+from kdnb.training.images import Normalisation
 
 WORKERS = 2
 
@@ -33,49 +37,72 @@ class _Images(Dataset[tuple[Any, int]]):
 
 
 class UsualLoop:
-    """KD of `student` from `teacher`, batch by batch; `run(steps)` gives images per second."""
+    """A student learns from labels, or from them and a teacher, batch by batch, as the recipe and the weights say."""
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, teacher: str, student: str, classes: int, device: torch.device
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        teacher: nn.Module,
+        student: nn.Module,
+        recipe: Recipe,
+        supervision: Supervision,
+        normalisation: Normalisation,
+        device: torch.device,
     ) -> None:
         self.device = device
-        mean, std = (0.5071, 0.4865, 0.4409), (0.2009, 0.1984, 0.2023)
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(images.shape[1], padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(mean, std),
-            ]
+        as_tensors = [transforms.ToTensor(), transforms.Normalize(normalisation.mean, normalisation.std)]
+        augmented = [transforms.RandomCrop(images.shape[1], padding=4), transforms.RandomHorizontalFlip()]
+        self.plain = transforms.Compose(as_tensors)
+        self.dataset = _Images(images, labels, transforms.Compose([*augmented, *as_tensors]))
+        self.recipe, self.supervision = recipe, supervision
+        self.teacher, self.student = teacher.to(device).eval(), student.to(device)
+        self.optimiser = torch.optim.SGD(
+            self.student.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-        self.dataset = _Images(images, labels, self.transform)
-        self.teacher = models.create(teacher, classes).to(device).eval()
-        self.student = models.create(student, classes).to(device).train()
-        self.optimiser = torch.optim.SGD(self.student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
         self.cross_entropy = nn.CrossEntropyLoss()
 
-    def run(self, steps: int, batch_size: int, warm_up: int = 2) -> float:
-        """Images per second over `steps` steps, after the workers have started."""
-        loader = DataLoader(
-            self.dataset, batch_size, shuffle=True, num_workers=WORKERS, pin_memory=self.device.type == "cuda"
-        )
-        began, done = 0.0, 0
-        for number, (images, labels) in enumerate(loader):
+    def run(self, steps: int, batch_size: int, warm_up: int = 2) -> Pace:
+        """The pace of `steps` steps, after the workers have started; an epoch must be as long."""
+        self.student.train()
+        batches = iter(self._loader(batch_size))  # it has a name: its workers must live when they are counted
+        for number in range(warm_up + steps):
             if number == warm_up:
                 self._wait()
-                began = time.perf_counter()
+                watch = Stopwatch()
+            images, labels = next(batches)
             self._step(images.to(self.device), labels.to(self.device))
-            done = number - warm_up + 1
-            if done == steps:
-                break
         self._wait()
-        return done * batch_size / (time.perf_counter() - began)
+        return watch.pace(steps * batch_size)
+
+    def train(self, epochs: int, milestones: Sequence[int]) -> None:
+        """Train for so many epochs; the rate falls after each milestone."""
+        schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(milestones), self.recipe.factor)
+        for _ in range(epochs):
+            self.student.train()
+            for images, labels in self._loader(self.recipe.batch_size):
+                self._step(images.to(self.device), labels.to(self.device))
+            schedule.step()
+
+    @torch.no_grad()
+    def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Whether the student knows each image: bool [N]."""
+        self.student.eval()
+        loader = DataLoader(_Images(images, labels, self.plain), 500)
+        found = [self.student(batch.to(self.device)).argmax(1).cpu() == wanted for batch, wanted in loader]
+        return torch.cat(found).numpy()
+
+    def _loader(self, batch_size: int) -> DataLoader[tuple[Any, int]]:
+        pinned = self.device.type == "cuda"
+        return DataLoader(self.dataset, batch_size, shuffle=True, num_workers=WORKERS, pin_memory=pinned)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        with torch.no_grad():
-            taught = self.teacher(images)
         logits = self.student(images)
-        loss = 0.2 * self.cross_entropy(logits, labels) + 0.8 * losses.kd(logits, taught, 8.0)
+        loss = self.supervision.labels_weight * self.cross_entropy(logits, labels)
+        if self.supervision.soft_weight:
+            with torch.no_grad():
+                taught = self.teacher(images)
+            loss = loss + self.supervision.soft_weight * losses.kd(logits, taught, self.supervision.temperature)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

@@ -133,7 +133,7 @@ class Workbench:
             student=self._student(run) if experiment.network else None,
             teacher=self.teacher(run.teacher) if run.teacher else None,
             recipe=experiment.recipe,
-            supervision=_supervision(experiment),
+            supervision=supervision(experiment),
             training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
             seed=run.seed,
             device=self.numerics.torch_device,
@@ -173,7 +173,8 @@ def _network(experiment: Experiment, seed: int) -> Network:
         return models.create(experiment.network, classes)
 
 
-def _supervision(experiment: Experiment) -> Supervision:
+def supervision(experiment: Experiment) -> Supervision:
+    """What stands where an experiment's method needs labels."""
     method = methods.get(experiment.method)
     if not method.with_kd:
         return Supervision()

@@ -9,13 +9,14 @@ from kdnb.tables.pairs import pairs
 from kdnb.tables.results import results
 from kdnb.tables.runs import runs
 from kdnb.tables.sheet import Entry, Table
-from kdnb.tables.speed import method_costs, speed
+from kdnb.tables.speed import conformity, method_costs, speed
 
 __all__ = [
     "Entry",
     "Sentences",
     "Table",
     "claims",
+    "conformity",
     "costs",
     "evidence",
     "in_short",

@@ -10,6 +10,8 @@ import pandas as pd
 
 from kdnb import exhibits, paths
 from kdnb.errors import KdnbError
+from kdnb.study import equivalence
+from kdnb.study.equivalence import LEVEL, MARGIN, Equivalence
 from kdnb.tables.results import NOT_YET, slug
 from kdnb.tables.sheet import Table, line
 
@@ -31,14 +33,18 @@ def speed() -> list[Table]:
     tables = [_speed(name, content) for name, content in bench_files() if "cohorts" in content]
     if tables:
         return tables
-    nothing = [line(NOT_YET, "", "", "")]
-    head = [line("Students", "Images/s", "× usual loop", "Share of the roofline")]
-    return [Table("speed", "The engine against the usual loop.", head, nothing)]
+    return [Table("speed", "The engine against the usual loop.", [_HEAD], [line(NOT_YET, *[""] * 5)])]
+
+
+_HEAD = line(
+    "Students side by side", "Images/s in all", "× usual loop", "Images per CPU-second", "Of the roofline", "Peak GiB"
+)
 
 
 def _speed(name: str, content: dict[str, Any]) -> Table:
     reached = content.get("roofline", {}).get("reached", {})
-    body = [line("the usual loop, 1", f"{content['reference_images_per_s']:,.0f}", "1", "–", "–")]
+    alone = content.get("reference_images_per_cpu_s")
+    body = [line("the usual loop, 1", f"{content['reference_images_per_s']:,.0f}", "1", _whole(alone), "–", "–")]
     for cohort in content["cohorts"]:
         share = reached.get(str(cohort["size"]))
         body.append(
@@ -46,6 +52,7 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
                 cohort["size"],
                 f"{cohort['images_per_s']:,.0f}" + _between(cohort, ",.0f"),
                 f"{cohort['ratio']:.2f}",
+                _whole(cohort.get("images_per_cpu_s")),
                 "–" if share is None else f"{100 * share:.0f} %",
                 "–" if cohort["peak_gib"] is None else f"{cohort['peak_gib']:.2f}",
             )
@@ -53,13 +60,69 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
     return Table(
         name=slug(f"speed {name}"),
         caption=f"Training images per second on {content['device']}: {content['networks']}, KD; "
-        f"images: {content['images']}; median of {content['rounds']} rounds.",
-        head=[line("Students side by side", "Images/s in all", "× usual loop", "Of the roofline", "Peak GiB")],
+        f"{_computed(content)}; images: {content['images']}; median of {content['rounds']} rounds.",
+        head=[_HEAD],
         body=body,
         frame=pd.DataFrame(content["cohorts"]),
-        note="In brackets the slowest and the fastest round. The roofline is the time that the machine's measured "
-        "matmul or copy rate allows at best.",
+        note="In brackets the slowest and the fastest round. The roofline is the least time that the best rate of the "
+        f"machine allows, of arithmetic or of copies, as it was seen in this run.{_others(content)}",
     )
+
+
+def conformity() -> list[Table]:
+    """Whether other ways of computing end where the engine in float32 ends: one table a machine."""
+    found = [(name, content) for name, content in bench_files() if "conformity" in content]
+    return [_conformity(name, content) for name, content in found] or [_conformity("", {})]
+
+
+def _conformity(name: str, content: dict[str, Any]) -> Table:
+    runs: list[dict[str, Any]] = content.get("runs", [])
+    scores = {(r["way"], r["line"], r["seed"]): 100 * float(r["score"]) for r in runs}
+    lines = list(dict.fromkeys(r["line"] for r in runs)) or ["plain", "kd"]
+    pairs = {
+        of: [
+            scores["bfloat16", of, seed] - value
+            for (way, one, seed), value in scores.items()
+            if way == "float32" and one == of and ("bfloat16", of, seed) in scores
+        ]
+        for of in lines
+    }
+    every = [difference for of in lines for difference in pairs[of]]
+    body = [_equal("bfloat16 less float32, same seeds, all", equivalence.paired(every))]
+    body += [_equal(f"– {of}", equivalence.paired(pairs[of])) for of in lines]
+    for of in lines:
+        engine, usual = ([v for (w, one, _), v in scores.items() if (w, one) == (way, of)] for way in _FLOAT32)
+        body.append(_equal(f"engine less usual loop, both in float32: {of}", equivalence.unpaired(engine, usual)))
+    chance = 100 * equivalence.power(0.9, 20)
+    where = f" on {content['device']}: {content['conformity']}, top-1 on all test images" if content else ""
+    return Table(
+        name=slug(f"conformity {name}"),
+        caption=f"Do other ways of computing end where the engine in float32 ends{where}?",
+        head=[
+            line(
+                "Compared",
+                "Runs",
+                "Mean difference, points",
+                f"{100 * LEVEL:.0f} % interval",
+                f"Within {MARGIN:g} point",
+            )
+        ],
+        body=body,
+        frame=pd.DataFrame([{k: r[k] for k in ("way", "line", "seed", "score")} for r in runs]) if runs else None,
+        note=f"The margin of {MARGIN:g} point either way and 10 seeds a line were fixed before any run; if one paired "
+        f"difference has a spread of 0.9 points, 20 of them show with a chance of {chance:.1f} % that there is none "
+        "beyond it. The engine's steps are compared with a plain loop's in float64 by a test.",
+    )
+
+
+_FLOAT32 = ("float32", "usual loop")
+
+
+def _equal(what: str, found: Equivalence | None) -> list[Any]:
+    if found is None:
+        return line(what, "–", NOT_YET, "", "")
+    said = {True: "yes", False: "no", None: "cannot tell yet"}[found.same]
+    return line(what, found.count, f"{found.mean:+.2f}", f"{found.low:+.2f} to {found.high:+.2f}", said)
 
 
 def step_costs() -> dict[tuple[str, str], float]:
@@ -103,6 +166,24 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         frame=pd.DataFrame(chosen) if chosen else None,
         note="Time beside KD's is the median over rounds, in brackets the lowest and the highest." if chosen else "",
     )
+
+
+def _computed(content: Mapping[str, Any]) -> str:
+    """How the engine computed: `; float32, eager, 2 threads`."""
+    how = content.get("numerics") or {}
+    threads = f", {how['threads']} thread{'s' * (how['threads'] != 1)}" if how.get("device") == "cpu" else ""
+    return f"; {how['dtype']}, {how['mode']}{threads}" if how else ""
+
+
+def _others(content: Mapping[str, Any]) -> str:
+    """A sentence where the machine was not the bench's alone."""
+    share = content.get("others") or 0
+    busy = f" Other processes had {100 * share:.0f} % of the machine meanwhile; what is fair then is per CPU-second."
+    return busy if share > 0.1 else ""
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _between(measured: Mapping[str, Any], form: str) -> str:

@@ -52,6 +52,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
+def try_to_write(path: Path) -> None:
+    """Raises StoreError, naming the file, where it could not be written; what is there stays as it is."""
+    trial = path.with_name(f".{path.name}.trial")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error}); name another file.") from error
+
+
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Replace the checkpoint in `folder` by these tensors and this description (JSON values)."""
     generation = uuid.uuid4().hex[:8]

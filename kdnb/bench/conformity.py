@@ -1,0 +1,183 @@
+"""`kdnb bench --conformity`: do bfloat16 and the usual loop end where the engine in float32 ends?
+
+The plain student and KD at pilot scale, the same seeds every way, the last epoch's weights, scored on all test images:
+nothing is selected.  None of these runs enters the store, where a run has one record whatever computed it; what they
+scored is kept in a file of its own, run by run as they end, and the next call goes on from there.
+
+That the engine computes what a plain loop computes is shown step by step in float64 (tests/test_engine.py); that its
+accuracies are those of the usual loop is the second look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdnb import datasets, exhibits, models, paths
+from kdnb.bench.usual import UsualLoop
+from kdnb.errors import KdnbError
+from kdnb.evaluation.correct import pack
+from kdnb.study.equivalence import MARGIN, power
+from kdnb.study.experiment import Experiment, Run
+from kdnb.study.profile import get_profile
+from kdnb.study.runner import Runner
+from kdnb.study.store import Home, Store
+from kdnb.study.workbench import student_weights, supervision
+from kdnb.training import numerics as numerics_module
+from kdnb.training import probe
+from kdnb.training.checkpoint import write_atomically
+from kdnb.training.images import Normalisation
+from kdnb.training.numerics import detect, processor
+
+EXHIBIT, LINES = "comparison/table1", ("plain", "kd")
+SEEDS = 10
+#: The spread of one paired difference that a first look found, in points; the power was computed from it beforehand.
+SPREAD = 0.9
+WAYS = ("float32", "bfloat16", "usual loop")
+
+
+class Conformity:
+    """The runs of this comparison on this machine, and the file that keeps what they scored."""
+
+    def __init__(
+        self,
+        path: Path,
+        say: Callable[[str], None] = lambda line: None,
+        profile: str = "pilot",
+        dataset: str = "cifar100",
+        device: str = "auto",
+        seeds: int = SEEDS,
+    ) -> None:
+        self.path, self.say, self.seeds = path, say, seeds
+        self.device = detect(device)
+        self.experiments = dict(_experiments(profile, dataset))
+        self.content = self._read(f"{profile}, {datasets.info(dataset).title}")
+        self.scratch = (paths.own_store() or paths.demo_results().parent) / "conformity"
+
+    def run(self, budget: float | None = None) -> bool:
+        """Train what is missing, seed by seed, within so many seconds; whether all is there."""
+        ends = None if budget is None else time.monotonic() + budget
+        ways: tuple[str, ...] = WAYS
+        if self.device.device == "cpu" and not probe.has_bfloat16():
+            self.say("this processor has no bfloat16 arithmetic: the engine in float32 and the usual loop are compared")
+            ways = ("float32", "usual loop")
+        pairs = len(LINES) * self.seeds
+        self.say(
+            f"{pairs} pairs; if one difference has a spread of {SPREAD} points, the chance to show that there is none "
+            f"beyond {MARGIN:g} is {100 * power(SPREAD, pairs):.0f} %"
+        )
+        for seed in range(1, self.seeds + 1):
+            for way in ways:
+                missing = [line for line in self.experiments if not self._has(way, line, seed)]
+                left = None if ends is None else ends - time.monotonic()
+                if missing and left is not None and left <= 0:
+                    return False
+                if missing and not (self._usual if way == "usual loop" else self._engine)(way, missing, seed, left):
+                    return False
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return True
+
+    def _engine(self, way: str, lines: list[str], seed: int, left: float | None) -> bool:
+        """Side by side in a store of their own, that the study never reads; stopped, they go on from there."""
+        numerics = dataclasses.replace(self.device, dtype=way)
+        home, study = self.scratch / way, Store.open()
+        own = Home(home / "results", home / "checkpoints")
+        store = dataclasses.replace(study, demo=study.own or study.demo, own=own)  # the teacher is the study's
+        store.refresh()
+        runs = {line: Run(self.experiments[line], seed) for line in lines}
+        outcome = Runner(store, numerics, "conformity", left, self.say).run(list(runs.values()))
+        outcome.check()
+        for line, run in runs.items():
+            record = store.get(*run.key)
+            if record is not None:
+                told = record.environment["numerics"]
+                self._keep(way, line, seed, told, record.metrics["all_images"], record.correct)
+        return not outcome.left
+
+    def _usual(self, way: str, lines: list[str], seed: int, left: float | None) -> bool:
+        numerics = dataclasses.replace(self.device, dtype="float32", mode="eager")
+        numerics_module.apply(numerics)
+        for line in lines:
+            correct = usual(self.experiments[line], seed, numerics.torch_device)
+            self.say(f"{line}, the usual loop, seed {seed}: {100 * correct.mean():.2f} %")
+            self._keep(way, line, seed, numerics.as_dict(), float(correct.mean()), pack(correct))
+        return True
+
+    # -- the file ----------------------------------------------------------------------------------------
+
+    def _read(self, what: str) -> dict[str, Any]:
+        fresh = {"conformity": what, "device": processor(), "margin": MARGIN, "seeds": self.seeds, "runs": []}
+        if not self.path.exists():
+            return fresh
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if content["conformity"] == what and isinstance(content["runs"], list):
+                return {**content, "seeds": self.seeds}
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise KdnbError(f"{self.path} is not a conformity of {what}; name another file.")
+
+    def _has(self, way: str, line: str, seed: int) -> bool:
+        return any((r["way"], r["line"], r["seed"]) == (way, line, seed) for r in self.content["runs"])
+
+    def _keep(self, way: str, line: str, seed: int, numerics: dict[str, Any], score: float, correct: str) -> None:
+        run = {"way": way, "line": line, "seed": seed, "score": round(score, 6)}
+        self.content["runs"].append({**run, "numerics": numerics, "correct": correct})
+        write_atomically(self.path, (json.dumps(self.content, indent=1) + "\n").encode())
+
+
+def default_file() -> Path:
+    """Where the runs of this kind of machine are kept."""
+    name = "-".join(re.findall(r"[a-z0-9]+", processor().lower()))
+    return paths.committed_results() / "bench" / f"conformity-{name}.json"
+
+
+def usual(experiment: Experiment, seed: int, device: torch.device) -> np.ndarray:
+    """The usual loop on an experiment's images, networks, weights and schedule: whether it knows each test image."""
+    data, images = datasets.load(experiment.images.dataset), experiment.images
+    chosen: Any = slice(None)
+    if images.student_images is not None:
+        chosen = datasets.class_balanced(data.train.labels, images.student_images, f"student/{images.dataset}")
+    torch.manual_seed(seed)
+    student = models.create(experiment.network, data.info.num_classes)
+    teacher, run = torch.nn.Module(), Run(experiment, seed)
+    if experiment.teacher is not None:
+        teacher = models.create(experiment.teacher.network, data.info.num_classes)
+        weights = Store.open().load_weights(run.needs()[0])
+        if weights is None:
+            raise KdnbError(f"The teacher of {run.label} is not trained yet; train it first.")
+        teacher.load_state_dict(student_weights(weights))
+    loop = UsualLoop(
+        np.array(data.train.images[chosen]),
+        np.array(data.train.labels[chosen]),
+        teacher,
+        student,
+        experiment.recipe,
+        supervision(experiment),
+        Normalisation(images.mean, images.std),
+        device,
+    )
+    recipe, profile = experiment.recipe, experiment.profile
+    ratio = min(profile.factor, Fraction(profile.at_most or recipe.epochs, recipe.epochs))
+    epochs, *milestones = (max(1, math.ceil(count * ratio)) for count in (recipe.epochs, *recipe.milestones))
+    loop.train(epochs, milestones)
+    return loop.correct(np.array(data.test.images), np.array(data.test.labels))
+
+
+def _experiments(profile: str, dataset: str) -> Iterator[tuple[str, Experiment]]:
+    table = exhibits.get(EXHIBIT)
+    for cell in table.cells(get_profile(profile), dataset, [table.row(line) for line in LINES]):
+        assert cell.experiment is not None
+        recipe = dataclasses.replace(cell.experiment.recipe, selection="last")
+        yield cell.row.key, dataclasses.replace(cell.experiment, recipe=recipe)
