@@ -15,7 +15,7 @@ import torch
 from study_samples import TINY, experiment, keep, keep_teacher, record, some_arrays
 
 from kdnb import analysis, exhibits
-from kdnb.errors import StoreError
+from kdnb.errors import KdnbError, StoreError
 from kdnb.evaluation.correct import pack, unpack
 from kdnb.exhibits import measure, status
 from kdnb.study import arrays as array_files
@@ -490,3 +490,42 @@ def test_what_a_table_shows_is_what_the_record_says():
     assert (line["value"], line["last"], line["all_images"], line["seed"]) == (87.5, 75.0, 50.0, 2)
     assert (line["teacher"], line["student"], line["device"]) == ("resnet14", "resnet8", "test")
     assert line["fingerprint"] == run.experiment.fingerprint
+
+
+# -- teachers --------------------------------------------------------------------------------------------------
+
+
+def taught(seed, weights, **changes):
+    run = Run(experiment("kd", **changes), seed)
+    told = {"numerics": {}, "commit": "0123456789ab", "teacher": weights}
+    return Store.open().write(run, record(run, environment=told), "comparison"), run
+
+
+def test_students_of_other_weights_are_set_aside_and_listed():
+    """Three of one teacher's students, and one of another's with its name: that one is compared with nobody."""
+    runs = [taught(seed, "aaaa" if seed < 4 else "bbbb") for seed in (1, 2, 3, 4)]
+    store = Store.open()
+    assert list(store.records(runs[0][1].experiment.fingerprint)) == [1, 2, 3]
+    (problem,) = store.problems
+    assert problem.path == runs[3][0] and "weights bbbb" in problem.what and "aaaa" in problem.what
+    assert store.teacher_digest(runs[0][1].experiment.teacher.fingerprint) == "aaaa"
+
+
+def test_teachers_of_each_seed_have_weights_of_their_own():
+    runs = [taught(seed, f"{seed}" * 4, teachers="of each seed") for seed in (1, 2, 3)]
+    store = Store.open()
+    assert list(store.records(runs[0][1].experiment.fingerprint)) == [1, 2, 3] and not store.problems
+
+
+def test_a_student_is_not_taught_by_other_weights_than_its_companions():
+    from kdnb.study.workbench import Workbench
+    from kdnb.training.numerics import detect
+
+    run = Run(experiment("kd"), 2)
+    keep_teacher(run.experiment)
+    taught(1, "aaaa")
+    bench = Workbench(Store.open(), detect("cpu", "float32", "eager"))
+    with pytest.raises(
+        KdnbError, match=r"kd .*seed 2: the weights of its teacher here .* taught the stored runs \(aaaa\)"
+    ):
+        bench.stages(run)

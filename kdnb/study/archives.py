@@ -16,7 +16,7 @@ from kdnb.errors import StoreError
 from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.record import Record, parse
-from kdnb.study.store import Home, Store, fingerprint_of, is_whole, write_pair
+from kdnb.study.store import Home, Store, fingerprint_of, is_whole, taught_by, write_pair
 from kdnb.training.checkpoint import META, free_aside, remove_checkpoint, write_atomically
 from kdnb.training.numerics import alike
 
@@ -173,6 +173,11 @@ def _take_record(store: Store, place: Path, content: bytes, arrays: bytes | None
         return
     if record.fingerprint != fingerprint_of(record):
         yield f"refused: {place} carries another experiment's fingerprint"
+        return
+    teacher, weights = taught_by(record)
+    known = store.teacher_digest(teacher)
+    if weights and known not in ("", weights):
+        yield f"refused: {place} was taught by weights {weights}, and its companions here by {known}"
         return
     names: frozenset[str] = frozenset()
     if arrays is not None:

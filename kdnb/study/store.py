@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,6 +90,31 @@ class Store:
                     self.problems.append(Problem(path, f"{path} carries another experiment's fingerprint."))
                     continue
                 self._take(record)
+        self._set_aside_other_teachers()
+
+    def _set_aside_other_teachers(self) -> None:
+        """Leave out what was taught by other weights than most students of that teacher: these are never compared."""
+        counts = self._counted_teachers()
+        for key, record in list(self._index.items()):
+            teacher, weights = taught_by(record)
+            if weights and weights != _most(counts[teacher]):
+                del self._index[key], self._arrays[key]
+                what = f"was taught by weights {weights}, and its companions by {_most(counts[teacher])}"
+                self.problems.append(
+                    Problem(record.path or Path(), f"{record.path} {what}; it is compared with nobody.")
+                )
+
+    def _counted_teachers(self) -> dict[str, Counter[str]]:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for record in self._index.values():
+            teacher, weights = taught_by(record)
+            if weights:
+                counts[teacher][weights] += 1
+        return counts
+
+    def teacher_digest(self, fingerprint: str) -> str:
+        """The digest of the weights by which a teacher taught the stored students; empty where there are none."""
+        return _most(self._counted_teachers()[fingerprint])
 
     def _take(self, record: Record) -> None:
         key = record.fingerprint, record.seed
@@ -239,6 +265,22 @@ def _weights_path(run: Run) -> Path:
 def _is_teachers(run: Run) -> bool:
     """Whether it is the one run of its experiment that teaches all others."""
     return run.experiment.scored and run.seed == TEACHER_SEED
+
+
+def taught_by(record: Record) -> tuple[str, str]:
+    """The fingerprint of the one teacher that taught a run, and the digest of its weights; empty where none is told.
+
+    A teacher of each seed has other weights for each, as it should.
+    """
+    teacher, weights = record.experiment.get("teacher"), record.environment.get("teacher", "")
+    if not isinstance(teacher, dict) or "teachers" in record.experiment or not isinstance(weights, str):
+        return "", ""
+    return str(teacher.get("fingerprint")), weights
+
+
+def _most(counted: Counter[str]) -> str:
+    """What was counted most often; of equally many, the first by its name."""
+    return min(counted, key=lambda name: (-counted[name], name), default="")
 
 
 def is_whole(folder: Path) -> bool:

@@ -30,7 +30,7 @@ from kdnb.training.numerics import Numerics
 
 
 @dataclass
-class Evidence:
+class TestImages:
     """The images an experiment is judged on: all test images, and which of them select and score."""
 
     test: DeviceImages
@@ -44,12 +44,12 @@ class Workbench:
     def __init__(self, store: Store, numerics: Numerics) -> None:
         self.store = store
         self.numerics = numerics
-        self._material: dict[Images, tuple[Material, Evidence]] = {}
+        self._material: dict[Images, tuple[Material, TestImages]] = {}
         self._teachers: dict[tuple[str, int], Network] = {}
         self._digests: dict[tuple[str, int], str] = {}
         self._observed: dict[tuple[tuple[str, int], Images], Observed] = {}
 
-    def material(self, images: Images) -> tuple[Material, Evidence]:
+    def material(self, images: Images) -> tuple[Material, TestImages]:
         """Training, validation and test images of an experiment, on the device; DataError if missing."""
         if images not in self._material:
             self._material[images] = self._load(images)
@@ -64,6 +64,20 @@ class Workbench:
             self._digests[run.key] = _digest(weights)
             self._teachers[run.key] = frozen(network, self.numerics.torch_device, self.numerics.torch_dtype)
         return self._teachers[run.key]
+
+    def _teacher_of(self, run: Run) -> Network | None:
+        """The teacher of a run; KdnbError where its weights here are others than those that taught its companions."""
+        if run.teacher is None:
+            return None
+        teacher, here = self.teacher(run.teacher), self.teacher_digest(run.teacher)
+        known = self.store.teacher_digest(run.teacher.key[0]) if run.experiment.teachers == "fixed" else ""
+        if known not in ("", here):
+            raise KdnbError(
+                f"{run.label}: the weights of its teacher here ({here}) are not those that taught the stored runs "
+                f"({known}), and the two are never compared. Bring that teacher's checkpoint (kdnb import), or take "
+                f"{self.store.weights_folder(run.teacher)} away where another copy lies below."
+            )
+        return teacher
 
     def teacher_digest(self, run: Run) -> str:
         """16 hexadecimal digits that stand for a teacher's weights as they are kept, whatever the device."""
@@ -131,7 +145,7 @@ class Workbench:
         material, _ = self.material(experiment.images)
         return Setup(
             student=self._student(run) if experiment.network else None,
-            teacher=self.teacher(run.teacher) if run.teacher else None,
+            teacher=self._teacher_of(run),
             recipe=experiment.recipe,
             supervision=supervision(experiment),
             training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
@@ -140,7 +154,7 @@ class Workbench:
             steps={name: self._step(step, run) for name, step in run.steps().items()},
         )
 
-    def _load(self, images: Images) -> tuple[Material, Evidence]:
+    def _load(self, images: Images) -> tuple[Material, TestImages]:
         data = datasets.load(images.dataset)
         normalisation = Normalisation(images.mean, images.std)
         augmentation = Augmentation(data.info.crop_padding, data.info.flip)
@@ -161,7 +175,7 @@ class Workbench:
             validation=on_device(data.test.images[validation], data.test.labels[validation]),
             augmentation=augmentation,
         )
-        return material, Evidence(on_device(data.test.images, data.test.labels), validation, score)
+        return material, TestImages(on_device(data.test.images, data.test.labels), validation, score)
 
 
 def _network(experiment: Experiment, seed: int) -> Network:
