@@ -82,11 +82,10 @@ def run(
 
     chosen = exhibits.get(exhibit)
     scale = _profile(profile, epochs)
-    name = dataset or chosen.datasets_of(scale)[0]
-    cell = chosen.cells(scale, name, [chosen.row(row)])[0]
+    cell = chosen.cell(scale, row, dataset)
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
-    wanted = Run(cell.experiment, seed, cell.row.keeps)
+    wanted = Run(cell.experiment, seed, cell.keeps)
     store = Store.open()
     code = 0
     if not store.has(wanted):  # a stored one needs no device, nor torch

@@ -132,15 +132,14 @@ def _records_shown(paper: str, keys: list[str] | None, profile: str) -> Iterator
             for cell in _cells(exhibit, profile):
                 for experiment in (cell.experiment, *cell.experiment.shared_stages()):
                     for seed, record in store.records(experiment.fingerprint).items():
-                        yield f"{exhibit.key} {cell.profile} {cell.dataset} {cell.row.key} {seed} {record.to_json()}"
+                        yield f"{exhibit.key} {cell.profile.name} {cell.dataset} {cell.key} {seed} {record.to_json()}"
 
 
 def _cells(exhibit: Any, profile: str) -> Iterator[Any]:
     from kdnb.study.profile import PROFILES
 
     for name in dict.fromkeys([*PROFILES, profile]):
-        for dataset in exhibit.datasets_of(name):
-            yield from (cell for cell in exhibit.cells(name, dataset) if cell.experiment is not None)
+        yield from (cell for cell in exhibit.cells(name) if cell.experiment is not None)
 
 
 def _tag_injected(notebook: Any) -> None:

@@ -1,40 +1,79 @@
-"""The papers' tables, figures and claims: one module per paper."""
+"""The papers' tables, figures and claims: a paper is a module of data, and stands in one line here."""
 
 from __future__ import annotations
 
 from kdnb.errors import unknown
-from kdnb.exhibits import comparison, slkd
-from kdnb.exhibits.exhibit import Cell, Exhibit, Pair, Row, measure
+from kdnb.exhibits import comparison_claims, slkd_claims
+from kdnb.exhibits.exhibit import Cell, Column, Exhibit, Pair, Part, Row
+from kdnb.exhibits.paper import Paper
+from kdnb.exhibits.runs import measure
+from kdnb.exhibits.score import ACCURACY, ERROR, Score
 
-_PAPERS = (comparison, slkd)
-_ALL = {exhibit.key: exhibit for paper in _PAPERS for exhibit in (*paper.EXHIBITS, *paper.ABLATIONS)}
+PAPERS = {paper.key: paper for paper in (comparison_claims.PAPER, slkd_claims.PAPER)}
 
 
-def get(key: str) -> Exhibit:
-    """The exhibit of `<paper>/<name>`; an unknown one is an error that names the nearest."""
-    if key not in _ALL:
-        raise unknown("exhibit", key, _ALL)
-    return _ALL[key]
+def papers() -> list[Paper]:
+    """All papers, in the order of the book."""
+    return list(PAPERS.values())
+
+
+def paper(key: str | Paper) -> Paper:
+    """The paper of a key, or the paper itself; an unknown one is an error that names the nearest."""
+    if isinstance(key, Paper):
+        return key
+    if key not in PAPERS:
+        raise unknown("paper", key, PAPERS)
+    return PAPERS[key]
+
+
+def get(key: str | Exhibit) -> Exhibit:
+    """The exhibit of `<paper>/<name>`, or the exhibit itself; an unknown one is an error that names the nearest."""
+    if isinstance(key, Exhibit):
+        return key
+    known = {exhibit.key: exhibit for exhibit in select("all")}
+    if key not in known:
+        raise unknown("exhibit", key, known)
+    return known[key]
 
 
 def select(key: str) -> list[Exhibit]:
     """`<paper>/<name>` is one exhibit; `<paper>` is all of a paper's, ablations included; `all` is everything."""
-    papers = sorted({exhibit.paper for exhibit in _ALL.values()})
-    if key in papers or key == "all":
-        return [exhibit for exhibit in _ALL.values() if key in (exhibit.paper, "all")]
-    if key not in _ALL:
-        raise unknown("exhibit", key, [*_ALL, *papers, "all"])
-    return [_ALL[key]]
+    every = {e.key: e for paper in papers() for e in (*paper.exhibits, *paper.ablations)}
+    if key == "all":
+        return list(every.values())
+    if key in PAPERS:
+        return [exhibit for exhibit in every.values() if exhibit.paper == key]
+    if key not in every:
+        raise unknown("exhibit", key, [*every, *sorted(PAPERS), "all"])
+    return [every[key]]
 
 
 def all_exhibits() -> list[Exhibit]:
     """Every table and figure that the papers print, in the order of the book."""
-    return [exhibit for exhibit in _ALL.values() if not exhibit.ablation]
+    return [exhibit for exhibit in select("all") if not exhibit.ablation]
 
 
 def ablations() -> list[Exhibit]:
     """Every table of our own: what one choice of a method is worth."""
-    return [exhibit for exhibit in _ALL.values() if exhibit.ablation]
+    return [exhibit for exhibit in select("all") if exhibit.ablation]
 
 
-__all__ = ["Cell", "Exhibit", "Pair", "Row", "ablations", "all_exhibits", "get", "measure", "select"]
+__all__ = [
+    "ACCURACY",
+    "ERROR",
+    "Cell",
+    "Column",
+    "Exhibit",
+    "Pair",
+    "Paper",
+    "Part",
+    "Row",
+    "Score",
+    "ablations",
+    "all_exhibits",
+    "get",
+    "measure",
+    "paper",
+    "papers",
+    "select",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kdnb.exhibits.exhibit import DIGITS, Exhibit, Row
+from kdnb.exhibits.exhibit import DIGITS, Column, Exhibit, Row
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -82,12 +82,12 @@ def images(dataset: str, student_images: int | None) -> Images:
 
 def teacher(profile: Profile, dataset: str) -> Experiment:
     """The teacher of a data set under a profile; it learns from all training images."""
-    return build(TABLE_1.row("teacher"), profile, dataset)
+    return build(TABLE_1.row("teacher"), Column(dataset), profile)
 
 
-def build(row: Row, profile: Profile, dataset: str) -> Experiment:
+def build(row: Row, column: Column, profile: Profile) -> Experiment:
     """A row of Table 1 as an experiment."""
-    big, small = NETWORKS[profile.scale]
+    dataset, (big, small) = column.dataset, NETWORKS[profile.scale]
     is_teacher = row.role == "teacher"
     return Experiment(
         profile=profile,
@@ -112,13 +112,13 @@ TABLE_1 = Exhibit(
     name="table1",
     title="Top-1 accuracy of eight transfer methods, alone and combined with KD",
     rows=_rows(),
-    datasets=("cifar100", "cifar10"),
+    columns=(Column("cifar100"), Column("cifar10")),
     build=build,
 )
 
 
 def _ablation(name: str, title: str, *rows: Row) -> Exhibit:
-    return Exhibit(PAPER, name, title, rows, TABLE_1.datasets, build, ablation=True, demo_seeds=1)
+    return Exhibit(PAPER, name, title, rows, TABLE_1.columns, build, ablation=True, demo_seeds=1)
 
 
 ABLATIONS = (

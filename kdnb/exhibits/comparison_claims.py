@@ -6,32 +6,31 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
-import pandas as pd
-
-from kdnb.datasets import title
-from kdnb.exhibits.claims import (
+from kdnb.exhibits import comparison
+from kdnb.exhibits.claims.predicates import (
     TEACHER,
     AllOf,
     Better,
     Claim,
-    Evidence,
+    Finding,
     Leaf,
-    LittleCorrelation,
     Predicate,
-    Truth,
-    Verdict,
     all_of,
     at_least,
     best_of,
-    judge,
     mostly,
     second_of,
 )
-from kdnb.exhibits.comparison import TABLE_1
-from kdnb.exhibits.exhibit import measure, reported
-from kdnb.study.store import Store
+from kdnb.exhibits.claims.words import Truth
+from kdnb.exhibits.paper import Paper
+
+if TYPE_CHECKING:
+    from kdnb.exhibits.claims.evidence import Evidence
+    from kdnb.study.statistics import Correlation
 
 C10, C100 = "cifar10", "cifar100"
 BOTH = (C10, C100)
@@ -45,6 +44,45 @@ STUDENTS = ("plain", *ALONE, *COMBINED)
 def _on_both(*pairs: tuple[str, str]) -> tuple[Better, ...]:
     """Each (better, worse) on both data sets."""
     return tuple(Better(dataset, a, b) for dataset in BOTH for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class LittleCorrelation(Leaf):
+    """Over `methods`, results alone and combined with KD go together with |r| < `bound` at most."""
+
+    methods: tuple[str, ...]
+    bound: float = 0.5
+
+    def rows(self) -> set[str]:
+        return {*self.methods, *(f"{method}+kd" for method in self.methods)}
+
+    def text(self) -> str:
+        return f"|r| < {self.bound} between results alone and with KD"
+
+    def of(self, values: Mapping[str, float], level: float = 0.95) -> Correlation:
+        """The correlation of results, which is that of gains over any one row."""
+        from kdnb.study.statistics import correlation
+
+        return correlation([values[m] for m in self.methods], [values[f"{m}+kd"] for m in self.methods], level)
+
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        return abs(self.of(values).pearson) < self.bound
+
+    def holds_for(self, found: Correlation) -> Truth:
+        """True when the whole interval lies within the bound, False when it lies beyond."""
+        if -self.bound < found.low and found.high < self.bound:
+            return True
+        return False if found.low > self.bound or found.high < -self.bound else None
+
+    @classmethod
+    def find(
+        cls, leaves: Sequence[Self], evidence: Evidence, printed: Mapping[str, float], level: float
+    ) -> list[Finding]:
+        found = [(leaf, leaf.of(evidence.means, level)) for leaf in leaves]
+        return [
+            Finding(leaf, leaf.holds_for(r) if evidence.several_seeds(leaf.rows()) else None, correlation=r)
+            for leaf, r in found
+        ]
 
 
 def _claim(
@@ -167,35 +205,4 @@ CLAIMS = (
     ),
 )
 
-
-def frames(profile: str, store: Store) -> dict[str, pd.DataFrame]:
-    """The evidence of a profile: data set -> the stored runs of Table 1, where there are some."""
-    found = {dataset: measure(TABLE_1, profile, dataset, store) for dataset in TABLE_1.datasets_of(profile)}
-    return {dataset: frame for dataset, frame in found.items() if len(frame)}
-
-
-def printed() -> dict[tuple[str, str], float]:
-    """The printed accuracies of Table 1: (data set, row) -> percent."""
-    return {(dataset, row): value for (name, dataset, row), value in reported("comparison").items() if name == "table1"}
-
-
-def in_print() -> dict[str, Truth]:
-    """Whether the paper's own numbers bear out each claim without exception, computed from them."""
-    return {claim.id: claim.in_print(printed()) for claim in CLAIMS}
-
-
-def words_in_print() -> dict[str, str]:
-    """What they say in words: `holds`, `fails`, `mixed` where some parts hold, or `a judgement`."""
-    return {claim.id: claim.word_in_print(printed()) for claim in CLAIMS}
-
-
-def verdicts(frames: Mapping[str, pd.DataFrame], profile: str) -> list[Verdict]:
-    """The verdict on every claim from the runs of one profile: data set -> frame (row, seed, value in percent).
-
-    Of the frames only Table 1's rows count: a row of an ablation that repeats one of them is no new evidence.
-    """
-    measured = {dataset: Evidence(frame, STUDENTS) for dataset, frame in frames.items() if len(frame)}
-    return [judge(claim, profile, measured, printed()) for claim in CLAIMS]
-
-
-__all__ = ["CLAIMS", "frames", "in_print", "printed", "title", "verdicts", "words_in_print"]
+PAPER = Paper(comparison.PAPER, comparison.EXHIBITS, comparison.ABLATIONS, CLAIMS, rows=STUDENTS)

@@ -1,23 +1,21 @@
-"""Exhibits: the tables and figures of the papers, as cells that know their experiments."""
+"""Exhibits: the tables and figures of the papers, as cells that know their experiments.
+
+A cell is a row (a method), a column (a data set, a pair of networks, a score) and a profile.
+"""
 
 from __future__ import annotations
 
-import csv
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-
-from kdnb import paths
+from kdnb import datasets
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import pair_title
-from kdnb.study.environment import commit_told
+from kdnb.exhibits.reported import KeyOf, Printed, key_of_method, reported
+from kdnb.exhibits.score import ACCURACY, Score
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile, get_profile
-from kdnb.study.record import Record
-from kdnb.study.store import Store
 
 Networks = tuple[str, str]
 
@@ -56,9 +54,7 @@ class Pair:
 class Row:
     """One row of a table: a method with its arguments, or a network alone.
 
-    Where a table has a column for every pair of networks, a row is one line of it for one `pair`, and its key is
-    `<pair>/<line>`.  `schedule` names another training recipe of the paper than the row's own, for controls;
-    `keeps` the arrays that figures need beside the record (`kdnb.analysis`).
+    `schedule` names another training recipe of the paper than the row's own, for controls.
     """
 
     key: str
@@ -67,24 +63,62 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     role: str = "student"
     schedule: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: a data set, a pair of networks where the table has several, and a score.
+
+    `keeps` names the arrays that figures need beside the records of its rows (`kdnb.analysis`): row -> analyses.
+    """
+
+    dataset: str
     pair: Pair | None = None
-    keeps: tuple[str, ...] = ()
+    score: Score = ACCURACY
+    keeps: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
-    def line(self) -> str:
-        """The key less its pair: what the rows of one line of a table have in common."""
-        return self.key.rpartition("/")[2]
+    def key(self) -> str:
+        """`cifar100`, `cifar100/resnet56-resnet8`, `cifar100#map`: where the rows of a column are compared."""
+        pair = f"/{self.pair.key}" if self.pair else ""
+        return f"{self.dataset}{pair}" + ("" if self.score == ACCURACY else f"#{self.score.key}")
+
+    @property
+    def title(self) -> str:
+        """The same for people: `CIFAR-100, ResNet56 → ResNet8: mAP, percent`."""
+        pair = f", {self.pair.title}" if self.pair else ""
+        return datasets.title(self.dataset) + pair + ("" if self.score == ACCURACY else f": {self.score.heading}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What may be asked of an exhibit: a row in all of its columns, or for one pair of networks."""
+
+    row: Row
+    pair: Pair | None = None
+
+    @property
+    def key(self) -> str:
+        """`kd`, or `resnet56-resnet8/kd`."""
+        return f"{self.pair.key}/{self.row.key}" if self.pair else self.row.key
 
     @property
     def title(self) -> str:
         """The label, and for which pair of networks."""
-        return f"{self.label}, {self.pair.title}" if self.pair else self.label
+        return f"{self.row.label}, {self.pair.title}" if self.pair else self.row.label
 
     @property
     def printed_key(self) -> str:
-        """The key under which papers print the row: a network alone has no partner there."""
+        """The key under which papers print it: a network alone has no partner there."""
         alone = {"teacher": self.pair.teacher, "baseline": self.pair.student} if self.pair else {}
-        return f"{alone[self.role]}/{self.line}" if self.role in alone else self.key
+        return f"{alone[self.row.role]}/{self.row.key}" if self.row.role in alone else self.key
+
+    def stands_in(self, column: Column) -> bool:
+        return self.pair is None or self.pair == column.pair
+
+
+#: What names parts of an exhibit: the key of a row, `<pair>/<row>`, a pair, or the things themselves.
+Asked = str | Row | Part
 
 
 @dataclass(frozen=True)
@@ -94,144 +128,177 @@ class Absent:
     why: str
 
 
-Build = Callable[[Row, Profile, str], Experiment | Absent]
-#: The `printed_key` of the row that a line of a paper's CSV belongs to.
-KeyOf = Callable[[Mapping[str, str]], str]
-
-
-def key_of_method(line: Mapping[str, str]) -> str:
-    """The key where a table has one pair of networks: the method's name."""
-    return "plain" if line["method"] == "baseline" else line["method"].lower()
+Build = Callable[[Row, Column, Profile], Experiment | Absent]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its experiment under a profile and a data set, and what the paper printed there.
+    """One cell: its experiment under a profile, and what the paper printed there.
 
     `experiment` is None where the profile has no relatives for it, and `why_not` says so.
     """
 
+    exhibit: str
     row: Row
-    dataset: str
-    profile: str
+    column: Column
+    profile: Profile
     experiment: Experiment | None
-    reported: float | None
+    printed: Printed | None
     why_not: str = ""
+
+    @property
+    def part(self) -> Part:
+        return Part(self.row, self.column.pair)
+
+    @property
+    def key(self) -> str:
+        return self.part.key
+
+    @property
+    def names(self) -> set[str]:
+        """What asks for the cell: its row, its row for its pair of networks, or all rows of that pair."""
+        return {self.row.key, self.key} | ({self.column.pair.key} if self.column.pair else set())
+
+    @property
+    def title(self) -> str:
+        return self.part.title
+
+    @property
+    def dataset(self) -> str:
+        return self.column.dataset
+
+    @property
+    def score(self) -> Score:
+        return self.column.score
+
+    @property
+    def reported(self) -> float | None:
+        """The printed number alone."""
+        return self.printed.value if self.printed else None
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The analyses whose arrays are kept beside its records."""
+        return self.column.keeps.get(self.row.key, ())
 
     def runs(self, seeds: int) -> list[Run]:
         """The runs that fill the cell: seeds 1, 2, ...; a teacher's first seed is the one that teaches."""
         if self.experiment is None:
             return []
         first = TEACHER_SEED if self.row.role == "teacher" else 1
-        return [Run(self.experiment, first + i, keeps=self.row.keeps) for i in range(seeds)]
+        return [Run(self.experiment, first + i, keeps=self.keeps) for i in range(seeds)]
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure: its rows, its data sets, and how a cell becomes an experiment.
+    """A table or figure: its rows, its columns, and how a cell becomes an experiment.
 
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
-    `demo_seeds` is how many seeds the demo has time for.
+    `demo_seeds` is how many seeds the demo has time for; `gain` two rows whose difference ends the table.
     """
 
     paper: str
     name: str
     title: str
     rows: tuple[Row, ...]
-    datasets: tuple[str, ...]
+    columns: tuple[Column, ...]
     build: Build
     ablation: bool = False
     key_of: KeyOf = key_of_method
     demo_seeds: int = SEEDS
+    gain: tuple[str, str] | None = None
 
     @property
     def key(self) -> str:
         return f"{self.paper}/{self.name}"
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The paper's data sets, in the order of the table."""
+        return tuple(dict.fromkeys(column.dataset for column in self.columns))
+
     def datasets_of(self, profile: str | Profile) -> tuple[str, ...]:
         """The data sets under a profile: the paper's, or the embedded digits that stand for them."""
-        profile = get_profile(profile) if isinstance(profile, str) else profile
-        return ("digits",) if profile.embedded_data else self.datasets
+        return tuple(dict.fromkeys(column.dataset for column in self.columns_of(profile)))
+
+    def columns_of(self, profile: str | Profile) -> tuple[Column, ...]:
+        """The columns under a profile, each once: with the embedded digits where they stand for the paper's images."""
+        if not get_profile(profile).embedded_data:
+            return self.columns
+        return tuple(dict.fromkeys(replace(column, dataset="digits") for column in self.columns))
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The pairs of networks in the order of the table; none where all rows have the same."""
-        return tuple(dict.fromkeys(row.pair for row in self.rows if row.pair is not None))
+        return tuple(dict.fromkeys(column.pair for column in self.columns if column.pair is not None))
 
     def seeds(self, profile: str | Profile) -> int:
         """How many seeds a profile trains where nothing else is asked for."""
-        profile = get_profile(profile) if isinstance(profile, str) else profile
-        return self.demo_seeds if profile.embedded_data else SEEDS
+        return self.demo_seeds if get_profile(profile).embedded_data else SEEDS
 
     def row(self, key: str) -> Row:
+        """The row of a key; KdnbError names the nearest."""
         for row in self.rows:
             if row.key == key:
                 return row
-        of_pairs = [row.key for row in self.rows if row.line == key]
-        if of_pairs:
-            raise KdnbError(f"{self.key} has a row '{key}' for every pair: {', '.join(of_pairs)}; name one.")
         raise unknown(f"row of {self.key}", key, [row.key for row in self.rows])
 
-    def cells(self, profile: str | Profile, dataset: str, rows: list[Row] | None = None) -> list[Cell]:
-        """The cells of one data set, in the table's order."""
-        profile = get_profile(profile) if isinstance(profile, str) else profile
-        if dataset not in self.datasets_of(profile):
+    def names(self) -> dict[str, list[Part]]:
+        """What parts may be called: a row by its key, `<pair>/<row>`, and all rows of a pair by the pair's."""
+        found = {row.key: [Part(row)] for row in self.rows}
+        for pair in self.pairs:
+            found[pair.key] = [Part(row, pair) for row in self.rows]
+            found |= {part.key: [part] for part in found[pair.key]}
+        return found
+
+    def parts(self, asked: Iterable[Asked] | None = None) -> list[Part]:
+        """The parts that are asked for, all without; KdnbError for a name that none has."""
+        if asked is None:
+            return [Part(row) for row in self.rows]
+        found, names = [], self.names()
+        for one in asked:
+            if isinstance(one, str):
+                if one not in names:
+                    raise unknown(f"row of {self.key}", one, names)
+                found += names[one]
+            else:
+                found.append(Part(one) if isinstance(one, Row) else one)
+        return found
+
+    def cells(
+        self, profile: str | Profile, dataset: str | None = None, asked: Iterable[Asked] | None = None
+    ) -> list[Cell]:
+        """The cells of one data set or of all, column by column, those that are asked for in that order."""
+        profile, parts = get_profile(profile), self.parts(asked)
+        if dataset is not None and dataset not in self.datasets_of(profile):
             raise unknown(f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile))
-        return [self._cell(row, profile, dataset) for row in (rows or self.rows)]
+        return [
+            self._cell(part.row, column, profile)
+            for column in self._columns_for(parts, profile)
+            if dataset in (None, column.dataset)
+            for part in parts
+            if part.stands_in(column)
+        ]
 
-    def _cell(self, row: Row, profile: Profile, dataset: str) -> Cell:
-        built = self.build(row, profile, dataset)
-        printed = reported(self.paper, self.key_of).get((self.name, dataset, row.printed_key))
+    def cell(self, profile: str | Profile, asked: Asked, dataset: str | None = None) -> Cell:
+        """The one cell of this name, on the first data set unless another is named; KdnbError where it has several."""
+        cells = self.cells(profile, dataset or self.datasets_of(profile)[0], [asked])
+        pairs = dict.fromkeys(cell.key for cell in cells)
+        if len(pairs) > 1:
+            raise KdnbError(f"{self.key} has a row '{asked}' for every pair: {', '.join(pairs)}; name one.")
+        return cells[0]
+
+    def _columns_for(self, parts: Iterable[Part], profile: Profile) -> list[Column]:
+        """The exhibit's columns, and such as it would have for pairs of networks that it does not show."""
+        own = self.columns_of(profile)
+        more = [replace(column, pair=part.pair, keeps={}) for part in parts if part.pair for column in own]
+        known = {column.pair for column in own}
+        return list(dict.fromkeys([*own, *(column for column in more if column.pair not in known)]))
+
+    def _cell(self, row: Row, column: Column, profile: Profile) -> Cell:
+        built = self.build(row, column, profile)
+        key = column.dataset, column.score.key, Part(row, column.pair).printed_key
+        printed = reported(self.paper, self.name, self.key_of).get(key)
         if isinstance(built, Absent):
-            return Cell(row, dataset, profile.name, None, printed, built.why)
-        return Cell(row, dataset, profile.name, built, printed)
-
-
-@functools.cache
-def reported(paper: str, key_of: KeyOf = key_of_method) -> dict[tuple[str, str, str], float]:
-    """The accuracies that a paper prints: (exhibit, data set, row key) -> percent as printed."""
-    with open(paths.reported() / f"{paper}.csv", newline="", encoding="utf-8") as stream:
-        lines = [line for line in csv.DictReader(stream) if line["metric"] == "top1_accuracy" and line["value"]]
-    return {(line["exhibit"], line["dataset"], key_of(line)): float(line["value"]) for line in lines}
-
-
-def measure(exhibit: Exhibit, profile: str | Profile, dataset: str, store: Store | None = None) -> pd.DataFrame:
-    """Every stored run of an exhibit, one line a run, accuracies in percent."""
-    store = store or Store.open()
-    lines = []
-    for cell in exhibit.cells(profile, dataset):
-        if cell.experiment is not None:
-            for seed, record in store.records(cell.experiment.fingerprint).items():
-                lines.append(line_of(cell, seed, record))
-    return pd.DataFrame(lines, columns=COLUMNS)
-
-
-COLUMNS = [
-    "row", "label", "dataset", "profile", "seed", "value", "last", "all_images", "fingerprint", "path",
-    "teacher", "student", "device", "wall_seconds", "commit",
-]  # fmt: skip
-
-
-def line_of(cell: Cell, seed: int, record: Record) -> dict[str, Any]:
-    """One run as a line of a table."""
-    assert cell.experiment is not None
-    teacher = cell.experiment.teacher
-    values = {n: 100 * record.metrics.get(m, float("nan")) for n, m in _METRICS.items()}
-    return {
-        "row": cell.row.key,
-        "label": cell.row.label,
-        "dataset": cell.dataset,
-        "profile": cell.profile,
-        "seed": seed,
-        **values,
-        "fingerprint": record.fingerprint,
-        "path": str(record.path),
-        "teacher": teacher.network if teacher else "",
-        "student": cell.experiment.network,
-        "device": record.cost.get("device", ""),
-        "wall_seconds": record.cost.get("wall_seconds"),
-        "commit": commit_told(record.environment),
-    }
-
-
-_METRICS = {"value": "headline", "last": "last", "all_images": "all_images"}
+            return Cell(self.key, row, column, profile, None, printed, built.why)
+        return Cell(self.key, row, column, profile, built, printed)

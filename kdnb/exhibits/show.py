@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from kdnb.exhibits.exhibit import COLUMNS, Cell, Exhibit, Row, line_of
+from kdnb import exhibits
+from kdnb.exhibits.exhibit import Asked, Cell, Exhibit
+from kdnb.exhibits.runs import framed, runs_of
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study.experiment import Run
-from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
 
 @dataclass
 class Shown:
-    """Stored runs of some rows: `frame` one line a run, `records` beside it, and what is `missing`."""
+    """Stored runs of some cells: `frame` one line a run, `records` beside it, and what is `missing`."""
 
     exhibit: Exhibit
     cells: list[Cell]
@@ -29,12 +30,12 @@ class Shown:
 
     @property
     def profile(self) -> str:
-        return self.cells[0].profile
+        return self.cells[0].profile.name
 
 
 def show(
     exhibit: Exhibit | str,
-    rows: Sequence[str | Row] | None = None,
+    rows: Sequence[Asked] | None = None,
     profile: str = "demo",
     dataset: str | None = None,
     seeds: int = 3,
@@ -46,13 +47,8 @@ def show(
     (`KDNB_BATCH` is set) nothing is trained, and showing imports no torch.  A count of seeds says how many
     to train; all that are stored are shown.
     """
-    if isinstance(exhibit, str):
-        from kdnb.exhibits import get
-
-        exhibit = get(exhibit)
-    chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows or exhibit.rows]
-    dataset = dataset or exhibit.datasets_of(profile)[0]
-    cells = exhibit.cells(get_profile(profile), dataset, chosen)
+    exhibit = exhibits.get(exhibit)
+    cells = exhibit.cells(profile, dataset or exhibit.datasets_of(profile)[0], rows)
     store = Store.open()
     wanted = [run for cell in cells for run in of_cell(cell, seeds)]
     if not os.environ.get("KDNB_BATCH") and any(not store.has(run) for run in wanted):
@@ -65,25 +61,20 @@ def published(shown: Shown) -> list[Shown]:
 
     Rows with a reader's own arguments are shown as they are asked for; nothing is trained.
     """
-    store, rows = Store.open(), [cell.row for cell in shown.cells]
+    store, exhibit = Store.open(), shown.exhibit
+    parts = list(dict.fromkeys(cell.part for cell in shown.cells))
     found = []
     for scale in ("paper", "short", "pilot"):
-        for dataset in shown.exhibit.datasets_of(scale):
-            cells = shown.exhibit.cells(scale, dataset, rows)
+        for dataset in exhibit.datasets_of(scale):
             if (scale, dataset) != (shown.profile, shown.cells[0].dataset):
-                found.append(_collect(shown.exhibit, cells, [], store))
+                found.append(_collect(exhibit, exhibit.cells(scale, dataset, parts), [], store))
     return [part for part in found if part.records]
 
 
 def _collect(exhibit: Exhibit, cells: list[Cell], wanted: list[Run], store: Store) -> Shown:
-    lines, records = [], []
-    for cell in cells:
-        if cell.experiment is not None:
-            for seed, record in store.records(cell.experiment.fingerprint).items():
-                lines.append(line_of(cell, seed, record))
-                records.append(record)
-    frame = pd.DataFrame(lines, columns=COLUMNS)
-    return Shown(exhibit, cells, frame, records, [run for run in wanted if not store.has(run)])
+    runs = list(runs_of(cells, store))
+    missing = [run for run in wanted if not store.has(run)]
+    return Shown(exhibit, cells, framed(runs), [record for _, record in runs], missing)
 
 
 def _train(store: Store, wanted: list[Run], paper: str, device: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kdnb.exhibits.exhibit import DIGITS, Absent, Exhibit, Pair, Row
+from kdnb.exhibits.courses import Courses, Line, Panel
+from kdnb.exhibits.exhibit import DIGITS, Absent, Column, Exhibit, Pair, Part, Row
 from kdnb.exhibits.names import network_title as title
-from kdnb.exhibits.names import pair_title
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -107,54 +107,62 @@ REVIEW_WEIGHT = {
 NEGATIVES = 16_384
 #: SLKD's summed weights given to KD alone: is it the learning ability, or just more of everything?
 CONTROL: dict[str, Any] = {"labels_weight": 1.1, "soft_weight": 1.9}
-#: Arrays that Figures 5 and 6 are drawn from.
+#: Arrays that Figures 5 and 6 are drawn from, and of which rows of their pair.
 DRAWN = ("plane", "logits_by_class")
+KEPT = {V13_V8.key: {"kd": DRAWN, "slkd": DRAWN}}
 
 
-# -- lines: a method, for a pair of networks ---------------------------------------------------------------
+# -- rows: a method, which every pair of networks has with the pair's settings -----------------------------
 
 
-def _row(pair: Pair, line: str, label: str, method: str, role: str = "student", **arguments: Any) -> Row:
-    keeps = DRAWN if pair.key == V13_V8.key and line in ("kd", "slkd") else ()
-    return Row(f"{pair.key}/{line}", label, method, arguments, role, pair=pair, keeps=keeps)
+ROWS = {
+    row.key: row
+    for row in (
+        Row("teacher", "Teacher", "plain", role="teacher"),
+        Row("plain", "Plain student", "plain", role="baseline"),
+        Row("at", "AT", "at"),
+        Row("sp", "SP", "sp"),
+        Row("rkd", "RKD", "rkd"),
+        Row("ofd", "OFD", "ofd"),
+        Row("crd", "CRD", "crd", {"negatives": NEGATIVES}),
+        Row("reviewkd", "ReviewKD", "reviewkd"),
+        Row("reviewkd-8", "ReviewKD, weight 8", "reviewkd", {"weight": 8.0}),
+        Row("dkd", "DKD", "dkd"),
+        Row("kd", "KD", "kd"),
+        Row("slkd", "SLKD", "slkd"),
+        Row("slkd-one", "SLKD, one SL-T", "slkd", {"teachers": 1}),
+        Row("slkd-self", "SL-Ts alone, two", "slkd", {"supervision": "self"}),
+        Row("slkd-self-one", "SL-T alone, one", "slkd", {"teachers": 1, "supervision": "self"}),
+        Row("slkd-sequential", "SLKD*, in sequence", "slkd-sequential"),
+        Row("slkd-detached", "SLKD, detached", "slkd", {"coupled": False}),
+        Row("kd-control", "KD, 1.1 CE + 1.9 KL", "kd", CONTROL),
+    )
+}
 
 
-def line(pair: Pair, key: str) -> Row:
-    """The line `key` of the paper's tables for a pair: a network alone, or a method with the pair's settings."""
-    rows = {
-        "teacher": _row(pair, "teacher", "Teacher", "plain", "teacher"),
-        "plain": _row(pair, "plain", "Plain student", "plain", "baseline"),
-        "at": _row(pair, "at", "AT", "at"),
-        "sp": _row(pair, "sp", "SP", "sp"),
-        "rkd": _row(pair, "rkd", "RKD", "rkd"),
-        "ofd": _row(pair, "ofd", "OFD", "ofd"),
-        "crd": _row(pair, "crd", "CRD", "crd", negatives=NEGATIVES),
-        "reviewkd": _row(pair, "reviewkd", "ReviewKD", "reviewkd", weight=REVIEW_WEIGHT.get(pair.key, 5.0)),
-        "reviewkd-8": _row(pair, "reviewkd-8", "ReviewKD, weight 8", "reviewkd", weight=8.0),
-        "dkd": _row(pair, "dkd", "DKD", "dkd", beta=DKD_BETA.get(pair.key, 8.0)),
-        "kd": _row(pair, "kd", "KD", "kd"),
-        "slkd": _row(pair, "slkd", "SLKD", "slkd"),
-        "slkd-one": _row(pair, "slkd-one", "SLKD, one SL-T", "slkd", teachers=1),
-        "slkd-self": _row(pair, "slkd-self", "SL-Ts alone, two", "slkd", supervision="self"),
-        "slkd-self-one": _row(pair, "slkd-self-one", "SL-T alone, one", "slkd", teachers=1, supervision="self"),
-        "slkd-sequential": _row(pair, "slkd-sequential", "SLKD*, in sequence", "slkd-sequential"),
-        "slkd-detached": _row(pair, "slkd-detached", "SLKD, detached", "slkd", coupled=False),
-        "kd-control": _row(pair, "kd-control", "KD, 1.1 CE + 1.9 KL", "kd", **CONTROL),
+def settings(method: str, pair: Pair) -> dict[str, Any]:
+    """The arguments of a method that its code gives by pair of networks."""
+    by_pair = {
+        "dkd": {"beta": DKD_BETA.get(pair.key, 8.0)},
+        "reviewkd": {"weight": REVIEW_WEIGHT.get(pair.key, 5.0)},
     }
-    return rows[key]
+    return by_pair.get(method, {})
 
 
-def lines(pairs: Iterable[Pair], *keys: str) -> tuple[Row, ...]:
-    """Rows pair by pair: with each its lines, in the order of the table."""
-    return tuple(line(pair, key) for pair in pairs for key in keys)
+def line(pair: Pair, key: str) -> Part:
+    """The row `key` of the paper's tables for a pair of networks."""
+    return Part(ROWS[key], pair)
 
 
-def variation(row: Row, **arguments: Any) -> Row:
-    """A row with other arguments: what a reader tries out."""
-    return replace(row, arguments={**row.arguments, **arguments})
+def lines(pairs: Iterable[Pair], *keys: str) -> list[Part]:
+    """Rows pair by pair, in the order of the table."""
+    return [line(pair, key) for pair in pairs for key in keys]
 
 
-BENCHMARK = ("teacher", "plain", "at", "sp", "rkd", "ofd", "crd", "reviewkd", "dkd", "kd", "slkd")
+def variation(part: Part, **arguments: Any) -> Part:
+    """A row of a pair with other arguments: what a reader tries out."""
+    return replace(part, row=replace(part.row, arguments={**part.row.arguments, **arguments}))
+
 
 # -- experiments -------------------------------------------------------------------------------------------
 
@@ -176,14 +184,15 @@ def plain(network: str, profile: Profile, dataset: str, student_images: int | No
     return Experiment(profile, images(dataset, student_images), network, recipe(network), "plain")
 
 
-def build(row: Row, profile: Profile, dataset: str) -> Experiment | Absent:
+def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     """A row as an experiment, or why there is none."""
-    assert row.pair is not None, "every row of this paper has a pair of networks"
-    if row.pair in IMAGENET:
+    pair, dataset = column.pair, column.dataset
+    assert pair is not None, "every column of this paper has a pair of networks"
+    if pair in IMAGENET:
         return Absent("ImageNet is not among the prepared data sets yet")
-    networks = row.pair.networks(profile)
+    networks = pair.networks(profile)
     if networks is None:
-        return Absent(f"no relatives of {pair_title(row.pair.teacher, row.pair.student)} at this scale")
+        return Absent(f"no relatives of {pair.title} at this scale")
     big, small = networks
     teacher = plain(big, profile, dataset, None)
     if row.role == "teacher":
@@ -191,7 +200,8 @@ def build(row: Row, profile: Profile, dataset: str) -> Experiment | Absent:
     student = plain(small, profile, dataset, profile.student_images)
     if row.role == "baseline":
         return student
-    return replace(student, method=row.method, arguments=row.arguments, teacher=teacher)
+    arguments = {**settings(row.method, pair), **row.arguments}
+    return replace(student, method=row.method, arguments=arguments, teacher=teacher)
 
 
 #: The lines of the paper's CSV that are no network alone and no method's name.
@@ -221,65 +231,115 @@ def _name(printed: str) -> str:
 # -- exhibits ----------------------------------------------------------------------------------------------
 
 
-def _exhibit(name: str, title: str, rows: tuple[Row, ...], ablation: bool = False) -> Exhibit:
-    return Exhibit(PAPER, name, title, rows, ("cifar100",), build, ablation, key_of, demo_seeds=1)
+def _exhibit(
+    name: str, title: str, pairs: Iterable[Pair], *rows: str, dataset: str = "cifar100", ablation: bool = False
+) -> Exhibit:
+    """A table with a column for every pair of networks."""
+    columns = tuple(Column(dataset, pair, keeps=KEPT.get(pair.key, {})) for pair in pairs)
+    chosen = tuple(ROWS[key] for key in rows)
+    return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1, gain=("slkd", "kd"))
 
 
-def _imagenet(name: str, title: str, pair: Pair) -> Exhibit:
-    rows = lines([pair], "teacher", "plain", "at", "ofd", "crd", "reviewkd", "dkd", "kd", "slkd")
-    return Exhibit(PAPER, name, title, rows, ("imagenet",), build, key_of=key_of, demo_seeds=1)
-
-
+BENCHMARK = ("teacher", "plain", "at", "sp", "rkd", "ofd", "crd", "reviewkd", "dkd", "kd", "slkd")
+ON_IMAGENET = ("teacher", "plain", "at", "ofd", "crd", "reviewkd", "dkd", "kd", "slkd")
+SEQUENCE = ("teacher", "plain", "slkd", "slkd-sequential")
 SWITCHES = (R32X4_R8X4, V13_M2)
 
-TABLE_1 = _exhibit("table1", "Top-1 accuracy, teacher and student of one family", lines(SAME_FAMILY, *BENCHMARK))
-TABLE_2 = _exhibit("table2", "Top-1 accuracy, teacher and student of two families", lines(CROSS_FAMILY, *BENCHMARK))
+TABLE_1 = _exhibit("table1", "Top-1 accuracy, teacher and student of one family", SAME_FAMILY, *BENCHMARK)
+TABLE_2 = _exhibit("table2", "Top-1 accuracy, teacher and student of two families", CROSS_FAMILY, *BENCHMARK)
+TABLE_7 = _exhibit(
+    "table7",
+    "Who supervises the student: the teacher, self-learning teachers, or both",
+    SWITCHES,
+    *("kd", "slkd-self-one", "slkd-one", "slkd-self", "slkd"),
+)
 
 EXHIBITS = (
     TABLE_1,
     TABLE_2,
-    _imagenet("table3", "Top-1 accuracy on ImageNet, one family", IMAGENET[0]),
-    _imagenet("table4", "Top-1 accuracy on ImageNet, two families", IMAGENET[1]),
-    _exhibit("table5", "Bigger teachers of ResNet20", lines(TO_R20, "teacher", "kd", "slkd")),
-    _exhibit("table6", "Bigger teachers of WRN-16-2", lines(TO_W162, "teacher", "kd", "slkd")),
-    _exhibit(
-        "table7",
-        "Who supervises the student: the teacher, self-learning teachers, or both",
-        lines(SWITCHES, "kd", "slkd-self-one", "slkd-one", "slkd-self", "slkd"),
-    ),
-    _exhibit(
-        "table8",
-        "Training in parallel or in sequence, one family",
-        lines(SAME_FAMILY, "teacher", "plain", "slkd", "slkd-sequential"),
-    ),
-    _exhibit(
-        "table9",
-        "Training in parallel or in sequence, two families",
-        lines(CROSS_FAMILY, "teacher", "plain", "slkd", "slkd-sequential"),
-    ),
-    _exhibit("fig2", "How far student and self-learning teacher are", lines((FIGURE_V13_V8, FIGURE_R50_M2), "slkd")),
-    _exhibit("fig4", "One self-learning teacher or two", lines((FIGURE_V13_V8, R32X4_R8X4), "slkd-one", "slkd")),
-    _exhibit("fig5", "The student's features in the plane", lines((FIGURE_V13_V8,), "kd", "slkd")),
-    _exhibit("fig6", "How far the logits of student and teacher are", lines((FIGURE_V13_V8,), "kd", "slkd")),
+    _exhibit("table3", "Top-1 accuracy on ImageNet, one family", IMAGENET[:1], *ON_IMAGENET, dataset="imagenet"),
+    _exhibit("table4", "Top-1 accuracy on ImageNet, two families", IMAGENET[1:], *ON_IMAGENET, dataset="imagenet"),
+    _exhibit("table5", "Bigger teachers of ResNet20", TO_R20, "teacher", "kd", "slkd"),
+    _exhibit("table6", "Bigger teachers of WRN-16-2", TO_W162, "teacher", "kd", "slkd"),
+    TABLE_7,
+    _exhibit("table8", "Training in parallel or in sequence, one family", SAME_FAMILY, *SEQUENCE),
+    _exhibit("table9", "Training in parallel or in sequence, two families", CROSS_FAMILY, *SEQUENCE),
+    _exhibit("fig2", "How far student and self-learning teacher are", (FIGURE_V13_V8, FIGURE_R50_M2), "slkd"),
+    _exhibit("fig4", "One self-learning teacher or two", (FIGURE_V13_V8, R32X4_R8X4), "slkd-one", "slkd"),
+    _exhibit("fig5", "The student's features in the plane", (FIGURE_V13_V8,), "kd", "slkd"),
+    _exhibit("fig6", "How far the logits of student and teacher are", (FIGURE_V13_V8,), "kd", "slkd"),
 )
 
 ABLATIONS = (
     _exhibit(
         "coupled",
         "Whether the student draws its self-learning teachers along, as the code has it",
-        lines(SWITCHES, "slkd", "slkd-detached"),
+        SWITCHES,
+        *("slkd", "slkd-detached"),
         ablation=True,
     ),
     _exhibit(
         "control",
         "KD with SLKD's summed weights: the learning ability, or just more KD?",
-        lines((*SAME_FAMILY, *CROSS_FAMILY), "kd", "kd-control", "slkd"),
+        (*SAME_FAMILY, *CROSS_FAMILY),
+        *("kd", "kd-control", "slkd"),
         ablation=True,
     ),
     _exhibit(
         "review-weight",
         "ReviewKD with MobileNetV2: the weight that its users needed, and that of analogy",
-        lines((R50_M2, V13_M2), "kd", "reviewkd-8", "reviewkd"),
+        (R50_M2, V13_M2),
+        *("kd", "reviewkd-8", "reviewkd"),
         ablation=True,
     ),
 )
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+def trajectories(row: str = "slkd") -> Courses:
+    """Distances between teacher, self-learning teachers and student, and below them their accuracies, of one row."""
+    distances = (
+        Line(row, "kl_teacher_student", "KL(teacher‖student)", "kd"),
+        Line(row, "kl_self_student", "KL(self-learning‖student)", "slkd"),
+        Line(row, "kl_teacher_self", "KL(teacher‖self-learning)", "slkd-self", "--"),
+    )
+    accuracies = (
+        Line(row, "teacher_accuracy", "teacher", "teacher"),
+        Line(row, "self_accuracy", "self-learning teachers, mixed", "slkd-self", "--"),
+        Line(row, "validation_accuracy", "student", "slkd"),
+    )
+    return Courses(
+        "trajectories",
+        "How far teacher, self-learning teachers and student are from each other: KL divergence in nats at temperature "
+        "4, and accuracy, on the test images after every epoch.",
+        (
+            Panel("KL divergence in nats", distances, logarithmic=True),
+            Panel("test accuracy, %", accuracies, factor=100.0),
+        ),
+    )
+
+
+#: Accuracy of one self-learning teacher, of two and their mixture, and of the students they supervise.
+GUIDES = Courses(
+    "guides",
+    "Accuracy on the test images after every epoch: one self-learning teacher, two whose logits are mixed, each of the "
+    "two by itself (thin, the mean alone), and the students that they supervise (dashed).",
+    (
+        Panel(
+            "test accuracy, %",
+            (
+                Line("slkd-one", "self_accuracy", "one self-learning teacher", "slkd-one"),
+                Line("slkd", "self_accuracy", "two, mixed", "slkd"),
+                Line("slkd", "self1_accuracy", "each of the two", "slkd-self", ""),
+                Line("slkd", "self2_accuracy", "each of the two", "slkd-self", ""),
+                Line("slkd-one", "validation_accuracy", "student of one", "slkd-one", "--"),
+                Line("slkd", "validation_accuracy", "student of two", "slkd", "--"),
+            ),
+            factor=100.0,
+        ),
+    ),
+)
+
+#: Figure 6 divides gaps of logits by this and shows them from 0 to 1.
+LOGIT_GAPS: dict[str, Any] = {"divisor": 3.0, "as_in": "as in the code of DKD, on which SLKD's is built"}

@@ -10,30 +10,17 @@ one number a run in the unit that the place's title gives.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping
-
-import pandas as pd
+from collections.abc import Callable
 
 from kdnb import datasets
 from kdnb.exhibits import slkd
-from kdnb.exhibits.claims import (
-    TEACHER,
-    Better,
-    Claim,
-    Evidence,
-    Predicate,
-    Truth,
-    Verdict,
-    all_of,
-    judge,
-    mostly,
-)
-from kdnb.exhibits.exhibit import Cell, Pair
+from kdnb.exhibits.claims.predicates import TEACHER, Better, Claim, Predicate, all_of, mostly
+from kdnb.exhibits.exhibit import Cell, Column, Pair
 from kdnb.exhibits.names import network_title, pair_title
+from kdnb.exhibits.paper import Paper, Where, where
+from kdnb.exhibits.score import ACCURACY, Score
 from kdnb.study.record import Record
-from kdnb.study.store import Store
 
 PAIRS = (*slkd.SAME_FAMILY, *slkd.CROSS_FAMILY)
 OTHERS = ("at", "sp", "rkd", "ofd", "crd", "reviewkd", "dkd", "kd")
@@ -41,22 +28,19 @@ OTHERS = ("at", "sp", "rkd", "ofd", "crd", "reviewkd", "dkd", "kd")
 FIGURE_2, FIGURE_4 = (slkd.V13_V8, slkd.R50_M2), (slkd.V13_V8, slkd.R32X4_R8X4)
 FEATURES = ("at", "ofd", "crd", "reviewkd")
 
-#: What figures show, as the end of a place, and how it is called.
-DISTANCE, TRAJECTORY, SEPARABILITY, LOGITS = "#distance", "#trajectory", "#separability", "#logits"
-SHOWN = {
-    "": "",
-    DISTANCE: ": KL divergence to the student early in training, nats",
-    TRAJECTORY: ": accuracy of the self-learning teachers at the first learning rate, percent",
-    SEPARABILITY: ": separability of the student's features, mean silhouette",
-    LOGITS: ": mean gap of class-mean logits to the teacher's",
-}
+#: What figures show.  Rows are named so that more is better for each of them.
+DISTANCE = Score("distance", "KL divergence to the student early in training", "nats")
+TRAJECTORY = Score("trajectory", "accuracy of the self-learning teachers at the first learning rate", "percent")
+SEPARABILITY = Score("separability", "separability of the student's features", "mean silhouette")
+LOGITS = Score("logits", "mean gap of class-mean logits to the teacher's")
+SHOWN = {score.key: score for score in (DISTANCE, TRAJECTORY, SEPARABILITY, LOGITS)}
 
 # -- places ------------------------------------------------------------------------------------------------
 
 
-def place(pair: Pair, shown: str = "", dataset: str = "cifar100") -> str:
+def place(pair: Pair, score: Score = ACCURACY, dataset: str = "cifar100") -> str:
     """Where the rows of a pair are compared."""
-    return f"{dataset}/{pair.key}{shown}"
+    return Column(dataset, pair, score).key
 
 
 def place_of_student(pair: Pair, dataset: str = "cifar100") -> str:
@@ -67,10 +51,16 @@ def place_of_student(pair: Pair, dataset: str = "cifar100") -> str:
 def title(place: str) -> str:
     """How a place is called: `CIFAR-100, ResNet56 → ResNet8`."""
     dataset, _, rest = place.partition("/")
-    networks, mark, shown = rest.partition("#")
+    networks, _, shown = rest.partition("#")
     teacher, _, student = networks.rpartition("-")
     named = pair_title(teacher, student) if teacher else f"teachers of {network_title(student)}"
-    return f"{datasets.title(dataset)}, {named}{SHOWN[mark + shown]}"
+    return f"{datasets.title(dataset)}, {named}" + (f": {SHOWN[shown].heading}" if shown else "")
+
+
+def row_of(row: str) -> tuple[str, str]:
+    """The line of the tables behind a row of a place, and what its label adds: `kd`, ` under ResNet56`."""
+    teacher, _, line = row.rpartition("/")
+    return line, f" under {network_title(teacher)}" if teacher else ""
 
 
 # -- claims ------------------------------------------------------------------------------------------------
@@ -175,7 +165,7 @@ CLAIMS = (
         9,
         "Early in training the self-learning teachers' answers are nearer to the student's than the teacher's are.",
         "fig2",
-        all_of(*(Better(place(pair, DISTANCE), "from teacher", "from self") for pair in FIGURE_2)),
+        all_of(*(Better(place(pair, DISTANCE), "from teacher", "from self", score=DISTANCE) for pair in FIGURE_2)),
         "Taken as: by KL divergence at temperature 4, on the test images, over the first tenth of the epochs. The "
         "paper draws it and prints no number.",
         about=("slkd",),
@@ -184,7 +174,7 @@ CLAIMS = (
         10,
         "Two self-learning teachers, fused, give a more reliable trajectory than one.",
         "fig4",
-        all_of(*(Better(place(pair, TRAJECTORY), "slkd", "slkd-one") for pair in FIGURE_4)),
+        all_of(*(Better(place(pair, TRAJECTORY), "slkd", "slkd-one", score=TRAJECTORY) for pair in FIGURE_4)),
         "Taken as: up to the first drop of the learning rate the fused answer is right more often, on the test images. "
         "The paper draws it and prints no number.",
     ),
@@ -193,8 +183,8 @@ CLAIMS = (
         "SLKD's student has more separable features than KD's, and logits closer to the teacher's.",
         "fig5 fig6",
         all_of(
-            Better(place(slkd.V13_V8, SEPARABILITY), "slkd", "kd"),
-            Better(place(slkd.V13_V8, LOGITS), "gap of kd", "gap of slkd"),
+            Better(place(slkd.V13_V8, SEPARABILITY), "slkd", "kd", score=SEPARABILITY),
+            Better(place(slkd.V13_V8, LOGITS), "gap of kd", "gap of slkd", score=LOGITS),
         ),
         "Separable is taken as a higher mean silhouette of the classes among the features; close as a smaller mean "
         "difference of mean logits by class, the diagonal left out, as Figure 6 draws it. The paper prints no number.",
@@ -203,26 +193,19 @@ CLAIMS = (
 
 # -- evidence ----------------------------------------------------------------------------------------------
 
-#: A place and a row of it.
-Where = tuple[str, str]
-
-
-def _by_pair(cell: Cell) -> Where | None:
-    return place(_pair(cell), dataset=cell.dataset), cell.row.line
-
 
 def _by_teacher(cell: Cell) -> Where | None:
     """None for a teacher's own accuracy: at a student's place there are several teachers."""
-    pair, line = _pair(cell), cell.row.line
+    pair, line = _pair(cell), cell.row.key
     return None if line == TEACHER else (place_of_student(pair, cell.dataset), f"{pair.teacher}/{line}")
 
 
-#: Where the accuracies of a table count.  Those of figures do not: their pairs have other relatives.
-TABLES: dict[str, Callable[[Cell], Where | None]] = {
-    **dict.fromkeys(("table1", "table2", "table3", "table4"), _by_pair),
-    **dict.fromkeys(("table5", "table6"), _by_teacher),
-    **dict.fromkeys(("table7", "table8", "table9"), _by_pair),
-}
+def counts(cell: Cell) -> Where | None:
+    """Where the accuracies of a table count.  Those of figures do not: their pairs have other relatives."""
+    name = cell.exhibit.partition("/")[2]
+    if name in FIGURES:
+        return None
+    return _by_teacher(cell) if name in ("table5", "table6") else where(cell)
 
 
 def _distances(cell: Cell, record: Record) -> dict[Where, float]:
@@ -240,17 +223,17 @@ def _trajectory(cell: Cell, record: Record) -> dict[Where, float]:
     """How often the self-learning teachers are right, one or two fused, before the learning rate first drops."""
     rates = record.history["lr"]
     accuracy = _mean(record, "self_accuracy", [rate == rates[0] for rate in rates])
-    return {(place(_pair(cell), TRAJECTORY, cell.dataset), cell.row.line): 100 * accuracy}
+    return {(place(_pair(cell), TRAJECTORY, cell.dataset), cell.row.key): 100 * accuracy}
 
 
 def _separability(cell: Cell, record: Record) -> dict[Where, float]:
     here = place(_pair(cell), SEPARABILITY, cell.dataset)
-    return {(here, cell.row.line): record.metrics.get("separability", math.nan)}
+    return {(here, cell.row.key): record.metrics.get("separability", math.nan)}
 
 
 def _logits(cell: Cell, record: Record) -> dict[Where, float]:
     here = place(_pair(cell), LOGITS, cell.dataset)
-    return {(here, f"gap of {cell.row.line}"): record.metrics.get("logit_gap", math.nan)}
+    return {(here, f"gap of {cell.row.key}"): record.metrics.get("logit_gap", math.nan)}
 
 
 #: What a run shows in a figure; NaN where its record does not tell.
@@ -262,6 +245,12 @@ FIGURES: dict[str, Callable[[Cell, Record], dict[Where, float]]] = {
 }
 
 
+def shown(cell: Cell, record: Record) -> dict[Where, float] | None:
+    """What a run shows in a figure; None for those of tables."""
+    figure = FIGURES.get(cell.exhibit.partition("/")[2])
+    return figure(cell, record) if figure else None
+
+
 def _mean(record: Record, column: str, among: list[bool]) -> float:
     """The mean of a column of the history over some of its epochs; NaN where the record has no such column."""
     values = [value for value, taken in zip(record.history.get(column, []), among, strict=False) if taken]
@@ -269,61 +258,8 @@ def _mean(record: Record, column: str, among: list[bool]) -> float:
 
 
 def _pair(cell: Cell) -> Pair:
-    assert cell.row.pair is not None, "every row of this paper has a pair of networks"
-    return cell.row.pair
+    assert cell.column.pair is not None, "every column of this paper has a pair of networks"
+    return cell.column.pair
 
 
-def _read(exhibit: str, cell: Cell, record: Record) -> dict[Where, float]:
-    """What a run of an exhibit is evidence for."""
-    if exhibit in FIGURES:
-        return FIGURES[exhibit](cell, record)
-    where = TABLES[exhibit](cell)
-    return {where: 100 * record.metrics["headline"]} if where else {}
-
-
-def frames(profile: str, store: Store) -> dict[str, pd.DataFrame]:
-    """The evidence of a profile: place -> runs (row, seed, value); one that stands in several tables counts once."""
-    lines = [
-        (place, row, seed, value, record.fingerprint)
-        for exhibit in slkd.EXHIBITS
-        for dataset in exhibit.datasets_of(profile)
-        for cell in exhibit.cells(profile, dataset)
-        if cell.experiment is not None
-        for seed, record in store.records(cell.experiment.fingerprint).items()
-        for (place, row), value in _read(exhibit.name, cell, record).items()
-    ]
-    frame = pd.DataFrame(lines, columns=["place", "row", "seed", "value", "fingerprint"])
-    frame = frame.dropna(subset=["value"]).drop_duplicates(["place", "row", "seed"])
-    return {str(place): part for place, part in frame.groupby("place", sort=False)}
-
-
-@functools.cache
-def printed() -> dict[tuple[str, str], float]:
-    """The printed accuracies: (place, row) -> percent.  A row of several tables has the same number in each."""
-    return {
-        where: cell.reported
-        for exhibit in slkd.EXHIBITS
-        if exhibit.name in TABLES
-        for cell in exhibit.cells("paper", exhibit.datasets[0])
-        for where in [TABLES[exhibit.name](cell)]
-        if where is not None and cell.reported is not None
-    }
-
-
-def in_print() -> dict[str, Truth]:
-    """Whether the paper's own numbers bear out each claim without exception, computed from them."""
-    return {claim.id: claim.in_print(printed()) for claim in CLAIMS}
-
-
-def words_in_print() -> dict[str, str]:
-    """What they say in words: `holds`, `mixed` where some parts hold, or `open` where no numbers are printed."""
-    return {claim.id: claim.word_in_print(printed()) for claim in CLAIMS}
-
-
-def verdicts(frames: Mapping[str, pd.DataFrame], profile: str) -> list[Verdict]:
-    """The verdict on every claim from the runs of one profile: place -> frame (row, seed, value)."""
-    measured = {place: Evidence(frame) for place, frame in frames.items() if len(frame)}
-    return [judge(claim, profile, measured, printed()) for claim in CLAIMS]
-
-
-__all__ = ["CLAIMS", "frames", "in_print", "printed", "title", "verdicts", "words_in_print"]
+PAPER = Paper(slkd.PAPER, slkd.EXHIBITS, slkd.ABLATIONS, CLAIMS, counts, shown, title, row_of)

@@ -8,6 +8,7 @@ from typing import Any
 
 from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
@@ -63,7 +64,7 @@ def told(found: dict[str, Any]) -> str:
 
 
 def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
-    cells = [cell for dataset in exhibit.datasets for cell in exhibit.cells("paper", dataset)]
+    cells = exhibit.cells("paper")
     profiles = {name: _profile(exhibit, name, store, exhibit.seeds(name)) for name in PROFILES}
     return {
         "paper": exhibit.paper,
@@ -77,10 +78,10 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
 
 
 def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[str, Any]:
-    cells = [c for d in exhibit.datasets_of(profile) for c in exhibit.cells(profile, d) if c.experiment is not None]
+    cells = [cell for cell in exhibit.cells(profile) if cell.experiment is not None]
     counts = [_done(cell, store, seeds) for cell in cells]
     wanted = sum(len(of_cell(cell, seeds)) for cell in cells)
-    costs = [r.cost["wall_seconds"] for cell in cells for r in _records(cell, store)]
+    costs = [record.cost["wall_seconds"] for _, record in runs_of(cells, store)]
     left = max(0, wanted - sum(counts))
     return {
         "cells": len(cells),
@@ -95,17 +96,11 @@ def _done(cell: Cell, store: Store, seeds: int) -> int:
     return sum(store.has(run) for run in of_cell(cell, seeds))
 
 
-def _records(cell: Cell, store: Store) -> list[Any]:
-    assert cell.experiment is not None
-    return list(store.records(cell.experiment.fingerprint).values())
-
-
 def _known_fingerprints() -> set[str]:
     return {
         cell.experiment.fingerprint
         for exhibit in [*all_exhibits(), *ablations()]
         for profile in PROFILES
-        for dataset in exhibit.datasets_of(profile)
-        for cell in exhibit.cells(profile, dataset)
+        for cell in exhibit.cells(profile)
         if cell.experiment is not None
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kdnb import exhibits
 from kdnb.errors import unknown
-from kdnb.exhibits.exhibit import Cell, Exhibit, Row
+from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.profile import Profile
@@ -43,14 +43,15 @@ def runs(
     names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
     if dataset is not None and dataset not in names:
         raise unknown(f"data set under profile '{profile.name}'", dataset, names)
-    asked = _asked(chosen, rows)
+    keys = _asked(chosen, rows)
     wanted: list[Run] = []
     for name in [dataset] if dataset else names:
         of_cells = [
             of_cell(cell, seeds or exhibit.seeds(profile))
-            for exhibit, of in asked
+            for exhibit in chosen
             if name in exhibit.datasets_of(profile)
-            for cell in exhibit.cells(profile, name, of)
+            for cell in exhibit.cells(profile, name)
+            if keys is None or keys & cell.names
         ]
         for turn in range(max(map(len, of_cells), default=0)):
             wanted += [found[turn] for found in of_cells if turn < len(found)]
@@ -99,25 +100,15 @@ def jobs(wanted: Iterable[Run], store: Store) -> list[Planned]:
 
 def _cells(chosen: Iterable[Exhibit], profile: Profile) -> Iterable[tuple[Exhibit, Cell]]:
     for exhibit in chosen:
-        for dataset in exhibit.datasets_of(profile):
-            yield from ((exhibit, cell) for cell in exhibit.cells(profile, dataset))
+        yield from ((exhibit, cell) for cell in exhibit.cells(profile))
 
 
-def _asked(chosen: list[Exhibit], rows: str | None) -> list[tuple[Exhibit, list[Row]]]:
-    """Each exhibit with those of its rows that are asked for: all, or the named ones of whichever has them.
-
-    A row is named by its key; by its line, which it has in common with other pairs of networks; or by its pair.
-    """
+def _asked(chosen: list[Exhibit], rows: str | None) -> set[str] | None:
+    """The names of rows that are asked for, by commas; None for all.  See `Cell.names`."""
     if rows is None:
-        return [(exhibit, list(exhibit.rows)) for exhibit in chosen]
+        return None
     keys = {key.strip() for key in rows.split(",")}
-    known = {name for exhibit in chosen for row in exhibit.rows for name in _names(row)}
-    for key in keys:
-        if key not in known:
-            raise unknown("row", key, known)
-    found = [(exhibit, [row for row in exhibit.rows if _names(row) & keys]) for exhibit in chosen]
-    return [(exhibit, of) for exhibit, of in found if of]
-
-
-def _names(row: Row) -> set[str]:
-    return {row.key, row.line} | ({row.pair.key} if row.pair else set())
+    known = {name for exhibit in chosen for name in exhibit.names()}
+    for key in sorted(keys - known):
+        raise unknown("row", key, known)
+    return keys

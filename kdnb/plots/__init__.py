@@ -1,11 +1,11 @@
 """Figures of the book, drawn by one call each."""
 
 from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains, rows
+from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
 from kdnb.plots.training import training
-from kdnb.plots.trajectories import guides, trajectories
 
 __all__ = [
     "COLOURS",
@@ -13,13 +13,12 @@ __all__ = [
     "accuracy_and_cost",
     "alone_and_combined",
     "colour",
+    "courses",
     "curves",
     "gains",
-    "guides",
     "logit_gaps",
     "planes",
     "rows",
     "style",
     "training",
-    "trajectories",
 ]

@@ -11,39 +11,39 @@ from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.errors import unknown
-from kdnb.exhibits import Exhibit, Row
+from kdnb.exhibits import Exhibit, Row, Score
+from kdnb.exhibits.costs import scores_and_costs
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, scales_told, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
-from kdnb.tables.costs import epochs_of_kd
-from kdnb.tables.results import measured, slug, title, with_lines
-from kdnb.tables.speed import step_costs
+from kdnb.tables.results import measured
+from kdnb.tables.words import slug, title
 
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
 def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: str = "plain") -> Plot:
-    """Every row's gain over the plain student, in points: one dot a seed, their mean, the paper's as diamond.
+    """Every row's gain over the plain student: one dot a seed, their mean, the paper's as diamond.
 
     One panel for every data set that has measured students at paper scale, and for those of `profile`; where an
     exhibit has several pairs of networks, one for each at its strongest scale.  `over` is another line to compare
     with, such as `kd`; KdnbError where the exhibit has no such line.
     """
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
+    exhibit = exhibits.get(exhibit)
     frame = paired(exhibit, profile, over)
     shown = panels(exhibit, frame, profile)
     students = {line: label for line, label in labels(exhibit, ["student"]).items() if line != over}
     printed = _printed(exhibit, over)
 
     def draw(axes: Axes, panel: Panel) -> None:
-        _gain_panel(axes, list(students), panel.of(frame), _printed_in(panel, printed))
+        _gain_panel(axes, list(students), panel.of(frame), _printed_in(panel, printed), panel.score)
 
     with style():
-        figure = _strips(shown, list(students.values()), draw, "gain in points") or nothing_yet(exhibit.title)
+        figure = _strips(shown, list(students.values()), draw, _gain_axis) or nothing_yet(exhibit.title)
     caption = f"Gain over {_reference(exhibit, over)} of the same seed: {_marks(shown, frame, printed)}."
     told = frame.drop(columns="path", errors="ignore")
-    told = told.merge(printed[["row", "dataset", "reported"]], how="left", on=["row", "dataset"])
+    told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
     return Plot(figure, name or _named("gains", exhibit), caption + scales_told(exhibit, shown), told)
 
 
@@ -52,10 +52,10 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
 
     One panel for a data set of every scale that has runs, or for every pair of networks at its strongest scale.
     """
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
+    exhibit = exhibits.get(exhibit)
+    frame = measured(exhibit, None, Store.open(), profile)
     shown = panels(exhibit, frame, profile)
-    hues = {row.line: _hue(row) for row in exhibit.rows}
+    hues = {row.key: _hue(row) for row in exhibit.rows}
 
     def draw(axes: Axes, panel: Panel) -> None:
         part = panel.of(frame)
@@ -63,27 +63,31 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
             _seeds(axes, place, part[part["line"] == line]["value"], hue)
 
     with style():
-        figure = _strips(shown, list(labels(exhibit).values()), draw, "percent") or nothing_yet(exhibit.title)
+        figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis) or nothing_yet(exhibit.title)
     caption = f"{exhibit.title}: dots are seeds, bars their means.{scales_told(exhibit, shown)}"
     default = _named("rows", exhibit) if exhibit.pairs else exhibit.name
     return Plot(figure, name or default, caption, frame.drop(columns=["path"]))
 
 
 def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFrame:
-    """One line a run: its value less the baseline's of the same profile, data set, pair of networks and seed."""
+    """One line a run: what its score gains on the baseline's of the same profile, column and seed.
+
+    A gain is positive where the run is better, whichever way its score goes.
+    """
     if baseline not in labels(exhibit):
         raise unknown(f"line of {exhibit.key}", baseline, labels(exhibit))
-    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
-    key = ["profile", "dataset", "pair", "seed"]
+    frame = measured(exhibit, None, Store.open(), profile)
+    key = ["profile", "dataset", "pair", "score", "seed"]
     compared = frame[frame["line"] == baseline][[*key, "value"]].rename(columns={"value": "baseline"})
     joined = frame.merge(compared, how="inner", on=key)
     joined = joined[joined["line"].isin(labels(exhibit, ["student"])) & (joined["line"] != baseline)]
-    return joined.assign(gain=joined["value"] - joined["baseline"])
+    directions = {column.score.key: column.score.direction for column in exhibit.columns}
+    return joined.assign(gain=(joined["value"] - joined["baseline"]) * joined["score"].map(directions).astype(float))
 
 
 def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str = "alone-and-combined") -> Plot:
     """Gain alone against gain with KD: the paper's points, and what was measured, with their correlations."""
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
+    exhibit = exhibits.get(exhibit)
     measured_points = _measured_points(exhibit, profile)
     points = pd.concat([_printed_points(exhibit), *([measured_points] if len(measured_points) else [])])
     places_of = list(points[["scale", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
@@ -101,10 +105,9 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
 
 def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """Mean score against what training costs, in epochs of KD: filled alone, hollow with KD.  Panels as in `rows`."""
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = with_lines(measured(exhibit, exhibit.rows, Store.open(), profile))
-    means = _with_costs(exhibit, frame[frame["line"] != "teacher"]).dropna()
-    means = means.assign(line=[key.rpartition("/")[2] for key in means["row"]])
+    exhibit = exhibits.get(exhibit)
+    frame = measured(exhibit, None, Store.open(), profile)
+    means = scores_and_costs(exhibit, frame[frame["line"] != "teacher"], Store.open()).dropna()
     shown = panels(exhibit, means, profile) if len(means) else []
     with style():
         figure, places = grid(len(shown), 2.6)
@@ -112,7 +115,7 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
             for point in panel.of(means).itertuples():
                 _dot(axes, point.epochs_of_kd, point.value, point.row)
             entitle(axes, panel, len(shown))
-            axes.set(xlabel="cost of training, in epochs of KD", ylabel="percent")
+            axes.set(xlabel="cost of training, in epochs of KD", ylabel=_score_axis(panel))
             axes.margins(0.12)
         _legend(figure, exhibit, means["row"].unique())
         figure = figure if shown else nothing_yet(exhibit.title)
@@ -139,7 +142,7 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
     """What stands in the panels of gains; where relatives were trained, the diamonds are not of their networks."""
     marks = ["dots are seeds, bars their means"]
     if any(panel.of(frame)["seed"].nunique() > 1 for panel in shown):
-        cut = any(_leaves_bands_out(panel.of(frame), _printed_in(panel, printed)) for panel in shown)
+        cut = any(_leaves_bands_out(panel.of(frame), _printed_in(panel, printed), panel.score) for panel in shown)
         marks.append("bands simultaneous 95 % intervals" + (" (cut where they are very wide)" if cut else ""))
     beside = [panel for panel in shown if panel.dataset in set(printed.dropna()["dataset"])]
     if beside:
@@ -153,7 +156,7 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
 
 
 def _strips(
-    shown: Sequence[Panel], names: Sequence[str], draw: Callable[[Axes, Panel], None], xlabel: str
+    shown: Sequence[Panel], names: Sequence[str], draw: Callable[[Axes, Panel], None], xlabel: Callable[[Panel], str]
 ) -> Figure | None:
     """Panels whose lines are named rows, from top to bottom; pairs of networks in a grid, all others side by side."""
     if not shown:
@@ -166,28 +169,38 @@ def _strips(
     for axes, panel in zip(places, shown, strict=True):
         draw(axes, panel)
         entitle(axes, panel, len(shown))
-        axes.set_xlabel(xlabel)
+        axes.set_xlabel(xlabel(panel))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
     return figure
 
 
+def _gain_axis(panel: Panel) -> str:
+    return f"gain in {panel.score.points or panel.score.unit or panel.score.title}"
+
+
+def _score_axis(panel: Panel) -> str:
+    unit = panel.score.unit or panel.score.title
+    return unit if panel.score.higher_is_better else f"{unit}, less is better"
+
+
 def _hue(row: Row) -> str:
-    """The key that gives a row its colour: its own line, or its method where a table varies one method."""
-    return row.line if base(row.line) in COLOURS else row.method
+    """The key that gives a row its colour: its own, or its method's where a table varies one method."""
+    return row.key if base(row.key) in COLOURS else row.method
 
 
 def _printed(exhibit: Exhibit, over: str = "plain") -> pd.DataFrame:
-    """The paper's gains over one of its lines, of every student row; NaN where it does not print both."""
+    """The paper's gains over one of its rows, of every student's; NaN where it does not print both."""
+    cells = {(cell.column, cell.row.key): cell for cell in exhibit.cells("paper")}
     found = []
-    for dataset in exhibit.datasets:
-        cells = {cell.row.key: cell for cell in exhibit.cells("paper", dataset)}
-        for key, cell in cells.items():
-            reference = cells.get(f"{cell.row.pair.key}/{over}" if cell.row.pair else over)
-            if cell.row.role == "student":
-                both = [c.reported if c and c.reported is not None else float("nan") for c in (cell, reference)]
-                found.append({"row": key, "dataset": dataset, "reported": both[0] - both[1]})
-    return with_lines(pd.DataFrame(found, columns=["row", "dataset", "reported"]))
+    for (column, key), cell in cells.items():
+        if cell.row.role == "student":
+            reference = cells.get((column, over))
+            both = [c.reported if c and c.reported is not None else float("nan") for c in (cell, reference)]
+            pair = column.pair.key if column.pair else ""
+            gain = column.score.direction * (both[0] - both[1])
+            found.append((cell.key, column.dataset, pair, column.score.key, key, gain))
+    return pd.DataFrame(found, columns=["row", "dataset", "pair", "score", "line", "reported"])
 
 
 def _printed_in(panel: Panel, printed: pd.DataFrame) -> pd.DataFrame:
@@ -195,9 +208,9 @@ def _printed_in(panel: Panel, printed: pd.DataFrame) -> pd.DataFrame:
     return panel.of(printed.assign(profile=panel.profile))
 
 
-def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: pd.DataFrame) -> None:
+def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: pd.DataFrame, score: Score) -> None:
     axes.axvline(0, color="#7a7a7a", linewidth=1)
-    bands = _intervals(part)
+    bands = _intervals(part, score)
     axes.set_xlim(_room_for(part, printed, bands))
     for place, line in enumerate(lines):
         if line in bands:
@@ -207,8 +220,8 @@ def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: p
         axes.scatter(known, [place] * len(known), **PAPER_MARK)
 
 
-def _leaves_bands_out(part: pd.DataFrame, printed: pd.DataFrame) -> bool:
-    bands = _intervals(part)
+def _leaves_bands_out(part: pd.DataFrame, printed: pd.DataFrame, score: Score) -> bool:
+    bands = _intervals(part, score)
     left, right = _room_for(part, printed, bands)
     return any(low < left or high > right for low, high in bands.values())
 
@@ -228,12 +241,13 @@ def _room_for(
     return max(left - width, min([left, *ends]) - margin), min(right + width, max([right, *ends]) + margin)
 
 
-def _intervals(part: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Simultaneous intervals of all lines against the baseline; none from one seed."""
+def _intervals(part: pd.DataFrame, score: Score) -> dict[str, tuple[float, float]]:
+    """Simultaneous intervals of all lines' gains on the baseline; none from one seed."""
     if part["seed"].nunique() < 2:
         return {}
     once = part.drop_duplicates("seed")
     runs = pd.concat([once.assign(line="baseline", value=once["baseline"]), part])
+    runs["value"] *= score.direction
     layout = Layout(runs[["line", "seed", "value"]].rename(columns={"line": "row"}))
     found = layout.differences([(line, "baseline") for line in part["line"].unique()])
     return {difference.a: (difference.low, difference.high) for difference in found if difference.known}
@@ -276,19 +290,6 @@ def _scatter(axes: Axes, part: pd.DataFrame) -> None:
     axes.axline((0, 0), slope=1, color="#b8b8b8", linewidth=1, linestyle=":")
     for point in part.itertuples():
         axes.scatter(point.alone, point.with_kd, s=42, color=colour(point.row))
-
-
-def _with_costs(exhibit: Exhibit, frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean score of every row under every scale, and what its training costs; NaN where no step was measured."""
-    store, steps = Store.open(), step_costs()
-    keys = ["profile", "dataset", "pair", "row"]
-    means = frame.groupby(keys, sort=False)["value"].mean().reset_index()
-    costs = []
-    for profile, dataset, row in means[["profile", "dataset", "row"]].values:
-        (cell,) = exhibit.cells(profile, dataset, [exhibit.row(row)])
-        assert cell.experiment is not None, "a row with runs has an experiment"
-        costs.append(epochs_of_kd(cell, list(store.records(cell.experiment.fingerprint).values()), store, steps))
-    return means.assign(epochs_of_kd=pd.Series(costs, dtype=float))
 
 
 def _dot(axes: Axes, x: float, y: float, key: str) -> None:

@@ -16,12 +16,12 @@ from kdnb.plots.style import WIDTH, Plot, colour, combined, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.method import scale_told
-from kdnb.tables.results import slug
+from kdnb.tables.words import slug
 
 ACCURACY = "validation_accuracy"
 #: A stage's columns that are not terms of its training loss; accuracies of whomever are none either.
 OTHER = ("epoch", "lr", "validation_loss")
-#: How names of columns begin that a method observes and does not minimise: distances between answers.
+#: How names of columns begin that a method observes and does not minimise: divergences between answers.
 OBSERVED = "kl_"
 DASHES = ("-", "--", ":", "-.")
 
@@ -32,10 +32,10 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     Lines are means over seeds, bands go from the lowest to the highest.  Where rows of several pairs of networks are
     shown, every pair has a column of panels, and `of` may be the line that they have in common.
     """
-    own = [cell for cell in runs.cells if of in (cell.row.key, cell.row.line)]
+    own = [cell for cell in runs.cells if of in (cell.key, cell.row.key)]
     label = own[0].row.label if own else of
     histories, first = _histories(runs), _first_steps(own)
-    terms = _terms(histories[histories["row"].isin([cell.row.key for cell in own])])
+    terms = _terms(histories[histories["row"].isin([cell.key for cell in own])])
     shown = _panels(runs, set(histories["row"]))
     with style():
         figure = _drawn(runs, shown, histories, terms, first) if shown else nothing_yet("Training")
@@ -56,15 +56,14 @@ def _scored(runs: Shown) -> str:
 
 def _panels(runs: Shown, measured: set[str]) -> list[Panel]:
     """One for every pair of networks that has runs; one for all where an exhibit has no pairs."""
-    cells = [cell for cell in runs.cells if cell.row.key in measured]
-    by_pair = {cell.row.pair.key if cell.row.pair else "": cell for cell in cells}
-    return [Panel(cell.profile, cell.dataset, cell.row.pair) for cell in by_pair.values()]
+    by_pair = {cell.column.pair: cell for cell in runs.cells if cell.key in measured}
+    return [Panel(cell.profile.name, cell.column) for cell in by_pair.values()]
 
 
 def _drawn(
     runs: Shown, shown: Sequence[Panel], histories: pd.DataFrame, terms: pd.DataFrame, first: pd.DataFrame
 ) -> Figure:
-    labels = {cell.row.key: cell.row.label for cell in runs.cells}
+    labels = {cell.key: cell.row.label for cell in runs.cells}
     kinds = 1 + (not terms.empty) + (not first.empty)
     figure, places = _places(kinds, len(shown))
     for panel, column in zip(shown, places, strict=True):
@@ -98,8 +97,7 @@ def _places(kinds: int, pairs: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _of(lines: pd.DataFrame, panel: Panel) -> pd.DataFrame:
-    pair = panel.pair.key if panel.pair else ""
-    return lines[[str(row).rpartition("/")[0] == pair for row in lines["row"]]]
+    return lines[[str(row).rpartition("/")[0] == panel.key for row in lines["row"]]]
 
 
 # -- numbers -----------------------------------------------------------------------------------------------
@@ -126,8 +124,8 @@ def _first_steps(cells: Sequence[Cell]) -> pd.DataFrame:
     store = Store.open()
     parts = []
     for cell in cells:
-        pair = f"{cell.row.pair.key}/" if cell.row.pair else ""
-        parts += [long(f"{pair}{stage}@{cell.row.line}", record) for stage, record in _stage_records(cell, store)]
+        pair = f"{cell.column.pair.key}/" if cell.column.pair else ""
+        parts += [long(f"{pair}{stage}@{cell.row.key}", record) for stage, record in _stage_records(cell, store)]
     return gathered(parts)
 
 

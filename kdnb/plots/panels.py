@@ -10,12 +10,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdnb.exhibits import Exhibit, Pair
+from kdnb.exhibits import Column, Exhibit, Pair, Score
 from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
 from kdnb.plots.style import WIDTH
 from kdnb.study.profile import get_profile
-from kdnb.tables.results import NOT_YET, TITLES, title
+from kdnb.tables.words import NOT_YET, TITLES, title
 
 #: So many pairs that were not measured are named in a caption; more are counted.
 MOST_NAMED = 2
@@ -23,23 +23,41 @@ MOST_NAMED = 2
 
 @dataclass(frozen=True)
 class Panel:
-    """One data set under one profile; where an exhibit has several pairs of networks, for one of them."""
+    """One column of an exhibit under one profile; `named` is what tells it from the exhibit's other scores."""
 
     profile: str
-    dataset: str
-    pair: Pair | None = None
+    column: Column
+    named: str = ""
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The runs of a frame (see `with_lines`) that belong here."""
-        here = (frame["profile"] == self.profile) & (frame["dataset"] == self.dataset)
-        return frame[here & (frame["pair"] == (self.pair.key if self.pair else ""))]
+        """The runs of a frame that belong here."""
+        here = (frame["profile"] == self.profile) & (frame["dataset"] == self.dataset) & (frame["pair"] == self.key)
+        return frame[here & (frame["score"] == self.score.key)]
+
+    @property
+    def dataset(self) -> str:
+        return self.column.dataset
+
+    @property
+    def pair(self) -> Pair | None:
+        return self.column.pair
+
+    @property
+    def key(self) -> str:
+        """The pair's key, empty where all rows have the same networks."""
+        return self.pair.key if self.pair else ""
+
+    @property
+    def score(self) -> Score:
+        return self.column.score
 
     @property
     def title(self) -> str:
         """`CIFAR-100: pilot`; the paper's pair in a line of its own, and below it the scale and who was trained."""
+        what = f"{self.named}\n" if self.named else ""
         if self.pair is None:
-            return f"{title(self.dataset)}: {short(self.profile)}"
-        return f"{self.pair.title}\n{self.trained}"
+            return f"{what}{title(self.dataset)}: {short(self.profile)}"
+        return f"{what}{self.pair.title}\n{self.trained}"
 
     @property
     def sentence(self) -> str:
@@ -69,23 +87,31 @@ def short(scale: str) -> str:
 
 
 def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student")) -> dict[str, str]:
-    """The lines of an exhibit in its order, each with its label: its rows, once for all pairs."""
-    return {row.line: row.label for row in exhibit.rows if row.role in roles}
+    """The rows of an exhibit in its order, each with its label."""
+    return {row.key: row.label for row in exhibit.rows if row.role in roles}
 
 
 def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
     """The panels for the runs of `frame`.
 
     With one pair of networks: every scale that has runs, the shown profile last; a demo only where it has lines that
-    no other scale has, for it says nothing.  With several: each pair that has runs, at its `strongest` scale.
+    no other scale has, for it says nothing.  With several: each pair that has runs, at its `strongest` scale.  Several
+    scores have a panel each.
     """
     if exhibit.pairs:
         return _of_pairs(exhibit, frame, profile)
-    there = set(frame[["profile", "dataset"]].itertuples(index=False, name=None))
+    there = set(frame[["profile", "dataset", "score"]].itertuples(index=False, name=None))
     scales = [scale for scale in TITLES if scale not in (profile, "demo")]
     scales += [profile] if profile != "demo" or _has_own_lines(frame, "demo") else []
-    found = [Panel(s, d) for s in scales for d in exhibit.datasets_of(s) if (s, d) in there]
-    return found or [Panel(profile, exhibit.datasets_of(profile)[0])]
+    found = [
+        _panel(exhibit, s, c) for s in scales for c in exhibit.columns_of(s) if (s, c.dataset, c.score.key) in there
+    ]
+    return found or [_panel(exhibit, profile, exhibit.columns_of(profile)[0])]
+
+
+def _panel(exhibit: Exhibit, profile: str, column: Column) -> Panel:
+    several = len({column.score for column in exhibit.columns}) > 1
+    return Panel(profile, column, column.score.title if several else "")
 
 
 def _has_own_lines(frame: pd.DataFrame, scale: str) -> bool:
@@ -95,13 +121,15 @@ def _has_own_lines(frame: pd.DataFrame, scale: str) -> bool:
 
 
 def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
+    """Every pair at its strongest scale: the columns that have runs there."""
     found = []
     for pair in exhibit.pairs:
         runs = frame[(frame["pair"] == pair.key) & (frame["line"] != "teacher")]  # a teacher alone compares nothing
         lines = runs.groupby("profile")["line"].nunique().to_dict()
         scale = strongest(profile, lambda name, lines=lines: lines.get(name, 0))  # type: ignore[misc]
         if scale:
-            found.append(Panel(scale, exhibit.datasets_of(scale)[0], pair))
+            columns = [column for column in exhibit.columns_of(scale) if column.pair == pair]
+            found += [panel for c in columns if len((panel := _panel(exhibit, scale, c)).of(runs))]
     return found
 
 

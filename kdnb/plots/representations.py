@@ -13,20 +13,18 @@ from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.analysis.representation import logit_gap
-from kdnb.exhibits import Cell, Exhibit, Pair
+from kdnb.exhibits import Cell, Column, Exhibit
+from kdnb.exhibits.runs import runs_of
 from kdnb.plots.panels import Panel, labels, nothing_yet, scales_told, strongest
 from kdnb.plots.style import WIDTH, Plot, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, slug
+from kdnb.tables.words import NOT_YET, TITLES, slug
 
-#: The paper's figure divides gaps by this and shows them from 0 to 1.
-DIVISOR = 3.0
 #: Classes beyond these have the colours of others again, as in the paper's figure.
 CLASS_COLOURS = np.array(sns.color_palette("tab10"))
 #: The size of a point in the paper's figure, and how many there are; fewer are drawn larger.
 POINT_SIZE, POINTS, LARGEST_POINT = 1.0, 10_000, 8.0
-LINES = ("kd", "slkd")
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,17 @@ class _Found:
     """What is drawn for the first pair of networks that has the arrays: by line a run of the lowest common seed."""
 
     exhibit: Exhibit
-    lines: Sequence[str]
+    rows: Sequence[str]
     panel: Panel | None
     kept: Mapping[str, _Kept]
 
 
-def planes(
-    exhibit: Exhibit | str = "slkd/fig5", profile: str = "demo", name: str = "", lines: Sequence[str] = LINES
-) -> Plot:
-    """The test images as points of the plane, coloured by class: t-SNE of the student's features, a panel a line.
+def planes(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: Sequence[str] | None = None) -> Plot:
+    """The test images as points of the plane, coloured by class: t-SNE of the student's features, a panel a row.
 
-    For the first of the exhibit's pairs of networks whose arrays are kept, at its strongest scale.
+    For the first of the exhibit's columns whose arrays are kept, at its strongest scale; all rows, or those named.
     """
-    found = _find(exhibit, profile, lines, ("plane", "labels"))
+    found = _find(exhibits.get(exhibit), profile, rows, ("plane", "labels"))
     with style():
         figure = _side_by_side(found, _points, 3.9)
     several = any(k.arrays["labels"].max() >= len(CLASS_COLOURS) for k in found.kept.values())
@@ -67,21 +63,29 @@ def planes(
 
 
 def logit_gaps(
-    exhibit: Exhibit | str = "slkd/fig6", profile: str = "demo", name: str = "", lines: Sequence[str] = LINES
+    exhibit: Exhibit | str,
+    profile: str = "demo",
+    name: str = "",
+    rows: Sequence[str] | None = None,
+    divisor: float = 1.0,
+    as_in: str = "",
 ) -> Plot:
-    """How far the mean logits of student and teacher are apart, class by class: |M_S − M_T| / 3, the diagonal 0.
+    """How far the mean logits of student and teacher are apart, class by class: |M_S − M_T|, the diagonal 0.
 
-    For the first of the exhibit's pairs of networks whose arrays are kept, at its strongest scale.
+    For the first of the exhibit's columns whose arrays are kept, at its strongest scale.  Where the paper divides gaps,
+    so does the figure, and says `as_in` what.
     """
-    found = _find(exhibit, profile, lines, ("student_means", "teacher_means"))
+    found = _find(exhibits.get(exhibit), profile, rows, ("student_means", "teacher_means"))
     with style():
-        figure = _side_by_side(found, _heat, 4.2)
+        figure = _side_by_side(found, lambda axes, kept: _heat(axes, kept, divisor), 4.2)
         images = [image for axes in figure.axes for image in axes.images]
         if images:
-            figure.colorbar(images[0], ax=figure.axes, extend="max", label="difference / 3", shrink=0.75)
-    caption = "How far the mean logits of student and teacher are apart, by the images' class, divided by 3 as in the"
-    caption += " code of DKD, on which SLKD's is built; the diagonal is set to 0."
-    caption += "".join(f" {k.cell.row.label}: {_gap_told(k)}." for k in found.kept.values())
+            label = "difference" if divisor == 1 else f"difference / {divisor:g}"
+            figure.colorbar(images[0], ax=figure.axes, extend="max", label=label, shrink=0.75)
+    divided = "" if divisor == 1 else f", divided by {divisor:g}" + (f" {as_in}" if as_in else "")
+    caption = "How far the mean logits of student and teacher are apart, by the images' class"
+    caption += f"{divided}; the diagonal is set to 0."
+    caption += "".join(f" {k.cell.row.label}: {_gap_told(k, divisor)}." for k in found.kept.values())
     frame = _table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
     return _plot(figure, name or slug(f"logit-gaps {found.exhibit.key}"), caption, found, frame)
 
@@ -89,29 +93,28 @@ def logit_gaps(
 # -- what is kept ------------------------------------------------------------------------------------------
 
 
-def _find(exhibit: Exhibit | str, profile: str, lines: Sequence[str], names: Sequence[str]) -> _Found:
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    store = Store.open()
-    for pair in exhibit.pairs:
-        by_scale = {scale: _with_arrays(exhibit, scale, pair, lines, names, store) for scale in TITLES}
+def _find(exhibit: Exhibit, profile: str, rows: Sequence[str] | None, names: Sequence[str]) -> _Found:
+    store, rows = Store.open(), list(rows or [row.key for row in exhibit.rows])
+    for pair in exhibit.pairs or (None,):
+        columns = {scale: next(c for c in exhibit.columns_of(scale) if c.pair == pair) for scale in TITLES}
+        by_scale = {
+            scale: _with_arrays(exhibit, scale, column, rows, names, store) for scale, column in columns.items()
+        }
         scale = strongest(profile, lambda scale, found=by_scale: len(found[scale]))  # type: ignore[misc]
         if scale:
-            panel = Panel(scale, exhibit.datasets_of(scale)[0], pair)
-            return _Found(exhibit, lines, panel, _of_one_seed(by_scale[scale], names, store))
-    return _Found(exhibit, lines, None, {})
+            return _Found(exhibit, rows, Panel(scale, columns[scale]), _of_one_seed(by_scale[scale], names, store))
+    return _Found(exhibit, rows, None, {})
 
 
 def _with_arrays(
-    exhibit: Exhibit, scale: str, pair: Pair, lines: Sequence[str], names: Sequence[str], store: Store
+    exhibit: Exhibit, scale: str, column: Column, rows: Sequence[str], names: Sequence[str], store: Store
 ) -> dict[str, tuple[Cell, dict[int, Record]]]:
-    """By line its cell, and by seed the records beside which all these arrays lie; no line without one."""
-    rows = [row for row in exhibit.rows if row.line in lines and row.pair is not None and row.pair.key == pair.key]
-    found = {}
-    for cell in exhibit.cells(scale, exhibit.datasets_of(scale)[0], rows) if rows else []:
-        records = store.records(cell.experiment.fingerprint) if cell.experiment else {}
-        kept = {s: r for s, r in records.items() if {*names} <= store.array_names(r.fingerprint, s)}
-        if kept:
-            found[cell.row.line] = cell, kept
+    """By row its cell, and by seed the records beside which all these arrays lie; no row without one."""
+    found: dict[str, tuple[Cell, dict[int, Record]]] = {}
+    here = (cell for cell in exhibit.cells(scale, column.dataset, rows) if cell.column == column)
+    for cell, record in runs_of(here, store):
+        if {*names} <= store.array_names(record.fingerprint, record.seed):
+            found.setdefault(cell.row.key, (cell, {}))[1][record.seed] = record
     return found
 
 
@@ -133,7 +136,7 @@ def _side_by_side(found: _Found, draw: Callable[[Axes, _Kept], None], height: fl
         return nothing_yet(found.exhibit.title)
     figure = Figure(figsize=(WIDTH, height))
     figure.suptitle(found.panel.title, fontsize=10)
-    for axes, line in zip(figure.subplots(1, len(found.lines), squeeze=False)[0], found.lines, strict=True):
+    for axes, line in zip(figure.subplots(1, len(found.rows), squeeze=False)[0], found.rows, strict=True):
         axes.grid(False)
         if line in found.kept:
             draw(axes, found.kept[line])
@@ -175,15 +178,15 @@ def _points(axes: Axes, kept: _Kept) -> None:
 
 def _points_of(kept: _Kept) -> pd.DataFrame:
     plane = pd.DataFrame(kept.arrays["plane"].astype(np.float64), columns=["x", "y"]).round(2)
-    return plane.assign(label=kept.arrays["labels"], line=kept.cell.row.line)
+    return plane.assign(label=kept.arrays["labels"], line=kept.cell.row.key)
 
 
 # -- logits beside the teacher's ---------------------------------------------------------------------------
 
 
-def _heat(axes: Axes, kept: _Kept) -> None:
-    axes.imshow(_gap(kept) / DIVISOR, cmap="rocket_r", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title=f"{kept.cell.row.label}\n{_gap_told(kept)}", xlabel="logit", ylabel="class of the images")
+def _heat(axes: Axes, kept: _Kept, divisor: float) -> None:
+    axes.imshow(_gap(kept) / divisor, cmap="rocket_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(title=f"{kept.cell.row.label}\n{_gap_told(kept, divisor)}", xlabel="logit", ylabel="class of the images")
     axes.title.set_fontsize(9)
     axes.label_outer()
 
@@ -196,14 +199,16 @@ def _gap(kept: _Kept) -> np.ndarray:
     return gap
 
 
-def _gap_told(kept: _Kept) -> str:
+def _gap_told(kept: _Kept, divisor: float) -> str:
     """Mean and maximum, divided and (in brackets) not."""
     mean, largest = logit_gap(kept.arrays["student_means"], kept.arrays["teacher_means"])
-    return f"mean {mean / DIVISOR:.3f} ({mean:.3f}), largest {largest / DIVISOR:.2f} ({largest:.2f})"
+    if divisor == 1:
+        return f"mean {mean:.3f}, largest {largest:.2f}"
+    return f"mean {mean / divisor:.3f} ({mean:.3f}), largest {largest / divisor:.2f} ({largest:.2f})"
 
 
 def _gaps_of(kept: _Kept) -> pd.DataFrame:
     gap = _gap(kept)
     rows, columns = np.indices(gap.shape)
     whole = {"class": rows.ravel(), "logit": columns.ravel(), "difference": gap.ravel().round(3)}
-    return pd.DataFrame(whole).assign(line=kept.cell.row.line)
+    return pd.DataFrame(whole).assign(line=kept.cell.row.key)

@@ -54,8 +54,10 @@ PROFILES = {
 }
 
 
-def get_profile(name: str) -> Profile:
-    """The profile of a name; an unknown one is an error that names the nearest."""
+def get_profile(name: str | Profile) -> Profile:
+    """The profile of a name, or the profile itself; an unknown name is an error that names the nearest."""
+    if isinstance(name, Profile):
+        return name
     if name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     return PROFILES[name]

@@ -5,8 +5,7 @@ from kdnb.tables.costs import costs
 from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.method import parameters, selection
-from kdnb.tables.pairs import pairs
-from kdnb.tables.results import results
+from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import runs
 from kdnb.tables.sheet import Entry, Table
 from kdnb.tables.speed import conformity, method_costs, speed

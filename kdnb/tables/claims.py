@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.errors import unknown
-from kdnb.exhibits import Row
-from kdnb.exhibits.claims import (
+from kdnb.exhibits import Paper
+from kdnb.exhibits.claims import evidence as of_runs
+from kdnb.exhibits.claims import judge
+from kdnb.exhibits.claims.judge import Verdict
+from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.claims.words import (
     FAILS,
     HOLDS,
     JUDGEMENT,
@@ -21,45 +23,37 @@ from kdnb.exhibits.claims import (
     NOT_MEASURED,
     OPEN,
     WORDS,
-    AllOf,
-    AnyOf,
-    Better,
-    Claim,
-    Finding,
-    Mostly,
-    Predicate,
-    Verdict,
 )
+from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, slug
 from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.words import NOT_YET, TITLES, slug
 
 #: Profiles that can say something of a claim, the strongest first.
 SCALES = ("paper", "short", "pilot")
-#: A claim that so many rows lose by is about them too; one that nearly all lose by is about the winner.
-FEW_LOSERS = 6
 #: So many places where nothing is measured are named; more are counted.
 FEW_PLACES = 2
 IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
 
 
 def claims(
-    paper: str, rows: Sequence[str | Row] | None = None, *, ids: Sequence[str] | None = None, name: str = "claims"
+    paper: str, rows: Sequence[Asked] | None = None, *, ids: Sequence[str] | None = None, name: str = "claims"
 ) -> Table:
     """Claims of a paper, all or about some rows or by id: do they hold of the printed numbers, and of the measured?
 
     The CSV has one line a comparison, with difference, interval, seeds, and the seeds that a difference of the
     printed size would need.
     """
-    module = module_of(paper)
-    in_print = module.words_in_print()
-    chosen = [claim for claim in module.CLAIMS if rows is None or _about(claim, [_line(row) for row in rows])]
+    of = exhibits.paper(paper)
+    in_print = words_in_print(of)
+    asked = {_key(row) for row in rows or ()}
+    chosen = [claim for claim in of.claims if rows is None or claim.is_about(asked, lambda row: of.row_of(row)[0])]
     if ids is not None:
-        chosen = [_by_id(module.CLAIMS, key) for key in ids]
-    found = verdicts(paper)
+        chosen = [of.claim(key) for key in ids]
+    found = verdicts(of)
     body: list[Line] = []
     for claim in chosen:
-        told = [_verdict(judged[claim.id], module.title) for judged in found.values()]
+        told = [_verdict(judged[claim.id], of) for judged in found.values()]
         body.append(line(claim.id, f"{claim.sentence} {claim.remark}".strip(), IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
@@ -71,32 +65,47 @@ def claims(
         caption="Claims of the paper: whether the printed numbers bear them out, and what the runs say.",
         head=[line("", "Claim", "In print", *scales)],
         body=body,
-        frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], module.title),
+        frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),
         note="A demo says nothing to a claim." if not found else "",
         css="kdnb-claims",
     )
 
 
-def verdicts(paper: str, store: Store | None = None) -> dict[str, dict[str, Verdict]]:
+def _key(row: Asked) -> str:
+    """The key of a row, of whatever pair of networks."""
+    if isinstance(row, str):
+        return row.rpartition("/")[2]
+    return row.row.key if isinstance(row, Part) else row.key
+
+
+def words_in_print(paper: Paper) -> dict[str, str]:
+    """Claim id -> what the paper's own numbers say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
+    printed = of_runs.printed(paper)
+    return {claim.id: claim.word_in_print(printed) for claim in paper.claims}
+
+
+def verdicts(paper: str | Paper, store: Store | None = None) -> dict[str, dict[str, Verdict]]:
     """Scale -> claim id -> verdict, for every scale at which the paper has runs."""
     return {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
 
 
-def measured_frames(paper: str, store: Store | None = None) -> dict[str, dict[str, pd.DataFrame]]:
+def measured_frames(paper: str | Paper, store: Store | None = None) -> dict[str, dict[str, pd.DataFrame]]:
     """Scale -> place -> runs (row, seed, value, fingerprint), for every scale at which the paper has runs."""
-    store, module = store or Store.open(), module_of(paper)
-    found = {scale: module.frames(scale, store) for scale in SCALES}
+    store, paper = store or Store.open(), exhibits.paper(paper)
+    found = {scale: of_runs.frames(paper, scale, store) for scale in SCALES}
     return {scale: frames for scale, frames in found.items() if frames}
 
 
-def judge_all(paper: str, frames: Mapping[str, pd.DataFrame], scale: str) -> dict[str, Verdict]:
+def judge_all(paper: str | Paper, frames: Mapping[str, pd.DataFrame], scale: str) -> dict[str, Verdict]:
     """Claim id -> verdict, from the runs of one scale."""
-    return {verdict.claim.id: verdict for verdict in module_of(paper).verdicts(frames, scale)}
+    paper = exhibits.paper(paper)
+    found = judge.verdicts(paper, frames, scale, of_runs.printed(paper))
+    return {verdict.claim.id: verdict for verdict in found}
 
 
 def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     """How many claims the paper's own numbers bear out, and which claims got which verdict at which scale."""
-    in_print = Counter(module_of(paper).words_in_print().values())
+    in_print = Counter(words_in_print(exhibits.paper(paper)).values())
     checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
     lines = [
         f"The numbers that the paper prints can check {checkable} of its {in_print.total()} claims: "
@@ -151,11 +160,11 @@ def evidence_target(verdict: Verdict) -> str:
     return f"tab-{evidence_name(verdict)}" if there else ""
 
 
-def _verdict(verdict: Verdict, title: Callable[[str], str]) -> Entry:
-    return Entry(told_of(verdict, title), target=evidence_target(verdict))
+def _verdict(verdict: Verdict, paper: Paper) -> Entry:
+    return Entry(told_of(verdict, paper), target=evidence_target(verdict))
 
 
-def told_of(verdict: Verdict, title: Callable[[str], str]) -> str:
+def told_of(verdict: Verdict, paper: Paper) -> str:
     """`confirmed: 34 of 34 for it`, `undetermined: 3 of 34 for it, 1 against; 12 seeds for differences as printed`."""
     if not verdict.findings:
         return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
@@ -170,7 +179,7 @@ def told_of(verdict: Verdict, title: Callable[[str], str]) -> str:
     text += f", {len(missing)} not measured" if missing else ""
     text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
     if nowhere:
-        where = " and ".join(map(title, nowhere)) if len(nowhere) <= FEW_PLACES else f"{len(nowhere)} places"
+        where = " and ".join(map(paper.title, nowhere)) if len(nowhere) <= FEW_PLACES else f"{len(nowhere)} places"
         text += f"; {where} not measured"
     return text + (f"; {verdict.seeds_needed} seeds for differences as printed" if verdict.seeds_needed else "")
 
@@ -181,9 +190,9 @@ def _unmeasured(verdict: Verdict) -> list[str]:
     return list(dict.fromkeys(leaf.place for leaf in verdict.missing if leaf.place not in measured))
 
 
-def _evidence(found: list[Verdict], title: Callable[[str], str]) -> pd.DataFrame:
+def _evidence(found: list[Verdict], paper: Paper) -> pd.DataFrame:
     lines = [
-        {"claim": verdict.claim.id, "scale": verdict.profile, "place": title(finding.place), **_numbers(finding)}
+        {"claim": verdict.claim.id, "scale": verdict.profile, "place": paper.title(finding.place), **_numbers(finding)}
         for verdict in found
         for finding in (*verdict.findings, *verdict.evidence)
     ]
@@ -204,44 +213,3 @@ def _numbers(finding: Finding) -> dict[str, Any]:
         r = finding.correlation
         known |= {"pearson": r.pearson, "low": r.low, "high": r.high, "spearman": r.spearman}
     return known
-
-
-def _about(claim: Claim, keys: Sequence[str]) -> bool:
-    """Whether the claim says something of one of the rows, and not of nearly all of them at once."""
-    if claim.predicate is None:
-        return False
-    worse = {leaf.b for leaf in claim.predicate.leaves() if isinstance(leaf, Better)}
-    worse = {_line(row) for row in worse} - {"plain", "teacher"}
-    named = {_line(row) for row in _praised(claim.predicate)} | (worse if len(worse) <= FEW_LOSERS else set())
-    return bool((named | {*claim.about}) & {*keys})
-
-
-def _praised(predicate: Predicate) -> set[str]:
-    """Rows that have to beat others; of alternatives, those that have to in each."""
-    if isinstance(predicate, Better):
-        return {predicate.a}
-    if isinstance(predicate, AnyOf):
-        return set.intersection(*(_praised(part) for part in predicate.parts))
-    if isinstance(predicate, AllOf | Mostly):
-        return set().union(*(_praised(part) for part in predicate.parts))
-    return set()
-
-
-def _by_id(known: Sequence[Claim], key: str) -> Claim:
-    for claim in known:
-        if claim.id == key:
-            return claim
-    raise unknown("claim", key, [claim.id for claim in known])
-
-
-def _line(row: str | Row) -> str:
-    """A row's method, where rows are named by networks too: `kd` of `resnet56-resnet8/kd`."""
-    return row.rpartition("/")[2] if isinstance(row, str) else row.line
-
-
-def module_of(paper: str) -> Any:
-    """The module with a paper's claims; unknown papers are named in the error."""
-    known = sorted({exhibit.paper for exhibit in exhibits.all_exhibits()})
-    if paper not in known:
-        raise unknown("paper", paper, known)
-    return importlib.import_module(f"kdnb.exhibits.{paper}_claims")

@@ -1,25 +1,19 @@
-"""What training takes: a stage's step as `kdnb bench --methods` measured it, times the epochs that runs took.
-
-The seconds in a record do not tell it: runs of a cohort step side by side, and each is told an equal share.
-"""
+"""What the runs of a page took, in epochs of KD."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from statistics import mean
 
 import pandas as pd
 
-from kdnb.exhibits import Cell
+from kdnb.exhibits.costs import epochs_of_kd, first_step_epochs, step_costs
 from kdnb.exhibits.show import Shown
-from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.method import at_scales, scale_told
-from kdnb.tables.results import NOT_YET, slug
 from kdnb.tables.runs import device_told
 from kdnb.tables.sheet import Table, line
-from kdnb.tables.speed import step_costs
+from kdnb.tables.words import NOT_YET, slug
 
 HEAD = ("Row", "Epochs", "Of step 1", "In epochs of KD", "Images/s", "Side by side", "Device")
 
@@ -31,7 +25,7 @@ def costs(runs: Shown, *, name: str = "") -> Table:
     for cell in runs.cells:
         found = [r for r in runs.records if cell.experiment and r.fingerprint == cell.experiment.fingerprint]
         if not found:
-            body.append(line(cell.row.title, NOT_YET, *["–"] * (len(HEAD) - 2)))
+            body.append(line(cell.title, NOT_YET, *["–"] * (len(HEAD) - 2)))
             continue
         epochs, first = mean(r.metrics["epochs"] for r in found), first_step_epochs(cell, store)
         cost, rate = epochs_of_kd(cell, found, store, steps), mean(r.cost["images_per_s"] for r in found)
@@ -40,15 +34,15 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         devices = ", ".join(sorted({device_told(r.cost["device"]) for r in found}))
         before = sum(first.values()) if first else math.nan
         told = "–" if math.isnan(before) else f"{before:.0f}", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
-        body.append(line(cell.row.title, f"{epochs:.0f}", *told, together, devices))
+        body.append(line(cell.title, f"{epochs:.0f}", *told, together, devices))
         lines.append(
             {
-                "row": cell.row.key, "epochs": epochs, "first_step_epochs": sum(first.values()), "epochs_of_kd": cost,
+                "row": cell.key, "epochs": epochs, "first_step_epochs": sum(first.values()), "epochs_of_kd": cost,
                 "images_per_s": rate, "runs": len(found), "side_by_side": together, "devices": devices,
             }
         )  # fmt: skip
     return Table(
-        name=name or slug(f"costs {runs.cells[-1].row.key}"),
+        name=name or slug(f"costs {runs.cells[-1].key}"),
         caption=f"What a run took, {scale_told(runs)}; mean over seeds.",
         head=[line(*HEAD)],
         body=body,
@@ -57,28 +51,3 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         "alone, with the method's defaults, on the networks that the measurement of steps names. Images/s are of one "
         "run's share of its cohort, and say nothing of a method.",
     )
-
-
-def epochs_of_kd(cell: Cell, found: list[Record], store: Store, steps: Mapping[tuple[str, str], float]) -> float | None:
-    """What a run's training costs, its first steps included, in epochs of KD; None where a step was not measured."""
-    assert cell.experiment is not None
-    method, first = cell.experiment.method, first_step_epochs(cell, store)
-    own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
-    shared = [steps.get((method.partition("+")[0], stage)) for stage in first]
-    if not own or None in shared or math.isnan(sum(first.values())):
-        return None
-    before = sum(ratio * epochs for ratio, epochs in zip(shared, first.values(), strict=True) if ratio is not None)
-    return before + own[-1] * mean(record.metrics["epochs"] for record in found)
-
-
-def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
-    """Mean epochs of the first steps that a run starts from, by stage; NaN where a step has no record.
-
-    Every run that names them counts them.
-    """
-    assert cell.experiment is not None
-    found = {}
-    for shared in cell.experiment.shared_stages():
-        records = store.records(shared.fingerprint).values()
-        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else math.nan
-    return found

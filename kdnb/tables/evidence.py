@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits.claims import Better, Finding, Leaf, Verdict
-from kdnb.exhibits.names import network_title
+from kdnb.exhibits import Paper
+from kdnb.exhibits.claims.judge import Verdict
+from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.runs import runs_of
 from kdnb.study.store import Store
-from kdnb.tables.claims import evidence_name, judge_all, measured_frames, module_of, told_of
-from kdnb.tables.results import TITLES, runs_label
+from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
 from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.words import TITLES, runs_label
 
-HEAD = ("Claimed higher", "than", "In print", "Measured", "Seeds", "Says")
+HEAD = ("than", "In print", "Measured", "Seeds", "Says")
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
 
 
@@ -24,92 +26,68 @@ def evidence(paper: str, store: Store | None = None) -> list[Table]:
     A comparison says which row the claim has higher, by how much it was in print and is here, paired by seed and with
     its simultaneous interval, and whether that speaks for the claim.
     """
-    store = store or Store.open()
-    by_claim: dict[str, list[Table]] = {claim.id: [] for claim in module_of(paper).CLAIMS}
-    for scale, frames in measured_frames(paper, store).items():
-        targets = _targets(paper, scale, store)
-        for key, verdict in judge_all(paper, frames, scale).items():
+    store, of = store or Store.open(), exhibits.paper(paper)
+    by_claim: dict[str, list[Table]] = {claim.id: [] for claim in of.claims}
+    for scale, frames in measured_frames(of, store).items():
+        targets = _targets(of, scale, store)
+        for key, verdict in judge_all(of, frames, scale).items():
             if verdict.findings or verdict.evidence:
-                by_claim[key].append(_table(verdict, frames, targets))
+                by_claim[key].append(_table(of, verdict, frames, targets))
     return [table for tables in by_claim.values() for table in tables]
 
 
-def _table(verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> Table:
-    claim, paper = verdict.claim, verdict.claim.paper
-    title, label = module_of(paper).title, _labels(paper)
+def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> Table:
     found = [*verdict.findings, *verdict.evidence]
     several = len({finding.place for finding in found}) > 1
     body: list[Line] = []
     for finding in found:
-        rows = [Entry(label(row), target=_target(finding.place, row, frames, targets)) for row in _rows(finding.leaf)]
-        where = [Entry(title(finding.place))] if several else []
+        leaf = finding.leaf
+        rows = [
+            Entry(text, target=_target(frames[finding.place], row, targets))
+            for text, row in zip(leaf.texts(paper.label), leaf.sides(), strict=True)
+        ]
+        where = [Entry(paper.title(finding.place))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
-        body.append([*where, *_with_margin(rows, finding.leaf), *line(*_numbers(finding), says)])
-    told = told_of(verdict, title)
-    place = "" if several else f", {title(found[0].place)}"
+        body.append([*where, *rows, *line(*_numbers(finding), says)])
+    told = told_of(verdict, paper)
+    place = "" if several else f", {paper.title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
-        caption=f"{claim.id}, {TITLES[verdict.profile].lower()}{place}. {claim.sentence}",
-        head=[line(*(["Place"] if several else []), *HEAD)],
+        caption=f"{verdict.claim.id}, {TITLES[verdict.profile].lower()}{place}. {verdict.claim.sentence}",
+        head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
         body=body,
         note=f"{told[:1].upper()}{told[1:]}.",
         css="kdnb-evidence",
     )
 
 
-def _rows(leaf: Leaf) -> list[str]:
-    """The rows that a comparison names, the one that the claim has higher first."""
-    return [leaf.a, leaf.b] if isinstance(leaf, Better) else [leaf.text(), ""]
-
-
-def _with_margin(rows: list[Entry], leaf: Leaf) -> list[Entry]:
-    """A margin in points stands behind the row that it is added to: `KD plus 1`, `AT less 1`."""
-    by = leaf.by if isinstance(leaf, Better) else 0.0
-    if not by:
-        return rows
-    margin = f"{'plus' if by > 0 else 'less'} {abs(by):g}"
-    return [rows[0], Entry(f"{rows[1].text} {margin}", target=rows[1].target)]
+def _direction(found: list[Finding]) -> str:
+    """Where better is, by the scores of the comparisons."""
+    higher = {finding.leaf.score.higher_is_better for finding in found}
+    return "better" if len(higher) > 1 else "higher" if higher == {True} else "lower"
 
 
 def _numbers(finding: Finding) -> tuple[str, str, str]:
     """In print, measured with its interval, and the seeds (of a correlation, the points) behind it."""
-    printed = "–" if finding.printed is None else f"{finding.printed:+.2f}"
-    if finding.correlation is not None:
-        r = finding.correlation
+    score, d, r = finding.leaf.score, finding.difference, finding.correlation
+    printed = "–" if finding.printed is None else score.text(finding.printed, signed=True)
+    if r is not None:
         return printed, f"r = {r.pearson:.2f} [{r.low:.2f}, {r.high:.2f}]", f"{r.n} points"
-    assert finding.difference is not None, "a finding is a difference or a correlation"
-    d = finding.difference
-    return printed, f"{d.value:+.2f}" + (f" [{d.low:.2f}, {d.high:.2f}]" if d.known else ""), str(d.n)
+    assert d is not None, "a finding is a difference or a correlation"
+    interval = f" [{score.text(d.low)}, {score.text(d.high)}]" if d.known else ""
+    return printed, score.text(d.value, signed=True) + interval, str(d.n)
 
 
-def _labels(paper: str) -> Callable[[str], str]:
-    """How a row of a comparison is called: `CRD + KD`, `KD under ResNet56`."""
-    known: dict[str, str] = {}
-    for exhibit in exhibits.select(paper):
-        for row in exhibit.rows:
-            known.setdefault(row.line, row.label)
-
-    def label(key: str) -> str:
-        teacher, _, row = key.rpartition("/")
-        return f"{known[row]} under {network_title(teacher)}" if teacher else known.get(row, row)
-
-    return label
-
-
-def _targets(paper: str, scale: str, store: Store) -> dict[str, str]:
+def _targets(paper: Paper, scale: str, store: Store) -> dict[str, str]:
     """Fingerprint -> where its runs stand on the page of runs; of several tables, in the first."""
     found: dict[str, str] = {}
-    if page.exists(paper, "runs"):
-        for exhibit in exhibits.select(paper):
-            for dataset in exhibit.datasets_of(scale):
-                for cell in exhibit.cells(scale, dataset):
-                    if cell.experiment is not None and store.records(cell.experiment.fingerprint):
-                        where = runs_label(exhibit, scale, dataset, cell.row.key)
-                        found.setdefault(cell.experiment.fingerprint, where)
+    if page.exists(paper.key, "runs"):
+        for exhibit in exhibits.select(paper.key):
+            for cell, record in runs_of(exhibit.cells(scale), store):
+                found.setdefault(record.fingerprint, runs_label(cell))
     return found
 
 
-def _target(place: str, row: str, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> str:
+def _target(frame: pd.DataFrame, row: str, targets: Mapping[str, str]) -> str:
     """Where the runs of a row stand that were compared at a place; "" where it is none."""
-    frame = frames[place]
     return next((targets.get(key, "") for key in frame[frame["row"] == row]["fingerprint"]), "")

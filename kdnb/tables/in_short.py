@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit
-from kdnb.exhibits.exhibit import measure
+from kdnb.exhibits import Exhibit, Score, measure
 from kdnb.exhibits.names import pair_title
+from kdnb.exhibits.runs import runs_of
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import SCALES, told_of_claims
-from kdnb.tables.results import TITLES, title, with_lines
+from kdnb.tables.words import TITLES, title
 
 #: So many places (a data set, a pair of networks) have a sentence each; more are counted.
 FEW_PLACES = 2
@@ -45,7 +45,7 @@ def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> S
     store = store or Store.open()
     in_print, *verdicts = told_of_claims(paper, store)
     measured = [_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
-    found = [*told_of_gains(_first(paper), store), *verdicts, in_print, *measured]
+    found = [*told_of_gains(exhibits.paper(paper).exhibits[0], store), *verdicts, in_print, *measured]
     return Sentences("in-short", tuple(line for line in found if line))
 
 
@@ -57,35 +57,35 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
     store = store or Store.open()
     for scale in SCALES:
         places = _students(exhibit, scale, store)
-        gains = {place: paired(frame) for place, frame in places.items() if _has_gains(frame)}
+        gains = {place: paired(gained) for place, (_, gained) in places.items() if _has_gains(gained)}
         if gains:
-            labels = {row.line: row.label for row in exhibit.rows}
+            labels = {row.key: row.label for row in exhibit.rows}
             if len(gains) > FEW_PLACES:
                 return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_over_places(gains, labels)}"]
             return [
-                f"{TITLES[scale]}, {place}: {_sentence(found, places[place], labels)}" for place, found in gains.items()
+                f"{TITLES[scale]}, {place}: {_sentence(found, *places[place], labels)}"
+                for place, found in gains.items()
             ]
     return []
 
 
-def _first(paper: str) -> Exhibit:
-    """The paper's main table: the one it begins with."""
-    return next(exhibit for exhibit in exhibits.all_exhibits() if exhibit.paper == paper)
-
-
-def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, pd.DataFrame]:
-    """Data set and measured networks -> runs of the students (row: its line of the table, seed, value).
+def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
+    """Data set, measured networks and score -> the score, and runs of the students (row, seed, value: more is better).
 
     Two of the paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
     """
-    found: dict[str, pd.DataFrame] = {}
-    for dataset in exhibit.datasets_of(scale):
-        for _, runs in with_lines(measure(exhibit, scale, dataset, store)).groupby("pair", sort=False):
-            taught = runs[runs["teacher"] != ""]
-            if len(taught):
-                networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
-                networks += _less_images(scale)
-                found.setdefault(f"{title(dataset)}, {networks}", _by_line(runs))
+    scores = {column.score.key: column.score for column in exhibit.columns}
+    found: dict[str, tuple[Score, pd.DataFrame]] = {}
+    for (dataset, _, key), runs in measure(exhibit, scale, None, store).groupby(
+        ["dataset", "pair", "score"], sort=False
+    ):
+        taught, score = runs[runs["teacher"] != ""], scores[key]
+        if len(taught):
+            networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
+            networks += _less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
+            students = runs[runs["line"] != "teacher"].assign(row=lambda f: f["line"])[["row", "seed", "value"]]
+            students["value"] *= score.direction
+            found.setdefault(f"{title(dataset)}, {networks}", (score, students))
     return found
 
 
@@ -95,26 +95,21 @@ def _less_images(scale: str) -> str:
     return f" (its teacher saw all images, the student {count:,})" if count else ""
 
 
-def _by_line(runs: pd.DataFrame) -> pd.DataFrame:
-    students = runs[runs["line"] != "teacher"]
-    return students[["line", "seed", "value"]].rename(columns={"line": "row"})
-
-
 def _has_gains(frame: pd.DataFrame) -> bool:
     seeds = frame.groupby("row")["seed"].agg(set)
     return "plain" in seeds.index and any(seeds["plain"] & of for row, of in seeds.items() if row != "plain")
 
 
-def _sentence(found: Sequence[Difference], frame: pd.DataFrame, labels: dict[str, str]) -> str:
+def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, labels: dict[str, str]) -> str:
     """`the plain student has 27.70 %; CRD + KD gains the most on it, 17.5 points [16.0, 19.0]. ...`"""
     best = max(found, key=lambda gain: gain.value)
-    plain = frame[frame["row"] == "plain"]["value"].mean()
-    text = f"the plain student has {plain:.2f} %; {labels[best.a]} gains the most on it, {best.value:.2f} points"
+    plain = score.told(score.direction * frame[frame["row"] == "plain"]["value"].mean())
+    text = f"the plain student has {plain}; {labels[best.a]} gains the most on it, {score.gain(best.value)}"
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
-    text += f" [{best.low:.2f}, {best.high:.2f}]. By intervals that are simultaneous over these {len(found)} gains "
-    text += f"{gained} methods gain more than chance explains"
+    text += f" [{score.text(best.low)}, {score.text(best.high)}]. By intervals that are simultaneous over these "
+    text += f"{len(found)} gains {gained} methods gain more than chance explains"
     return f"{text}, {lost} lose, and of {len(found) - gained - lost} it cannot be told."
 
 
@@ -139,17 +134,11 @@ def _beyond_chance(gains: Sequence[Difference]) -> tuple[int, int]:
 
 
 def _measured(paper: str, profile: str, store: Store) -> str:
-    every = [
-        cell
-        for exhibit in exhibits.all_exhibits()
-        if exhibit.paper == paper
-        for dataset in exhibit.datasets_of(profile)
-        for cell in exhibit.cells(profile, dataset)
-    ]
+    every = [cell for exhibit in exhibits.paper(paper).exhibits for cell in exhibit.cells(profile)]
     cells = [cell for cell in every if cell.experiment is not None]
-    runs = [store.records(cell.experiment.fingerprint) for cell in cells if cell.experiment]
+    runs = [[record for _, record in runs_of([cell], store)] for cell in cells]
     done, total = sum(len(found) > 0 for found in runs), len(cells)
-    count = len({record.path for found in runs for record in found.values()})  # one may stand in several tables
+    count = len({record.path for found in runs for record in found})  # one may stand in several tables
     most = max((len(found) for cell, found in zip(cells, runs, strict=True) if cell.row.role != "teacher"), default=0)
     where = {"paper": "At paper scale", "demo": "In this build's demo"}.get(profile, f"At the scale `{profile}`")
     if not count:

@@ -6,29 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from kdnb import exhibits, methods
-from kdnb.exhibits import Exhibit, Row
+from kdnb.exhibits import Exhibit, Part
+from kdnb.exhibits.exhibit import Asked
 from kdnb.exhibits.show import Shown, published
 from kdnb.study.experiment import Experiment
 from kdnb.study.profile import get_profile
-from kdnb.study.statistics import LEVEL
+from kdnb.study.statistics import one_sample
 from kdnb.study.store import Store
-from kdnb.tables.results import NOT_YET, TITLES, measured, slug, spread, title
+from kdnb.tables.results import measured
 from kdnb.tables.sheet import Table, line
+from kdnb.tables.words import NOT_YET, TITLES, slug, spread, title
 
 
-def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str = "") -> Table:
+def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "") -> Table:
     """The settings of rows as the paper has them, one column a row, where data sets differ both values.
 
     Below them stands what a smaller scale changes, for every one that has runs of these rows.
     """
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows]
+    exhibit = exhibits.get(exhibit)
+    chosen = exhibit.parts(rows)
     there = set(measured(exhibit, chosen, Store.open(), "paper")["profile"])
     scales = [scale for scale in ("short", "pilot") if scale in there]
-    papers = [_settings_of_row(exhibit, row) for row in chosen]
+    papers = [_settings_of(exhibit, row) for row in chosen]
     smaller = [_at_smaller(exhibit, row, scales) for row in chosen]
     keys = list(dict.fromkeys(key for column in [*papers, *smaller] for key in column))
     columns = [paper | here for paper, here in zip(papers, smaller, strict=True)]
@@ -47,7 +48,7 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[str | Row], *, name: str =
     )
 
 
-def _at_smaller(exhibit: Exhibit, row: Row, scales: Sequence[str]) -> dict[str, str]:
+def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str, str]:
     """What a smaller scale changes: networks, epochs, milestones, and how many images a student sees."""
     found: dict[str, str] = {}
     for scale in scales:
@@ -70,13 +71,8 @@ def _networks(experiment: Experiment) -> str:
     return f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else experiment.network
 
 
-def _settings_of_row(exhibit: Exhibit, row: Row) -> dict[str, str]:
-    by_dataset = [
-        _settings(cell.experiment)
-        for d in exhibit.datasets
-        for cell in exhibit.cells("paper", d, [row])
-        if cell.experiment
-    ]
+def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
+    by_dataset = [_settings(cell.experiment) for cell in exhibit.cells("paper", None, [row]) if cell.experiment]
     found = {}
     for key in by_dataset[0]:
         values = list(dict.fromkeys(settings[key] for settings in by_dataset))
@@ -118,15 +114,15 @@ def selection(runs: Shown, *, name: str = "selection") -> list[Table]:
 def _selection(runs: Shown, name: str) -> Table:
     body, lines = [], []
     for cell in runs.cells:
-        part = runs.frame[runs.frame["row"] == cell.row.key]
+        part = runs.frame[runs.frame["row"] == cell.key]
         if part.empty:
             body.append(line(cell.row.label, NOT_YET, "–", "–", "–"))
             continue
         difference = part["value"] - part["last"]
         readings = [spread(part["value"]), spread(part["last"]), spread(difference), spread(part["all_images"])]
-        body.append(line(cell.row.title, *readings))
+        body.append(line(cell.title, *readings))
         means = part[["value", "last", "all_images"]].mean()
-        lines.append({"row": cell.row.key, **means, "difference": difference.mean(), "runs": len(part)})
+        lines.append({"row": cell.key, **means, "difference": difference.mean(), "runs": len(part)})
     return Table(
         name=name,
         caption=f"The selected epoch and the last, {scale_told(runs)}; percent, mean ± standard deviation (runs).",
@@ -142,8 +138,8 @@ def _over_all(runs: pd.DataFrame) -> str:
     by_row = (runs["value"] - runs["last"]).groupby(runs["row"]).mean()
     if len(by_row) < 2:
         return ""
-    mean, half = by_row.mean(), stats.t.ppf((1 + LEVEL) / 2, len(by_row) - 1) * stats.sem(by_row)
-    return f"Selected less last, mean over {len(by_row)} rows: {mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}]."
+    d = one_sample("selected", "last", by_row.to_numpy())
+    return f"Selected less last, mean over {len(by_row)} rows: {d.value:+.2f} [{d.low:.2f}, {d.high:.2f}]."
 
 
 def at_scales(runs: Shown) -> list[Shown]:

@@ -1,45 +1,91 @@
-"""The papers' tables, regenerated: what the paper prints beside what was measured."""
+"""The papers' tables, regenerated: what the paper prints beside what was measured at which scale.
+
+A table of few columns has its scales side by side (`results`); one of many, such as pairs of networks, is a table for
+every scale (`pairs`).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kdnb import datasets, exhibits, page
-from kdnb.exhibits import Cell, Exhibit, Row
-from kdnb.exhibits.exhibit import COLUMNS, line_of
+from kdnb import exhibits, page
+from kdnb.exhibits import Cell, Column, Exhibit, Row
+from kdnb.exhibits.exhibit import Asked, Part
+from kdnb.exhibits.names import pair_title
+from kdnb.exhibits.runs import framed, runs_of
+from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Entry, Line, Table, line
-
-#: Groups of columns by profile, in their order; `paper` always stands there, the others once measured.
-TITLES = {
-    "paper": "Measured at paper scale",
-    "short": "Measured at a quarter of the epochs",
-    "pilot": "Measured at pilot scale",
-    "demo": "Demo of this build",
-}
-NOT_YET = "not yet measured"
-OF_A_DEMO = (
-    "A demo shows that every step runs, and says nothing about the paper: what is meant for hundreds of epochs may "
-    "lose to labels alone in ten."
+from kdnb.tables.words import (
+    NOT_YET,
+    OF_A_DEMO,
+    TITLES,
+    headings,
+    printed,
+    runs_target,
+    slug,
+    spread,
+    title,
+    unbroken,
+    unit,
 )
+
+#: A line below the others: what one row gains over another, run by run of the same seed.
+Gain = tuple[str, str]
+
+#: So many pairs without relatives are named below a table; more are counted.
+MOST_NAMED = 5
+MEASURED = "mean ± standard deviation (runs)"
 
 
 @dataclass(frozen=True)
-class Group:
-    """Neighbouring columns: the paper's numbers, or what was measured under one profile."""
+class _Block:
+    """One scale of an exhibit: its cells, row by column, and every run behind them."""
 
-    title: str
-    profile: str | None
-    datasets: tuple[str, ...]
+    exhibit: Exhibit
+    profile: str
+    columns: tuple[Column, ...]
+    cells: dict[tuple[str, Column], Cell]
+    frame: pd.DataFrame
+
+    def runs(self, row: str, column: Column) -> pd.DataFrame:
+        """The runs of a cell."""
+        cell, frame = self.cells.get((row, column)), self.frame
+        if cell is None:
+            return frame[:0]
+        here = (frame["dataset"] == column.dataset) & (frame["score"] == column.score.key)
+        return frame[here & (frame["row"] == cell.key)]
+
+    def values(self, row: str, column: Column) -> pd.Series:
+        """The scores of a cell by seed."""
+        return self.runs(row, column).set_index("seed")["value"]
+
+    def measured(self, row: str, column: Column) -> Entry:
+        """Mean and spread of a cell, which lead to its runs."""
+        values, cell = self.values(row, column), self.cells.get((row, column))
+        if cell is None or cell.experiment is None:
+            return Entry("–")
+        return Entry(spread(values, column.score), target=runs_target(cell)) if len(values) else Entry("not yet")
+
+    def printed(self, row: str, column: Column) -> Entry:
+        cell = self.cells.get((row, column))
+        return Entry(printed(cell) if cell else "–")
+
+    def relatives(self, column: Column) -> str:
+        """Who stands for a column's pair of networks here."""
+        networks = column.pair.networks(get_profile(self.profile)) if column.pair else None
+        return pair_title(*networks) if networks else "–"
+
+    def narrowed(self, columns: Iterable[Column]) -> _Block:
+        return _Block(self.exhibit, self.profile, tuple(columns), self.cells, self.frame)
 
 
 def results(
     exhibit: Exhibit | str,
-    rows: Sequence[str | Row] | None = None,
+    rows: Sequence[Asked] | None = None,
     profile: str = "demo",
     *,
     name: str = "",
@@ -50,108 +96,125 @@ def results(
 
     `profile` is the one that the notebook shows beside the published study; a demo is marked as such.
     """
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    store = store or Store.open()
-    chosen = [exhibit.row(r) if isinstance(r, str) else r for r in rows or exhibit.rows]
-    frame = measured(exhibit, chosen, store, profile)
-    groups = _groups(exhibit, frame, profile)
+    exhibit = exhibits.get(exhibit)
+    parts = exhibit.parts(rows)
+    frame = measured(exhibit, parts, store or Store.open(), profile)
+    blocks = _side_by_side(exhibit, parts, frame, profile)
+    paper = [] if exhibit.ablation else [_block(exhibit, parts, "paper", frame)]
+    titles = ["The paper"] * len(paper) + [TITLES.get(b.profile, f"Profile {b.profile}") for b in blocks]
+    every = [*paper, *blocks]
     head = [
-        [Entry("Method", rows=2), *(Entry(g.title, columns=len(g.datasets)) for g in groups)],
-        line(*(title(dataset) for g in groups for dataset in g.datasets)),
+        [Entry("Method", rows=2), *(Entry(t, columns=len(b.columns)) for t, b in zip(titles, every, strict=True))],
+        line(*(heading for block in every for heading in headings(block.columns))),
     ]
-    empty = {g.profile for g in groups if g.profile and frame[frame["profile"] == g.profile].empty}
+    labels = _rows(parts)
     body: list[Line] = []
-    for number, row in enumerate(chosen):
-        entries = [Entry(row.label, page=page.of_row(exhibit.paper, row.key))]
-        for group in groups:
-            if group.profile in empty:
-                if number == 0:
-                    entries.append(Entry(NOT_YET, columns=len(group.datasets), rows=len(chosen)))
-                continue
-            entries += [_entry(exhibit, row, group.profile, dataset, frame) for dataset in group.datasets]
+    for number, row in enumerate(labels.values()):
+        entries = [
+            _label(exhibit, row),
+            *(block.printed(row.key, column) for block in paper for column in block.columns),
+        ]
+        for block in blocks:
+            if block.frame.empty:
+                entries += [Entry(NOT_YET, columns=len(block.columns), rows=len(labels))] if number == 0 else []
+            else:
+                entries += [block.measured(row.key, column) for column in block.columns]
         body.append(entries)
     return Table(
         name=name or slug(exhibit.key),
-        caption=caption or f"{exhibit.title}; percent, mean ± standard deviation (runs).",
+        caption=caption or f"{exhibit.title}; {unit(exhibit.columns)}{MEASURED}.",
         head=head,
         body=body,
-        frame=summary(exhibit, chosen, frame, groups),
-        note=_note(groups, frame),
+        frame=pd.concat([_summary(block, labels) for block in blocks], ignore_index=True),
+        note=_note_of_blocks(blocks),
         css="kdnb-results",
     )
 
 
-def measured(exhibit: Exhibit, rows: Sequence[Row], store: Store, profile: str) -> pd.DataFrame:
-    """Every stored run of these rows, under every profile of the study and the one that is asked for."""
+def pairs(
+    exhibit: Exhibit | str,
+    profile: str = "demo",
+    *,
+    lines: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    gain: Gain | None = None,
+    name: str = "",
+    store: Store | None = None,
+) -> list[Table]:
+    """The exhibit as the paper prints it, then as it was measured: a table for every scale that has runs.
+
+    At paper scale the printed number stands beside the measured one.  Under smaller profiles relatives stand for the
+    paper's networks, and a pair without some has no column.  `lines` and `only` (keys of rows, of pairs) choose a part;
+    `gain` adds the difference of two rows, paired by seed, where both are shown: another one than the exhibit's own.
+    """
+    exhibit = exhibits.get(exhibit)
+    rows = [row for row in exhibit.rows if lines is None or row.key in lines]
+    pairs = [pair for pair in exhibit.pairs if only is None or pair.key in only]
+    parts = [Part(row) for row in rows] if only is None else [Part(row, pair) for pair in pairs for row in rows]
+    frame = measured(exhibit, parts, store or Store.open(), profile)
+    name, gain = name or slug(exhibit.key), gain or exhibit.gain
+    gain = gain if gain and {*gain} <= {row.key for row in rows} else None
+    tables = []
+    paper = _block(exhibit, parts, "paper", frame)
+    # A table on images that are not among the prepared ones stands there, though its numbers may not be at hand.
+    if len(paper.frame) or any(c.printed is not None or c.experiment is None for c in paper.cells.values()):
+        tables.append(_at_paper_scale(paper, _rows(parts), gain, name))
+    for scale in (scale for scale in TITLES if scale != "paper"):
+        if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
+            for dataset in exhibit.datasets_of(scale):
+                every = _block(exhibit, parts, scale, frame, dataset)
+                able = [c for c in every.columns if any(every.cells[r.key, c].experiment for r in rows)]
+                if able:
+                    tables.append(_of_relatives(every.narrowed(able), every.columns, _rows(parts), gain, name))
+    return tables
+
+
+def measured(exhibit: Exhibit, asked: Iterable[Asked] | None, store: Store, profile: str) -> pd.DataFrame:
+    """Every stored run of these rows that tells their score, under every profile and the one that is asked for."""
+    parts = exhibit.parts(asked)
+    scales = dict.fromkeys([*TITLES, profile])
+    frame = framed(runs_of((cell for scale in scales for cell in exhibit.cells(scale, None, parts)), store))
+    return frame.dropna(subset=["value"])
+
+
+def _rows(parts: Iterable[Part]) -> dict[str, Row]:
+    return {part.row.key: part.row for part in parts}
+
+
+def _label(exhibit: Exhibit, row: Row) -> Entry:
+    return Entry(row.label, page=page.of_row(exhibit.paper, row.key))
+
+
+def _block(
+    exhibit: Exhibit, parts: Sequence[Part], profile: str, frame: pd.DataFrame, dataset: str | None = None
+) -> _Block:
+    cells = {(cell.row.key, cell.column): cell for cell in exhibit.cells(profile, dataset, parts)}
+    here = frame[frame["profile"] == profile]
+    return _Block(exhibit, profile, tuple(dict.fromkeys(column for _, column in cells)), cells, here)
+
+
+def _summary(block: _Block, rows: Iterable[str], networks: bool = False) -> pd.DataFrame:
+    """The table in long form, one line a cell; with `networks` also the paper's pair and who was trained."""
     lines = []
-    for name in dict.fromkeys([*TITLES, profile]):
-        for dataset in exhibit.datasets_of(name):
-            for cell in exhibit.cells(name, dataset, list(rows)):
-                if cell.experiment is not None:
-                    found = store.records(cell.experiment.fingerprint)
-                    lines += [line_of(cell, seed, record) for seed, record in found.items()]
-    return pd.DataFrame(lines, columns=COLUMNS)
-
-
-def with_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs with the two parts of their row's key: the `pair`, empty where all rows have the same, and the `line`."""
-    parts = [str(key).rpartition("/") for key in frame["row"]]
-    return frame.assign(pair=[pair for pair, _, _ in parts], line=[line for _, _, line in parts])
-
-
-def _groups(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Group]:
-    groups = [] if exhibit.ablation else [Group("The paper", None, exhibit.datasets)]
-    for name in dict.fromkeys([*TITLES, profile]):
-        shown = name == "paper" or name == profile or (name != "demo" and (frame["profile"] == name).any())
-        if shown:
-            names = exhibit.datasets_of(name)
-            if name not in ("paper", profile):  # only the data sets that have runs
-                names = tuple(d for d in names if (frame[frame["profile"] == name]["dataset"] == d).any())
-            groups.append(Group(TITLES.get(name, f"Profile {name}"), name, names))
-    return groups
-
-
-def _entry(exhibit: Exhibit, row: Row, profile: str | None, dataset: str, frame: pd.DataFrame) -> Entry:
-    if profile is None:
-        printed = exhibit.cells("paper", dataset, [row])[0].reported
-        return Entry("–" if printed is None else f"{printed:.2f}")
-    values = frame.query("row == @row.key and profile == @profile and dataset == @dataset")["value"]
-    if values.empty:
-        return Entry("not yet")
-    target = runs_label(exhibit, profile, dataset, row.key) if page.exists(exhibit.paper, "runs") else ""
-    return Entry(spread(values), target=target)
-
-
-def spread(values: pd.Series) -> str:
-    """`69.78 ± 0.31 (3)`, or `69.78 (1)`: no spread from one run."""
-    if len(values) == 1:
-        return f"{values.iloc[0]:.2f} (1)"
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} ({len(values)})"
-
-
-def summary(exhibit: Exhibit, rows: Sequence[Row], frame: pd.DataFrame, groups: Sequence[Group]) -> pd.DataFrame:
-    """The table in long form: one line a cell and profile."""
-    lines = []
-    for group in groups:
-        if group.profile is None:
-            continue
-        for dataset in group.datasets:
-            for cell in exhibit.cells(group.profile, dataset, list(rows)):
-                lines.append(summary_line(cell, frame))
+    for column in block.columns:
+        trained = {"pair": column.pair.title, "trained": block.relatives(column)} if networks and column.pair else {}
+        for row in rows:
+            if (row, column) in block.cells:
+                lines.append({**trained, **_summary_line(block.cells[row, column], block.runs(row, column))})
     return pd.DataFrame(lines)
 
 
-def summary_line(cell: Cell, frame: pd.DataFrame) -> dict[str, object]:
+def _summary_line(cell: Cell, runs: pd.DataFrame) -> dict[str, object]:
     """One cell and profile as a line of the CSV: printed, mean, spread, seeds."""
-    key, profile, dataset = cell.row.key, cell.profile, cell.dataset
-    runs = frame.query("row == @key and profile == @profile and dataset == @dataset")
     values = runs["value"]
     return {
-        "row": key,
+        "row": cell.key,
         "label": cell.row.label,
-        "dataset": dataset,
-        "profile": profile,
+        "dataset": cell.dataset,
+        "score": cell.score.key,
+        "profile": cell.profile.name,
         "reported": cell.reported,
+        "reported_std": cell.printed.std if cell.printed else None,
         "mean": round(values.mean(), 4) if len(values) else None,
         "std": round(values.std(ddof=1), 4) if len(values) > 1 else None,
         "runs": len(values),
@@ -162,31 +225,116 @@ def summary_line(cell: Cell, frame: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _note(groups: Sequence[Group], frame: pd.DataFrame) -> str:
-    """Which networks stand behind each group, and what may not be read into a demo."""
+# -- scales side by side -----------------------------------------------------------------------------------
+
+
+def _side_by_side(exhibit: Exhibit, parts: Sequence[Part], frame: pd.DataFrame, profile: str) -> list[_Block]:
+    """What was measured: paper scale and the notebook's own profile always, others where columns of them have runs."""
+    found = []
+    for name in dict.fromkeys([*TITLES, profile]):
+        block = _block(exhibit, parts, name, frame)
+        if name in ("paper", profile):
+            found.append(block)
+        elif name != "demo" and len(block.frame):
+            rows = _rows(parts)
+            found.append(block.narrowed(c for c in block.columns if any(len(block.runs(row, c)) for row in rows)))
+    return found
+
+
+def _note_of_blocks(blocks: Sequence[_Block]) -> str:
+    """Which networks stand behind each scale, and what may not be read into a demo."""
     said = []
-    for group in groups:
-        runs = frame[(frame["profile"] == group.profile) & (frame["teacher"] != "")]
+    for block in blocks:
+        runs = block.frame[block.frame["teacher"] != ""]
         pairs = sorted(set(runs["teacher"] + " → " + runs["student"]))
         if pairs:
-            said.append(f"{group.title}: {', '.join(pairs)}.")
-    if any(g.profile == "demo" for g in groups):
+            said.append(f"{TITLES.get(block.profile, f'Profile {block.profile}')}: {', '.join(pairs)}.")
+    if any(block.profile == "demo" for block in blocks):
         said.append(OF_A_DEMO)
     if page.in_book():
         said.append("Measured numbers lead to their runs.")
     return " ".join(said)
 
 
-def title(dataset: str) -> str:
-    """How a data set is called in a table."""
-    return datasets.title(dataset)
+# -- a table for every scale -------------------------------------------------------------------------------
 
 
-def slug(key: str) -> str:
-    """A key as it can stand in labels and file names."""
-    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
+    """Printed numbers, and beside them measured ones for the columns that have any."""
+    exhibit = block.exhibit
+    there = {column for column in block.columns if any(len(block.runs(key, column)) for key in rows)}
+    deep = 1 + bool(there)
+    heads = zip(headings(block.columns, pairs=True), block.columns, strict=True)
+    head: list[Line] = [
+        [Entry("Method", rows=deep), *(Entry(h, columns=2) if c in there else Entry(h, rows=deep) for h, c in heads)]
+    ]
+    if there:
+        head.append([Entry(text) for column in block.columns if column in there for text in ("paper", "measured")])
+    body: list[Line] = []
+    for key, row in rows.items():
+        entries = [_label(exhibit, row)]
+        for column in block.columns:
+            entries.append(block.printed(key, column))
+            entries += [block.measured(key, column)] if column in there else []
+        body.append(entries)
+    if gain:
+        body.append([_gain_label(rows, gain)])
+        for column in block.columns:
+            body[-1] += [_printed_gain(block, gain, column)]
+            body[-1] += [_measured_gain(block, gain, column)] if column in there else []
+    note = "" if there else f"{TITLES['paper']}: {NOT_YET}."
+    if all(cell.experiment is None for cell in block.cells.values()):
+        note = f"{TITLES['paper']}: {NOT_YET}; {next(iter(block.cells.values())).why_not}."
+    images = [title(dataset) for dataset in exhibit.datasets]
+    where = f", {images[0]}" if len(images) == 1 and images[0] not in exhibit.title else ""
+    told = ", ".join(part for part in (unit(block.columns).removesuffix(", "), MEASURED if there else "") if part)
+    caption = f"{exhibit.title}{where}" + (f"; {told}." if told else ".")
+    return Table(name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs")
 
 
-def runs_label(exhibit: Exhibit, profile: str, dataset: str, row: str) -> str:
-    """The label on the page of runs where a cell's runs begin."""
-    return slug(f"runs {exhibit.key} {profile} {dataset} {row}")
+def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
+    """What was measured under one of the smaller profiles, by the paper's pair and who stands for it."""
+    dataset = title(block.columns[0].dataset)
+    caption = f"{TITLES[block.profile]}, {dataset}; {unit(block.columns)}{MEASURED}."
+    named = zip(headings(every, pairs=True), every, strict=True)
+    head: list[Line] = [line("The paper's pair", *(heading for heading, column in named if column in block.columns))]
+    if block.profile != "short":
+        relatives = (unbroken(block.relatives(column)) for column in block.columns)
+        head.append(line("stood for here by", *relatives))
+    body: list[Line] = [
+        [_label(block.exhibit, row), *(block.measured(key, column) for column in block.columns)]
+        for key, row in rows.items()
+    ]
+    if gain:
+        body.append([_gain_label(rows, gain), *(_measured_gain(block, gain, column) for column in block.columns)])
+    note = _note_of_relatives(block, every)
+    name = slug(f"{name} {block.profile}")
+    return Table(name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs")
+
+
+def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:
+    without = [column.pair.title for column in every if column.pair and column not in block.columns]
+    said = []
+    if without:
+        names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
+        said.append(f"{len(without)} of {len(every)} pairs have no relatives at this scale{names}.")
+    if block.profile == "demo":
+        said.append(OF_A_DEMO)
+    return " ".join(said)
+
+
+def _gain_label(rows: dict[str, Row], gain: Gain) -> Entry:
+    """`SLKD − KD`."""
+    return Entry(f"{rows[gain[0]].label} − {rows[gain[1]].label}")
+
+
+def _printed_gain(block: _Block, gain: Gain, column: Column) -> Entry:
+    numbers = [cell.reported for key in gain if (cell := block.cells.get((key, column))) and cell.printed is not None]
+    known = [number for number in numbers if number is not None]
+    return Entry(column.score.text(known[0] - known[1], signed=True) if len(known) == 2 else "–")
+
+
+def _measured_gain(block: _Block, gain: Gain, column: Column) -> Entry:
+    """The difference between runs of the same seed."""
+    difference = (block.values(gain[0], column) - block.values(gain[1], column)).dropna()
+    return Entry(spread(difference, column.score, signed=True) if len(difference) else "–")

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Hashable
 from pathlib import Path
 
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit, Row
+from kdnb.exhibits import ACCURACY, Cell, Exhibit
+from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.environment import UNKNOWN
+from kdnb.study.record import Record
 from kdnb.study.store import Store
-from kdnb.tables.results import TITLES, measured, runs_label, slug, title
 from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.words import TITLES, runs_label, slug, title
 
 HEAD = ("Row", "Seed", "Record", "Score", "Last epoch", "All images", "Device", "Time", "Commit")
 
 
 def runs(exhibit: Exhibit | str, store: Store | None = None) -> list[Table]:
-    """A table for every profile and data set that has runs, in the order of the exhibit's columns."""
-    exhibit = exhibits.get(exhibit) if isinstance(exhibit, str) else exhibit
-    frame = measured(exhibit, exhibit.rows, store or Store.open(), "demo")
+    """A table for every profile, data set and score that has runs, in the order of the exhibit's columns."""
+    exhibit, store = exhibits.get(exhibit), store or Store.open()
     tables = []
     for profile in TITLES:
-        for dataset in exhibit.datasets_of(profile):
-            part = frame[(frame["profile"] == profile) & (frame["dataset"] == dataset)]
-            if len(part):
-                tables.append(_table(exhibit, profile, dataset, part))
+        parts: dict[tuple[str, str], list[tuple[Cell, Record]]] = {}
+        for cell, record in runs_of(exhibit.cells(profile), store):
+            parts.setdefault((cell.dataset, cell.score.key), []).append((cell, record))
+        tables += [_table(exhibit, found) for found in parts.values()]
     return tables
 
 
-def _table(exhibit: Exhibit, profile: str, dataset: str, frame: pd.DataFrame) -> Table:
+def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
+    first, frame = found[0][0], framed(found)
     body: list[Line] = []
-    for row in exhibit.rows:
-        label = runs_label(exhibit, profile, dataset, row.key)
-        for run in frame[frame["row"] == row.key].to_dict("records"):
-            body.append(_line(row, run, label, exhibit))
-            label = ""
+    before = None
+    for (cell, _), run in zip(found, frame.to_dict("records"), strict=True):
+        body.append(_line(cell, run, runs_label(cell) if cell != before else "", exhibit))
+        before = cell
+    score = "the protocol's score" if first.score == ACCURACY else first.score.title
+    of = f"{first.score.unit} of {score}" if first.score.unit else score
+    other = "" if first.score == ACCURACY else f" {first.score.key}"
     return Table(
-        name=slug(f"runs {exhibit.key} {profile} {dataset}"),
-        caption=f"Runs of {exhibit.key}, {TITLES[profile].lower()}, {title(dataset)}; percent of the protocol's score.",
+        name=slug(f"runs {exhibit.key} {first.profile.name} {first.dataset}{other}"),
+        caption=f"Runs of {exhibit.key}, {TITLES[first.profile.name].lower()}, {title(first.dataset)}; {of}.",
         head=[line(*HEAD)],
         body=body,
         frame=frame.drop(columns=["path"]),
@@ -49,17 +54,17 @@ def _table(exhibit: Exhibit, profile: str, dataset: str, frame: pd.DataFrame) ->
     )
 
 
-def _line(row: Row, run: dict[str, object], label: str, exhibit: Exhibit) -> Line:
-    numbers = [f"{run[column]:.2f}" for column in ("value", "last", "all_images")]
+def _line(cell: Cell, run: dict[Hashable, object], label: str, exhibit: Exhibit) -> Line:
+    numbers = ["–" if pd.isna(run[c]) else cell.score.text(float(str(run[c]))) for c in ("value", "last", "all_images")]
     return [
-        Entry(row.title, label=label),
+        Entry(cell.title, label=label),
         *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
         *line(*numbers, device_told(run["device"]), duration(run["wall_seconds"]), _short(str(run["commit"]))),
     ]
 
 
-def _copy(exhibit: Exhibit, run: dict[str, object]) -> str:
+def _copy(exhibit: Exhibit, run: dict[Hashable, object]) -> str:
     """Copy a run's record beside the page; its place there."""
     if not page.in_book():
         return ""

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from kdnb import exhibits, paths
-from kdnb.errors import KdnbError
+from kdnb import exhibits
+from kdnb.exhibits.costs import bench_files
 from kdnb.study import equivalence
 from kdnb.study.equivalence import LEVEL, MARGIN, Equivalence
-from kdnb.tables.results import NOT_YET, slug
 from kdnb.tables.sheet import Table, line
-
-
-def bench_files() -> list[tuple[str, dict[str, Any]]]:
-    """Name and content of every committed measurement; a file that is not one is an error that names it."""
-    found = []
-    for path in sorted((paths.committed_results() / "bench").glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise KdnbError(f"{path} is not a measurement of `kdnb bench --json` ({error}).") from error
-        found.append((path.stem, content))
-    return found
+from kdnb.tables.words import NOT_YET, slug
 
 
 def speed() -> list[Table]:
@@ -123,12 +110,6 @@ def _equal(what: str, found: Equivalence | None) -> list[Any]:
         return line(what, "–", NOT_YET, "", "")
     said = {True: "yes", False: "no", None: "cannot tell yet"}[found.same]
     return line(what, found.count, f"{found.mean:+.2f}", f"{found.low:+.2f} to {found.high:+.2f}", said)
-
-
-def step_costs() -> dict[tuple[str, str], float]:
-    """(method, stage) -> what a step costs beside KD's, from the first measurement that there is."""
-    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
-    return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
 
 
 def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs") -> list[Table]:

@@ -1,0 +1,1 @@
+"""Claims: checkable statements, the evidence for them, and verdicts that carry their scale."""

@@ -1,0 +1,138 @@
+"""The verdict on a claim: what the runs of one profile say, with every number used.
+
+All comparisons of one claim share one level, at all its places: in at most 5 % of studies does any of its intervals
+miss the truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from kdnb.exhibits.claims.evidence import Evidence, Frames, Printed, printed_at
+from kdnb.exhibits.claims.predicates import TEACHER, Claim, Finding, Leaf, Predicate, in_print
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, WORDS
+from kdnb.exhibits.paper import Paper
+from kdnb.study.statistics import LEVEL
+
+Measured = Mapping[str, Evidence]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence of one profile says of a claim, with every number it used.
+
+    `findings` are the comparisons that decide, `missing` those not measured yet, `repeated` those that have no runs of
+    their own, since one pair of relatives stands for several of the paper's; of alternatives it has those of the one
+    that comes nearest to the truth.  `evidence` are comparisons that stand beside a judgement and decide nothing.
+    `seeds_needed` would settle the claim, were the paper's differences the true ones; None where no number would (a tie
+    in print) or nothing is known.
+    """
+
+    claim: Claim
+    profile: str
+    status: str
+    findings: tuple[Finding, ...] = field(default=())
+    missing: tuple[Leaf, ...] = field(default=())
+    repeated: tuple[Leaf, ...] = field(default=())
+    evidence: tuple[Finding, ...] = field(default=())
+    seeds_needed: int | None = None
+
+
+def verdicts(paper: Paper, frames: Frames, profile: str, printed: Printed) -> list[Verdict]:
+    """The verdict on every claim of a paper from the runs of one profile: place -> frame (row, seed, value)."""
+    measured = {place: Evidence(frame, paper.rows or None) for place, frame in frames.items() if len(frame)}
+    return [judge(claim, profile, measured, printed) for claim in paper.claims]
+
+
+def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> Verdict:
+    """The verdict on a claim under a profile.
+
+    Where rows are missing the parts that are measured are told, and the whole is undetermined unless a part
+    contradicts it; where nothing is measured, that is said.  So it is where a part has the same runs as another: they
+    are evidence once.  One seed, or a scale that says nothing, leaves the numbers and no verdict, neither of the whole
+    nor of a part.
+    """
+    if claim.predicate is None:
+        beside = _findings(list(claim.evidence), measured, printed)
+        return Verdict(claim, profile, JUDGEMENT, evidence=tuple(replace(f, truth=None) for f in beside.values()))
+    leaves = list(dict.fromkeys(claim.predicate.leaves()))
+    found = _findings(leaves, measured, printed)
+    again = _same_runs([*found], measured)
+    findings = {leaf: finding for leaf, finding in found.items() if leaf not in again}
+    missing = tuple(leaf for leaf in leaves if leaf not in found)
+    if not findings:
+        return Verdict(claim, profile, NOT_MEASURED, missing=missing)
+    if profile not in WORDS or not any(measured[leaf.place].several_seeds(leaf.rows()) for leaf in findings):
+        numbers = tuple(replace(finding, truth=None) for finding in findings.values())
+        return Verdict(claim, profile, NO_VERDICT, numbers, missing, tuple(again))
+    truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
+    status = WORDS[profile][claim.predicate.truth(truths)]
+    seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
+    weighed = list(dict.fromkeys(claim.predicate.weighed(truths, in_print(claim.predicate, printed))))
+    return Verdict(
+        claim,
+        profile,
+        status,
+        findings=tuple(findings[leaf] for leaf in weighed if leaf in findings),
+        missing=tuple(leaf for leaf in weighed if leaf in missing),
+        repeated=tuple(leaf for leaf in weighed if leaf in again),
+        seeds_needed=seeds,
+    )
+
+
+def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:
+    """Measured leaves that compare the very runs that one before them compares, at another place."""
+    seen, again = set(), []
+    for leaf in leaves:
+        runs = measured[leaf.place].runs(leaf.rows())
+        comparison = replace(leaf, place=""), runs
+        if runs and comparison in seen:
+            again.append(leaf)
+        seen.add(comparison)
+    return again
+
+
+def _seeds_to_settle(
+    predicate: Predicate, findings: Mapping[Leaf, Finding], printed: Printed, whole: bool
+) -> int | None:
+    """The least number of seeds at which the differences that are found by then make the predicate true or false.
+
+    While parts are missing it cannot be settled; the number is then that of all measured parts.
+    """
+    needed = {leaf: f.seeds_needed for leaf, f in findings.items() if f.seeds_needed is not None}
+    if not whole:
+        return max(needed.values(), default=None)
+    truths = in_print(predicate, printed)
+    for seeds in sorted(set(needed.values())):
+        by_then = {leaf: truth if needed.get(leaf, math.inf) <= seeds else None for leaf, truth in truths.items()}
+        if predicate.truth(by_then) is not None:
+            return seeds
+    return None
+
+
+def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[Leaf, Finding]:
+    """What was found of the leaves whose rows are measured, in their order."""
+    found: dict[Leaf, Finding] = {}
+    for group in _groups(leaves):
+        place = group[0].place
+        here = [leaf for leaf in group if place in measured and leaf.rows() <= measured[place].rows]
+        if here:
+            level = 1 - (1 - LEVEL) * _comparisons(group) / _comparisons(leaves)
+            findings = type(here[0]).find(here, measured[place], printed_at(printed, place), level)
+            found |= {finding.leaf: finding for finding in findings}
+    return {leaf: found[leaf] for leaf in leaves if leaf in found}
+
+
+def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
+    """Leaves whose intervals are made together: by place and kind, those with the teacher apart."""
+    groups: dict[tuple[str, type, bool], list[Leaf]] = {}
+    for leaf in leaves:
+        groups.setdefault((leaf.place, type(leaf), TEACHER in leaf.rows()), []).append(leaf)
+    return list(groups.values())
+
+
+def _comparisons(leaves: list[Leaf]) -> int:
+    """How many different comparisons: a better than b, and b better than a, are one."""
+    return len({(leaf.place, frozenset(leaf.rows())) for leaf in leaves})

@@ -1,0 +1,354 @@
+"""What claims are made of: comparisons of rows at the leaves, `AllOf`, `AnyOf`, `AtLeast` above.
+
+The same tree is asked of the measured runs (with intervals) and of the numbers the paper prints (without).  A leaf
+finds itself, and asks its score which side is the better one.  Free of SciPy, so that listing a study is fast.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from kdnb.exhibits.claims.words import FAILS, HOLDS, JUDGEMENT, MIXED, OPEN, Truth
+from kdnb.exhibits.exhibit import Column
+from kdnb.exhibits.score import ACCURACY, Score
+
+if TYPE_CHECKING:
+    from kdnb.exhibits.claims.evidence import Evidence, Printed
+    from kdnb.study.statistics import Correlation, Difference
+
+TEACHER = "teacher"
+#: A claim that so many rows lose by is about them too; one that nearly all lose by is about the winner.
+FEW_LOSERS = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One leaf of a predicate as it was found: the comparison, its numbers, and what they say.
+
+    `printed` is the paper's difference in the unit of the score, `seeds_needed` the seeds that one of its size needs to
+    be told from the claimed margin.
+    """
+
+    leaf: Leaf
+    truth: Truth
+    difference: Difference | None = None
+    correlation: Correlation | None = None
+    printed: float | None = None
+    seeds_needed: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it was found."""
+        return self.leaf.place
+
+    @property
+    def text(self) -> str:
+        """The comparison in symbols."""
+        return self.leaf.text()
+
+
+class Predicate(ABC):
+    """A statement about rows of a table, at one or several places."""
+
+    @abstractmethod
+    def leaves(self) -> Iterator[Leaf]:
+        """All comparisons, left to right."""
+
+    @abstractmethod
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        """The truth of the whole, from that of its leaves."""
+
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        """The comparisons that tell why: all, but of alternatives those of the one that comes nearest to the truth.
+
+        Of several that are as near, that of the paper's own numbers.
+        """
+        return self.leaves()
+
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        """Of printed numbers: `holds`, `fails`, `mixed` where some parts hold, `open` where numbers are missing."""
+        return {True: HOLDS, False: FAILS, None: OPEN}[self.truth(of)]
+
+    def praised(self) -> set[str]:
+        """Rows that have to be better than others; of alternatives, those that have to in each."""
+        return set()
+
+
+@dataclass(frozen=True)
+class Leaf(Predicate):
+    """A comparison at one place, of numbers of one score."""
+
+    place: str
+    score: Score = field(default=ACCURACY, kw_only=True)
+
+    def leaves(self) -> Iterator[Leaf]:
+        yield self
+
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        return of[self]
+
+    @abstractmethod
+    def rows(self) -> set[str]:
+        """The rows it compares."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """The comparison in symbols."""
+
+    @abstractmethod
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        """Whether it holds of printed numbers: row -> number, at its place."""
+
+    @classmethod
+    @abstractmethod
+    def find(
+        cls, leaves: Sequence[Self], evidence: Evidence, printed: Mapping[str, float], level: float
+    ) -> list[Finding]:
+        """What the runs of one place say of leaves of this kind, whose intervals are simultaneous at `level`."""
+
+    def sides(self) -> tuple[str, str]:
+        """The row that has to be better and the one that it beats; empty where it is no comparison of two."""
+        return "", ""
+
+    def texts(self, label: Callable[[str], str]) -> tuple[str, str]:
+        """Both sides for people, where rows are called by their labels."""
+        return self.text(), ""
+
+
+@dataclass(frozen=True)
+class Better(Leaf):
+    """Row `a` is better than row `b` by more than `by`; with `or_equal` a tie in print is enough.
+
+    Better is higher, or lower where the score says so.  A negative margin says how far `a` may at most fall behind.
+    """
+
+    a: str
+    b: str
+    or_equal: bool = False
+    by: float = 0.0
+
+    def rows(self) -> set[str]:
+        return {self.a, self.b}
+
+    def sides(self) -> tuple[str, str]:
+        return self.a, self.b
+
+    def praised(self) -> set[str]:
+        return {self.a}
+
+    def text(self) -> str:
+        than = (">" if self.score.higher_is_better else "<") + ("=" if self.or_equal else "")
+        return f"{self.a} {than} {self.b}{self._margin('+', '-')}"
+
+    def texts(self, label: Callable[[str], str]) -> tuple[str, str]:
+        """A margin stands behind the row that it is added to: `KD plus 1`, `AT less 1`."""
+        return label(self.a), label(self.b) + self._margin("plus", "less")
+
+    def _margin(self, plus: str, less: str) -> str:
+        return f" {plus if self.by * self.score.direction > 0 else less} {abs(self.by):g}" if self.by else ""
+
+    def gap(self, values: Mapping[str, float]) -> float:
+        """a less b; printed numbers are decimal, so is it."""
+        return round(values[self.a] - values[self.b], 4)
+
+    def in_print(self, values: Mapping[str, float]) -> bool:
+        gain = self.score.direction * self.gap(values)
+        return gain >= self.by if self.or_equal else gain > self.by
+
+    def holds_for(self, difference: Difference) -> Truth:
+        """True when the whole interval lies on the claimed side of the margin, False when on the other."""
+        if not difference.known:
+            return None
+        low, high = sorted(self.score.direction * end for end in (difference.low, difference.high))
+        if low > self.by:
+            return True
+        return False if high < self.by else None
+
+    @classmethod
+    def find(
+        cls, leaves: Sequence[Self], evidence: Evidence, printed: Mapping[str, float], level: float
+    ) -> list[Finding]:
+        gaps = [leaf.gap(printed) if leaf.rows() <= printed.keys() else None for leaf in leaves]
+        beyond = [
+            float("nan") if gap is None else leaf.score.direction * gap - leaf.by
+            for leaf, gap in zip(leaves, gaps, strict=True)
+        ]
+        differences = evidence.compare([leaf.sides() for leaf in leaves], level)
+        needed = evidence.seeds_needed([leaf.sides() for leaf in leaves], beyond, level)
+        return [
+            Finding(leaf, leaf.holds_for(difference), difference, None, gap, seeds)
+            for leaf, difference, gap, seeds in zip(leaves, differences, gaps, needed, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Parts(Predicate):
+    """A statement made of others."""
+
+    parts: tuple[Predicate, ...]
+
+    def leaves(self) -> Iterator[Leaf]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        for part in self.parts:
+            yield from part.weighed(of, in_print)
+
+    def truths(self, of: Mapping[Leaf, Truth]) -> list[Truth]:
+        return [part.truth(of) for part in self.parts]
+
+    def praised(self) -> set[str]:
+        return set().union(*(part.praised() for part in self.parts))
+
+
+@dataclass(frozen=True)
+class AllOf(Parts):
+    """Confirmed when every part is, contradicted when any part is."""
+
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        truths = self.truths(of)
+        if any(t is False for t in truths):
+            return False
+        return True if all(truths) else None
+
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        some = any(part.word(of) in (HOLDS, MIXED) for part in self.parts)
+        return MIXED if some and self.truth(of) is False else super().word(of)
+
+
+@dataclass(frozen=True)
+class AnyOf(Parts):
+    """Confirmed when any part is, contradicted when every part is."""
+
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        truths = self.truths(of)
+        if any(t is True for t in truths):
+            return True
+        return False if all(t is False for t in truths) else None
+
+    def praised(self) -> set[str]:
+        return set.intersection(*(part.praised() for part in self.parts))
+
+    def weighed(self, of: Mapping[Leaf, Truth], in_print: Mapping[Leaf, Truth]) -> Iterator[Leaf]:
+        def distance(part: Predicate) -> tuple[int, int, int]:
+            leaves = list(part.weighed(of, in_print))
+            truths = [of[leaf] for leaf in leaves]
+            return truths.count(False), truths.count(None), [in_print[leaf] for leaf in leaves].count(False)
+
+        return min(self.parts, key=distance).weighed(of, in_print)
+
+
+@dataclass(frozen=True)
+class AtLeast(Parts):
+    """Confirmed when `count` parts are, contradicted when so many are that the others are fewer than `count`."""
+
+    count: int
+
+    def praised(self) -> set[str]:
+        """None: each may lose."""
+        return set()
+
+    def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
+        truths = self.truths(of)
+        if sum(t is True for t in truths) >= self.count:
+            return True
+        return False if sum(t is not False for t in truths) < self.count else None
+
+
+@dataclass(frozen=True)
+class Mostly(AtLeast):
+    """A tendency: more than half of the parts.  In print its exceptions make it mixed."""
+
+    def praised(self) -> set[str]:
+        return Parts.praised(self)
+
+    def word(self, of: Mapping[Leaf, Truth]) -> str:
+        truths = self.truths(of)
+        return MIXED if self.truth(of) and False in truths else super().word(of)
+
+
+def better(column: Column, a: str, b: str, or_equal: bool = False, by: float = 0.0) -> Better:
+    """Row `a` is better than row `b` in a column, by its score."""
+    return Better(column.key, a, b, or_equal, by, score=column.score)
+
+
+def all_of(*parts: Predicate) -> AllOf:
+    return AllOf(parts)
+
+
+def any_of(*parts: Predicate) -> AnyOf:
+    return AnyOf(parts)
+
+
+def at_least(count: int, *parts: Predicate) -> AtLeast:
+    return AtLeast(parts, count)
+
+
+def mostly(*parts: Predicate) -> Mostly:
+    return Mostly(parts, len(parts) // 2 + 1)
+
+
+def best_of(place: str, row: str, among: Sequence[str]) -> AllOf:
+    """Row `row` beats each of the others."""
+    return AllOf(tuple(Better(place, row, other) for other in among if other != row))
+
+
+def second_of(place: str, row: str, among: Sequence[str]) -> AnyOf:
+    """Exactly one of the others beats the row: some one does, and the row beats all the rest."""
+    others = tuple(other for other in among if other != row)
+
+    def behind(first: str) -> AllOf:
+        return all_of(Better(place, first, row), best_of(place, row, [o for o in others if o != first]))
+
+    return AnyOf(tuple(behind(first) for first in others))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A checkable statement of a paper, with the exhibits it rests on.
+
+    `predicate` is None for a judgement that no statistic decides; `why_not` then says so, and `evidence` names
+    comparisons that a reader may want beside it.  `about` names rows that it is about though no comparison has them.
+    """
+
+    id: str
+    paper: str
+    sentence: str
+    exhibits: tuple[str, ...]
+    predicate: Predicate | None
+    why_not: str = ""
+    remark: str = ""
+    evidence: tuple[Leaf, ...] = ()
+    about: tuple[str, ...] = ()
+
+    def word_in_print(self, printed: Printed) -> str:
+        """What the numbers that the paper prints say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
+        return JUDGEMENT if self.predicate is None else self.predicate.word(in_print(self.predicate, printed))
+
+    def is_about(self, rows: set[str], row_of: Callable[[str], str] = str) -> bool:
+        """Whether it says something of one of these rows of the exhibits, and not of nearly all of them at once.
+
+        `row_of` gives the row of an exhibit that stands behind a row of a place.
+        """
+        if self.predicate is None:
+            return False
+        beaten = {row_of(leaf.sides()[1]) for leaf in self.predicate.leaves()} - {"", "plain", TEACHER}
+        named = {row_of(row) for row in self.predicate.praised()} | (beaten if len(beaten) <= FEW_LOSERS else set())
+        return bool((named | {*self.about}) & rows)
+
+    def in_print(self, printed: Printed) -> Truth:
+        """Whether the printed numbers bear the claim out without exception; None where they cannot tell."""
+        return {HOLDS: True, MIXED: False, FAILS: False}.get(self.word_in_print(printed))
+
+
+def in_print(predicate: Predicate, printed: Printed) -> dict[Leaf, Truth]:
+    """What the printed numbers say to every leaf; None where one is not printed."""
+    found: dict[Leaf, Truth] = {}
+    for leaf in predicate.leaves():
+        values = {row: value for (place, row), value in printed.items() if place == leaf.place}
+        found[leaf] = leaf.in_print(values) if leaf.rows() <= values.keys() else None
+    return found

@@ -1,0 +1,77 @@
+"""What training costs, in epochs of KD: a stage's step as `kdnb bench --methods` measured it, times the epochs it took.
+
+The seconds in a record do not tell it: runs of a cohort step side by side, and each is told an equal share.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+import pandas as pd
+
+from kdnb import paths
+from kdnb.errors import KdnbError
+from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.runs import runs_of
+from kdnb.study.record import Record
+from kdnb.study.store import Store
+
+
+def bench_files() -> list[tuple[str, dict[str, Any]]]:
+    """Name and content of every committed measurement; a file that is not one is an error that names it."""
+    found = []
+    for path in sorted((paths.committed_results() / "bench").glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise KdnbError(f"{path} is not a measurement of `kdnb bench --json` ({error}).") from error
+        found.append((path.stem, content))
+    return found
+
+
+def step_costs() -> dict[tuple[str, str], float]:
+    """(method, stage) -> what a step costs beside KD's, from the first measurement that there is."""
+    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
+    return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
+
+
+def epochs_of_kd(
+    cell: Cell, found: Sequence[Record], store: Store, steps: Mapping[tuple[str, str], float]
+) -> float | None:
+    """What a run's training costs, its first steps included, in epochs of KD; None where a step was not measured."""
+    assert cell.experiment is not None
+    method, first = cell.experiment.method, first_step_epochs(cell, store)
+    own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
+    shared = [steps.get((method.partition("+")[0], stage)) for stage in first]
+    if not own or None in shared or math.isnan(sum(first.values())):
+        return None
+    before = sum(ratio * epochs for ratio, epochs in zip(shared, first.values(), strict=True) if ratio is not None)
+    return before + own[-1] * mean(record.metrics["epochs"] for record in found)
+
+
+def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
+    """Mean epochs of the first steps that a run starts from, by stage; NaN where a step has no record.
+
+    Every run that names them counts them.
+    """
+    assert cell.experiment is not None
+    found = {}
+    for shared in cell.experiment.shared_stages():
+        records = store.records(shared.fingerprint).values()
+        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else math.nan
+    return found
+
+
+def scores_and_costs(exhibit: Exhibit, frame: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Mean score of every cell with runs in a frame, and what its training costs; NaN where no step was measured."""
+    steps, keys = step_costs(), ["profile", "dataset", "score", "pair", "line", "row"]
+    means = frame.groupby(keys, sort=False)["value"].mean().reset_index()
+    costs = []
+    for profile, dataset, score, row in means[["profile", "dataset", "score", "row"]].itertuples(index=False):
+        (cell,) = (cell for cell in exhibit.cells(profile, dataset, [row]) if cell.score.key == score)
+        costs.append(epochs_of_kd(cell, [record for _, record in runs_of([cell], store)], store, steps))
+    return means.assign(epochs_of_kd=pd.Series(costs, dtype=float))

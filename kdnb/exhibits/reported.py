@@ -1,0 +1,48 @@
+"""What the papers print, from their CSV."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kdnb import paths
+from kdnb.errors import KdnbError
+
+#: The key of the row, with its pair of networks where a table has several, that a line of a paper's CSV belongs to.
+KeyOf = Callable[[Mapping[str, str]], str]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number as a paper prints it, in the unit of its score, with the spread behind its ± where it has one."""
+
+    value: float
+    std: float | None = None
+
+
+def key_of_method(line: Mapping[str, str]) -> str:
+    """The key where a table has one pair of networks: the method's name."""
+    return "plain" if line["method"] == "baseline" else line["method"].lower()
+
+
+@functools.cache
+def reported(paper: str, exhibit: str, key_of: KeyOf = key_of_method) -> dict[tuple[str, str, str], Printed]:
+    """The numbers that a paper prints in an exhibit: (data set, metric, row) -> value and spread.
+
+    A number that stands there twice is one.  Raises KdnbError where two different ones have one key.
+    """
+    path = paths.reported() / f"{paper}.csv"
+    with open(path, newline="", encoding="utf-8") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["exhibit"] == exhibit and line["value"]]
+    found: dict[tuple[str, str, str], Printed] = {}
+    for line in lines:
+        key = line["dataset"], line["metric"], key_of(line)
+        printed = Printed(float(line["value"]), float(line["std"]) if line["std"] else None)
+        if found.setdefault(key, printed) != printed:
+            raise KdnbError(
+                f"{path} prints two numbers in {exhibit} for {', '.join(key)}: {found[key].value:g} and "
+                f"{printed.value:g}; the `key_of` of {paper} has to tell their rows apart."
+            )
+    return found

@@ -1,0 +1,66 @@
+"""The stored runs of cells: the one way from an exhibit to its records, and their frame of one line a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.study.environment import commit_told
+from kdnb.study.profile import Profile
+from kdnb.study.record import Record
+from kdnb.study.store import Store
+
+COLUMNS = [
+    "row", "label", "dataset", "profile", "seed", "value", "last", "all_images", "fingerprint", "path",
+    "teacher", "student", "device", "wall_seconds", "commit", "pair", "line", "score",
+]  # fmt: skip
+
+
+def runs_of(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Cell, Record]]:
+    """Every stored run of the cells, cell by cell, by seed."""
+    for cell in cells:
+        if cell.experiment is not None:
+            yield from ((cell, record) for record in store.records(cell.experiment.fingerprint).values())
+
+
+def framed(runs: Iterable[tuple[Cell, Record]]) -> pd.DataFrame:
+    """Runs as a frame: one line a run, the value in the unit of the cell's score.
+
+    `row` is `<pair>/<line>` where the exhibit has several pairs of networks.
+    """
+    return pd.DataFrame([_line(cell, record) for cell, record in runs], columns=COLUMNS)
+
+
+def measure(
+    exhibit: Exhibit, profile: str | Profile, dataset: str | None = None, store: Store | None = None
+) -> pd.DataFrame:
+    """Every stored run of an exhibit under a profile, as a frame."""
+    return framed(runs_of(exhibit.cells(profile, dataset), store or Store.open()))
+
+
+def _line(cell: Cell, record: Record) -> dict[str, Any]:
+    assert cell.experiment is not None
+    teacher, score, pair = cell.experiment.teacher, cell.score, cell.column.pair
+    return {
+        "row": cell.key,
+        "label": cell.row.label,
+        "dataset": cell.dataset,
+        "profile": cell.profile.name,
+        "seed": record.seed,
+        "value": score.of(record),
+        "last": score.of(record, "last"),
+        "all_images": score.of(record, "all_images"),
+        "fingerprint": record.fingerprint,
+        "path": str(record.path),
+        "teacher": teacher.network if teacher else "",
+        "student": cell.experiment.network,
+        "device": record.cost.get("device", ""),
+        "wall_seconds": record.cost.get("wall_seconds"),
+        "commit": commit_told(record.environment),
+        "pair": pair.key if pair else "",
+        "line": cell.row.key,
+        "score": score.key,
+    }

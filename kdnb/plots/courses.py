@@ -1,0 +1,104 @@
+"""The course of training by epoch, as a paper's module says what to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdnb import exhibits
+from kdnb.exhibits import Exhibit
+from kdnb.exhibits.courses import Courses
+from kdnb.exhibits.courses import Panel as Drawn
+from kdnb.exhibits.runs import framed, runs_of
+from kdnb.plots.histories import (
+    COLUMNS,
+    band,
+    draw_milestones,
+    epochs_axis,
+    gathered,
+    logarithmic,
+    long,
+    milestones,
+    thin,
+)
+from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, scales_told
+from kdnb.plots.style import WIDTH, Plot, colour, style
+from kdnb.study.store import Store
+from kdnb.tables.words import TITLES, slug
+
+MEANS = "Means over seeds, bands from the lowest to the highest; uprights where the learning rate falls."
+TOLD = ["profile", "dataset", "pair", "line", *COLUMNS]
+
+
+@dataclass(frozen=True)
+class _Course:
+    """One panel's runs: their histories in long form, and the epochs after which the learning rate fell."""
+
+    panel: Panel
+    frame: pd.DataFrame
+    falls: list[int]
+
+
+def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name: str = "") -> Plot:
+    """What `drawn` names of the histories, by epoch: a column of panels for every pair of networks that has runs."""
+    exhibit = exhibits.get(exhibit)
+    found = _courses(exhibit, profile, drawn)
+    with style():
+        figure = _figure(found, drawn) if found else nothing_yet(exhibit.title)
+    caption = f"{drawn.caption} {MEANS}" + scales_told(exhibit, [course.panel for course in found])
+    told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
+    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told)
+
+
+def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:
+    """The wanted columns of the histories of the wanted rows, for every pair that has runs, at its strongest scale."""
+    wanted = drawn.wanted
+    asked = [row for row in exhibit.rows if row.key in wanted]
+    scales = dict.fromkeys([*TITLES, profile])
+    runs = list(runs_of((cell for scale in scales for cell in exhibit.cells(scale, None, asked)), Store.open()))
+    found = []
+    for panel in panels(exhibit, framed(runs), profile):
+        here = [(c, r) for c, r in runs if (c.profile.name, c.column) == (panel.profile, panel.column)]
+        parts = [long(cell.key, record).assign(line=cell.row.key) for cell, record in here]
+        frame = pd.concat(parts) if parts else gathered([]).assign(line="")
+        frame = frame[[column in wanted[row] for row, column in zip(frame["line"], frame["column"], strict=True)]]
+        frame = frame.assign(profile=panel.profile, dataset=panel.dataset, pair=panel.key)
+        if here:
+            found.append(_Course(panel, frame, sorted({fall for _, record in here for fall in milestones(record)})))
+    return found
+
+
+def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
+    """The legend of the last line of panels stands below, that of one above it on top."""
+    figure = Figure(figsize=(WIDTH, 2.4 + 1.5 * len(drawn.panels)))
+    places = figure.subplots(len(drawn.panels), len(found), squeeze=False, sharex="col")
+    for course, column in zip(found, places.T, strict=True):
+        for axes, panel in zip(column, drawn.panels, strict=True):
+            _draw(axes, course, panel)
+        column[0].set_title(course.panel.title)
+        epochs_axis(column[-1])
+    for row, panel in zip(places, drawn.panels, strict=True):
+        row[0].set_ylabel(panel.label)
+    for row in places[:-1]:
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    legend_below(figure, places[-1], columns=3)
+    return figure
+
+
+def _draw(axes: Axes, course: _Course, panel: Drawn) -> None:
+    draw_milestones(axes, course.falls)
+    shown = []
+    for line in panel.lines:
+        here = (course.frame["line"] == line.row) & (course.frame["column"] == line.column)
+        part = course.frame[here].assign(value=lambda frame: panel.factor * frame["value"])
+        shown.append(part["value"])
+        if len(part) and line.dash:
+            band(axes, part, line.label, colour(line.colour), line.dash)
+        elif len(part):
+            thin(axes, part, line.label, colour(line.colour))
+    if panel.logarithmic and (pd.concat(shown) > 0).all():
+        logarithmic(axes)

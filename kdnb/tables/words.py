@@ -1,0 +1,83 @@
+"""The vocabulary of the book's tables and figures: scales, data sets, numbers with their spread, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from kdnb import datasets, page
+from kdnb.exhibits import ACCURACY, Cell, Column, Score
+
+#: Groups of columns by profile, in their order; `paper` always stands there, the others once measured.
+TITLES = {
+    "paper": "Measured at paper scale",
+    "short": "Measured at a quarter of the epochs",
+    "pilot": "Measured at pilot scale",
+    "demo": "Demo of this build",
+}
+NOT_YET = "not yet measured"
+OF_A_DEMO = (
+    "A demo shows that every step runs, and says nothing about the paper: what is meant for hundreds of epochs may "
+    "lose to labels alone in ten."
+)
+
+
+def title(dataset: str) -> str:
+    """How a data set is called in a table."""
+    return datasets.title(dataset)
+
+
+def slug(key: str) -> str:
+    """A key as it can stand in labels and file names."""
+    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+
+
+def spread(values: pd.Series, score: Score = ACCURACY, signed: bool = False) -> str:
+    """`69.78 ± 0.31 (3)`, or `69.78 (1)`: no spread from one run."""
+    mean = score.text(values.mean(), signed)
+    return f"{mean} (1)" if len(values) == 1 else f"{mean} ± {score.text(values.std(ddof=1))} ({len(values)})"
+
+
+def printed(cell: Cell) -> str:
+    """The paper's number, with its ± where it prints one."""
+    if cell.printed is None:
+        return "–"
+    value = cell.score.text(cell.printed.value)
+    return value if cell.printed.std is None else f"{value} ± {cell.score.text(cell.printed.std)}"
+
+
+def headings(columns: Sequence[Column], pairs: bool = False) -> list[str]:
+    """What tells the columns of a table apart: data set, pair of networks, score; a lone one is its data set.
+
+    With `pairs` the networks are named though all have the same.
+    """
+    keys = [(column.dataset, column.pair, column.score) for column in columns]
+    differ = [len(set(of)) > 1 for of in zip(*keys, strict=True)] or [False] * 3
+    differ[1] |= pairs
+    differ[0] |= not any(differ)
+    told = [(title(c.dataset), unbroken(c.pair.title) if c.pair else "", c.score.heading) for c in columns]
+    return [", ".join(part for part, shown in zip(parts, differ, strict=True) if shown and part) for parts in told]
+
+
+def unbroken(pair: str) -> str:
+    """A pair as a heading, which breaks after its arrow and nowhere else."""
+    return pair.replace(" →", "\N{NO-BREAK SPACE}→")
+
+
+def unit(columns: Iterable[Column]) -> str:
+    """The unit that all columns share, as a caption begins with it: `percent, `; empty where headings tell units."""
+    units = {column.score.unit for column in columns}
+    return f"{units.pop()}, " if len(units) == 1 and units != {""} else ""
+
+
+def runs_label(cell: Cell) -> str:
+    """The label on the page of runs where a cell's runs begin."""
+    score = "" if cell.score == ACCURACY else f" {cell.score.key}"
+    return slug(f"runs {cell.exhibit} {cell.profile.name} {cell.dataset} {cell.key}{score}")
+
+
+def runs_target(cell: Cell) -> str:
+    """The same where that page is in the book, else nothing."""
+    return runs_label(cell) if page.exists(cell.exhibit.partition("/")[0], "runs") else ""
