@@ -129,7 +129,7 @@ def test_every_row_of_the_tables_has_a_cost_of_its_own(store):
     fill(store, seeds=1, key="slkd/table1")
     for key in ("comparison/table1", "slkd/table1"):
         costs = plots.accuracy_and_cost(key).frame
-        students = {row.line for row in exhibits.get(key).rows} - {"teacher"}
+        students = {row.key for row in exhibits.get(key).rows} - {"teacher"}
         assert set(costs["line"]) == students and costs["epochs_of_kd"].nunique() > len(students) / 2
         kd, plain, fitnet = (costs[costs["line"] == line]["epochs_of_kd"] for line in ("kd", "plain", "fitnet"))
         assert (kd == 10).all() and (plain < 10).all() and (fitnet > 10).all()

@@ -13,12 +13,13 @@ from docutils.core import publish_doctree
 
 from kdnb import exhibits, listing, page, paths, tables
 from kdnb.errors import KdnbError
-from kdnb.exhibits.exhibit import measure
+from kdnb.exhibits.runs import measure
 from kdnb.exhibits.show import show
 from kdnb.study.statistics import paired
 from kdnb.study.store import Store
+from kdnb.tables.grid import grid
 from kdnb.tables.in_short import told_of_gains
-from kdnb.tables.sheet import Entry, Table, grid, line
+from kdnb.tables.sheet import Entry, Table, line
 from kdnb.tables.speed import method_costs, speed
 
 

@@ -9,32 +9,31 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kdnb.exhibits.claims import (
+from kdnb.exhibits.claims import evidence
+from kdnb.exhibits.claims import judge as judging
+from kdnb.exhibits.claims.evidence import Evidence
+from kdnb.exhibits.claims.judge import Verdict, judge
+from kdnb.exhibits.claims.predicates import (
     Better,
     Claim,
-    Evidence,
     Leaf,
     Predicate,
-    Truth,
     all_of,
     any_of,
     at_least,
     best_of,
-    judge,
     mostly,
     second_of,
 )
-from kdnb.exhibits.comparison_claims import (
-    ALONE,
-    CLAIMS,
-    FEATURES,
-    MMD,
-    STUDENTS,
-    in_print,
-    printed,
-    verdicts,
-    words_in_print,
-)
+from kdnb.exhibits.claims.words import Truth
+from kdnb.exhibits.comparison_claims import ALONE, CLAIMS, FEATURES, MMD, PAPER, STUDENTS
+
+PRINTED = evidence.printed(PAPER)
+
+
+def verdicts(frames: dict[str, pd.DataFrame], profile: str) -> list[Verdict]:
+    return judging.verdicts(PAPER, frames, profile)
+
 
 # The fact sheet's column "in Table 1".
 HOLDS = {
@@ -62,7 +61,7 @@ def told(leaves: tuple[Leaf, ...]) -> list[str]:
 
 def as_printed(dataset: str, **arguments) -> pd.DataFrame:
     """Runs whose means are what the paper prints."""
-    return runs({row: value for (where, row), value in printed().items() if where == dataset}, **arguments)
+    return runs({row: value for (where, row), value in PRINTED.items() if where == dataset}, **arguments)
 
 
 def claim(predicate, evidence: tuple[Leaf, ...] = ()) -> Claim:
@@ -77,9 +76,10 @@ def number(claim_id: str) -> Claim:
 
 
 def test_what_holds_of_the_papers_own_numbers_is_what_the_fact_sheet_says():
-    assert words_in_print() == HOLDS
+    assert judging.words_in_print(PAPER) == HOLDS
     assert [c.id for c in CLAIMS] == [f"C{i}" for i in range(1, 18)]
-    assert in_print() == {c: {"holds": True, "mixed": False, "fails": False}.get(w) for c, w in HOLDS.items()}
+    truths = {"holds": True, "mixed": False, "fails": False}
+    assert {c.id: c.in_print(PRINTED) for c in CLAIMS} == {c: truths.get(w) for c, w in HOLDS.items()}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_holds_of_the_papers_own_numbers_is_what_the_fact_sheet_says():
     ],
 )
 def test_other_numbers_would_be_told_otherwise(claim_id, cell, value, word):
-    assert number(claim_id).word_in_print({**printed(), cell: value}) == word
+    assert number(claim_id).word_in_print({**PRINTED, cell: value}) == word
 
 
 def test_numbers_that_are_not_printed_leave_a_claim_open():
@@ -110,7 +110,7 @@ def test_numbers_that_are_not_printed_leave_a_claim_open():
 def test_the_papers_correlations_are_the_fact_sheets():
     for dataset, pearson, spearman, without_crd in (("cifar10", 0.21, 0.18, 0.64), ("cifar100", 0.48, 0.04, -0.42)):
         (leaf,) = (leaf for leaf in number("C14").predicate.leaves() if leaf.place == dataset)
-        values = {row: value for (where, row), value in printed().items() if where == dataset}
+        values = {row: value for (where, row), value in PRINTED.items() if where == dataset}
         found = leaf.of(values)
         assert (round(found.pearson, 2), round(found.spearman, 2), found.n) == (pearson, spearman, 7)
         others = FEATURES[:-1]
@@ -122,7 +122,7 @@ def test_remarks_name_numbers_of_the_table():
     """Every decimal number in a remark is a printed accuracy or a difference of two on one data set."""
     known = {"0.5", "2.10"}  # the bound of C14, and what CRD's authors list
     for dataset in ("cifar10", "cifar100"):
-        values = [value for (where, _), value in printed().items() if where == dataset]
+        values = [value for (where, _), value in PRINTED.items() if where == dataset]
         known |= {f"{value:.2f}" for value in values} | {f"{abs(a - b):.2f}" for a in values for b in values}
     told = {figure for c in CLAIMS for figure in re.findall(r"\d+\.\d+", c.remark)}
     assert len(told) >= 8 and told <= known
@@ -131,7 +131,7 @@ def test_remarks_name_numbers_of_the_table():
 def test_the_counts_in_remarks_are_the_tables():
     def count(claim_id: str) -> int:
         leaves = list(number(claim_id).predicate.leaves())
-        return sum(leaf.in_print({r: v for (d, r), v in printed().items() if d == leaf.place}) for leaf in leaves)
+        return sum(leaf.in_print({r: v for (d, r), v in PRINTED.items() if d == leaf.place}) for leaf in leaves)
 
     assert (count("C16"), count("C11")) == (17, 6)
     assert "In print in 17" in number("C16").remark and "In print six" in number("C11").remark
@@ -139,7 +139,7 @@ def test_the_counts_in_remarks_are_the_tables():
 
 def test_claims_name_the_rows_of_the_table():
     named = {row for c in CLAIMS if c.predicate for leaf in c.predicate.leaves() for row in leaf.rows()}
-    assert named == {row for _, row in printed()} == {"teacher", *STUDENTS}
+    assert named == {row for _, row in PRINTED} == {"teacher", *STUDENTS}
 
 
 # --- predicates ----------------------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_seeds_of_a_claim_are_those_that_settle_it():
 
 def test_a_study_that_repeats_the_papers_numbers_confirms_what_holds_and_contradicts_what_fails():
     frames = {d: as_printed(d, seeds=12, sd=0.002, common=0.01) for d in ("cifar10", "cifar100")}
-    wanted = {c: "confirmed" if holds else "contradicted" for c, holds in in_print().items()}
+    wanted = {c: "confirmed" if holds else "contradicted" for c, holds in ((c.id, c.in_print(PRINTED)) for c in CLAIMS)}
     # FitNet ties PKT in print on CIFAR-100, seven points leave a correlation open, a tendency may have exceptions.
     wanted |= {"C6": "undetermined", "C14": "undetermined", "C16": "confirmed", "C17": "a judgement"}
     assert {v.claim.id: v.status for v in verdicts(frames, "paper")} == wanted

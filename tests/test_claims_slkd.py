@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -13,19 +14,11 @@ from test_claims import runs
 
 from kdnb import exhibits, paths, tables
 from kdnb.exhibits import slkd
-from kdnb.exhibits.claims import Better
-from kdnb.exhibits.slkd_claims import (
-    CLAIMS,
-    PAIRS,
-    TABLES,
-    frames,
-    in_print,
-    place,
-    printed,
-    title,
-    verdicts,
-    words_in_print,
-)
+from kdnb.exhibits.claims import judge
+from kdnb.exhibits.claims.evidence import frames as frames_of
+from kdnb.exhibits.claims.evidence import printed as printed_of
+from kdnb.exhibits.claims.predicates import Better
+from kdnb.exhibits.slkd_claims import CLAIMS, PAIRS, PAPER, counts, place, title
 from kdnb.study.record import thinned
 from kdnb.study.store import Store
 
@@ -46,6 +39,19 @@ def _only_this_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@functools.cache
+def printed() -> dict[tuple[str, str], float]:
+    return printed_of(PAPER)
+
+
+def frames(profile: str, store: Store) -> dict[str, pd.DataFrame]:
+    return frames_of(PAPER, profile, store)
+
+
+def verdicts(frames: dict[str, pd.DataFrame], profile: str) -> list[judge.Verdict]:
+    return judge.verdicts(PAPER, frames, profile)
+
+
 def number(claim_id: str):
     return CLAIMS[int(claim_id[1:]) - 1]
 
@@ -62,7 +68,7 @@ def differences(a: str, b: str) -> dict[str, float]:
 def keep(exhibit: str, key: str, profile: str = "paper", seed: int = 1, headline: float = 0.7, **changes) -> None:
     """A record of a cell, made by hand."""
     found = exhibits.get(f"slkd/{exhibit}")
-    (cell,) = found.cells(profile, found.datasets_of(profile)[0], [found.row(key)])
+    cell = found.cell(profile, key)
     run = next(run for run in cell.runs(seed + 1) if run.seed == seed)
     Store.open().write(run, record(run, headline, **changes), "slkd")
 
@@ -71,9 +77,10 @@ def keep(exhibit: str, key: str, profile: str = "paper", seed: int = 1, headline
 
 
 def test_what_holds_of_the_papers_own_numbers_is_what_the_fact_sheet_says():
-    assert words_in_print() == HOLDS
+    assert judge.words_in_print(PAPER) == HOLDS
     assert [c.id for c in CLAIMS] == [f"S{i}" for i in range(1, 12)]
-    assert in_print() == {c: {"holds": True, "mixed": False}.get(word) for c, word in HOLDS.items()}
+    truths = {"holds": True, "mixed": False}
+    assert {c.id: c.in_print(printed()) for c in CLAIMS} == {c: truths.get(word) for c, word in HOLDS.items()}
 
 
 @pytest.mark.parametrize(
@@ -116,10 +123,9 @@ def test_a_number_stands_where_its_table_puts_it():
 
 def test_what_stands_in_several_tables_is_the_same_number_in_each():
     several = 0
-    for name, where in TABLES.items():
-        exhibit = exhibits.get(f"slkd/{name}")
-        for cell in exhibit.cells("paper", exhibit.datasets[0]):
-            here = where(cell)
+    for exhibit in PAPER.judged:
+        for cell in exhibit.cells("paper"):
+            here = counts(cell)
             if here is not None and cell.reported is not None:
                 assert printed()[here] == cell.reported
                 several += 1
@@ -157,9 +163,9 @@ def test_what_remarks_say_of_printed_numbers_is_so():
 
 def test_claims_rest_on_exhibits_that_have_their_rows():
     for claim in CLAIMS:
-        shown = {f"{c.dataset}/{row.pair.key}" for e in claim.exhibits for c in _cells(e) for row in [c.row]}
-        lines = {c.row.line for e in claim.exhibits for c in _cells(e)}
-        students = {f"{c.dataset}/{c.row.pair.student}" for e in claim.exhibits for c in _cells(e)}
+        shown = {f"{c.dataset}/{c.column.pair.key}" for e in claim.exhibits for c in _cells(e)}
+        lines = {c.row.key for e in claim.exhibits for c in _cells(e)}
+        students = {f"{c.dataset}/{c.column.pair.student}" for e in claim.exhibits for c in _cells(e)}
         for leaf in claim.predicate.leaves():
             assert leaf.place.partition("#")[0] in (students if claim.id == "S6" else shown), claim.id
             named = {re.split("/| ", row)[-1] for row in leaf.rows()}
@@ -305,9 +311,9 @@ def _experiments(claim, profile: str, where: str, rows: frozenset[str]) -> froze
     for key in claim.exhibits:
         exhibit = exhibits.get(key)
         for cell in exhibit.cells(profile, exhibit.datasets_of(profile)[0]):
-            pair = cell.row.pair
+            pair = cell.column.pair
             at_student = where == f"{cell.dataset}/{pair.student}"
-            row = f"{pair.teacher}/{cell.row.line}" if at_student else cell.row.line
+            row = f"{pair.teacher}/{cell.row.key}" if at_student else cell.row.key
             here = at_student or where.partition("#")[0] == f"{cell.dataset}/{pair.key}"
             named = any(row in (r, r.removeprefix("gap of ")) or r.startswith("from ") for r in rows)
             if here and named and cell.experiment is not None:

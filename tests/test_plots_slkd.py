@@ -16,6 +16,7 @@ from study_samples import record
 
 from kdnb import exhibits, paths, plots
 from kdnb.errors import KdnbError
+from kdnb.exhibits import slkd
 from kdnb.exhibits.show import show
 from kdnb.plots.panels import strongest
 from kdnb.study.experiment import Run
@@ -39,7 +40,7 @@ def course(exhibit: str, profile: str, *rows: str, seeds: int = 1, **columns: fl
     """Records of rows whose history has these columns, falling (distances) or rising (accuracies) by seed."""
     found = exhibits.get(exhibit)
     store = Store.open()
-    for cell in found.cells(profile, found.datasets_of(profile)[0], [found.row(key) for key in rows]):
+    for cell in found.cells(profile, None, rows):
         for run in cell.runs(seeds):
             history = thinned({name: _column(name, end * run.seed) for name, end in columns.items()})
             metrics = {"epochs": EPOCHS, "headline": 0.5, "last": 0.5, "all_images": 0.5}
@@ -69,11 +70,26 @@ ONE_COLUMNS = {k: v for k, v in SLKD_COLUMNS.items() if k not in ("self1_accurac
 def keep_arrays(exhibit: str, profile: str, line: str, seed: int, metrics: dict, **arrays: np.ndarray) -> None:
     """Arrays beside the record of the first pair's line, which is made where there is none."""
     found = exhibits.get(exhibit)
-    row = next(row for row in found.rows if row.line == line)
-    (cell,) = found.cells(profile, found.datasets_of(profile)[0], [row])
+    cell = found.cells(profile, None, [line])[0]
     run, store = Run(cell.experiment, seed), Store.open()
     made = store.get(*run.key) or record(run)
     store.write(run, dataclasses.replace(made, metrics=made.metrics | metrics), "slkd", arrays)
+
+
+def trajectories():
+    return plots.courses("slkd/fig2", slkd.trajectories())
+
+
+def guides():
+    return plots.courses("slkd/fig4", slkd.GUIDES)
+
+
+def planes():
+    return plots.planes("slkd/fig5")
+
+
+def logit_gaps():
+    return plots.logit_gaps("slkd/fig6", **slkd.LOGIT_GAPS)
 
 
 def lines_of(axes) -> dict[str, list[float]]:
@@ -91,7 +107,7 @@ def titles(plot) -> list[str]:
 def test_a_line_has_one_colour_for_every_pair():
     assert plots.colour(f"{A}/slkd") == plots.colour(f"{B}/slkd") == plots.colour("slkd") == plots.COLOURS["slkd"]
     assert plots.colour(f"{A}/kd") == plots.colour("kd+kd") == plots.COLOURS["kd"]
-    assert {row.line for row in exhibits.get("slkd/table1").rows} <= set(plots.COLOURS)
+    assert {row.key for row in exhibits.get("slkd/table1").rows} <= set(plots.COLOURS)
 
 
 def _linear(channel: int) -> float:
@@ -147,7 +163,7 @@ def test_the_strongest_scale(profile, measured, expected):
 
 def test_each_pair_stands_at_its_own_scale():
     fill(Store.open(), "pilot", 1, key="slkd/table1")
-    course("slkd/table1", "paper", *(r.key for r in exhibits.get("slkd/table1").rows if r.pair.key == A))
+    course("slkd/table1", "paper", A)
     plot = plots.rows("slkd/table1")
     assert titles(plot) == [
         "ResNet32x4 → ResNet8x4\npaper scale",
@@ -170,7 +186,7 @@ def test_a_teacher_alone_makes_no_panel():
 def test_gains_are_over_the_plain_student_of_the_same_pair():
     fill(Store.open(), "pilot", 3, key="slkd/table1")
     plot = plots.gains("slkd/table1", "pilot")
-    place = {row.key: number for number, row in enumerate(exhibits.get("slkd/table1").rows)}
+    place = {cell.key: number for number, cell in enumerate(exhibits.get("slkd/table1").cells("pilot"))}
     for pair in (A, "wrn_40_2-wrn_40_1"):
         one = plot.frame[(plot.frame["row"] == f"{pair}/slkd") & (plot.frame["seed"] == 2)].iloc[0]
         expected = 100 * (accuracy(place[f"{pair}/slkd"], 2) - accuracy(place[f"{pair}/plain"], 2))
@@ -249,7 +265,7 @@ def test_curves_of_several_pairs_have_a_column_each(monkeypatch):
 
 
 def test_curves_of_many_pairs_go_on_below(monkeypatch):
-    rows = [row.key for row in exhibits.get("slkd/table2").rows if row.line == "kd"]
+    rows = ["kd"]
     course("slkd/table2", "paper", *rows, ce=1.0, validation_accuracy=0.5)
     monkeypatch.setenv("KDNB_BATCH", "1")
     plot = plots.curves(show("slkd/table2", rows, "paper"), of="kd")
@@ -261,7 +277,7 @@ def test_curves_of_many_pairs_go_on_below(monkeypatch):
 def test_a_first_step_that_selects_nothing_shows_what_it_minimises(monkeypatch):
     key = f"{A}/slkd-sequential"
     course("slkd/table8", "demo", key, **SLKD_COLUMNS)
-    (cell,) = exhibits.get("slkd/table8").cells("demo", "digits", [exhibits.get("slkd/table8").row(key)])
+    cell = exhibits.get("slkd/table8").cell("demo", key)
     (stage,) = cell.experiment.shared_stages()
     history = thinned({"learning": [3.0, 2.0], "self_accuracy": [0.2, 0.3], "kl_teacher_self": [0.4, 0.2]})
     Store.open().write(Run(stage, 1), record(Run(stage, 1), history=history), "slkd")
@@ -274,7 +290,7 @@ def test_a_first_step_that_selects_nothing_shows_what_it_minimises(monkeypatch):
 
 def test_trajectories_are_means_of_seeds_with_their_range():
     course("slkd/fig2", "pilot", f"{V}/slkd", f"{M}/slkd", seeds=3, **SLKD_COLUMNS)
-    plot = plots.trajectories()
+    plot = trajectories()
     distances, _, accuracies, _ = plot.figure.axes
     drawn = lines_of(distances)
     assert set(drawn) == {"KL(teacher‖student)", "KL(self-learning‖student)", "KL(teacher‖self-learning)"}
@@ -288,14 +304,14 @@ def test_trajectories_are_means_of_seeds_with_their_range():
 
 def test_the_learning_rate_falls_where_the_shortened_recipe_says():
     course("slkd/fig2", "pilot", f"{V}/slkd", **SLKD_COLUMNS)
-    axes = plots.trajectories().figure.axes[0]
+    axes = trajectories().figure.axes[0]
     uprights = [line.get_xdata()[0] for line in axes.lines if line.get_label().startswith("_")]
     assert uprights == [math.ceil(m / 8) + 0.5 for m in (150, 180, 210)]
 
 
 def test_a_logarithmic_axis_is_written_in_plain_numbers():
     course("slkd/fig2", "pilot", f"{V}/slkd", **SLKD_COLUMNS)
-    figure = plots.trajectories().figure
+    figure = trajectories().figure
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_ylim()
     texts = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
@@ -304,20 +320,20 @@ def test_a_logarithmic_axis_is_written_in_plain_numbers():
 
 def test_distances_of_nothing_stay_on_a_linear_axis():
     course("slkd/fig2", "pilot", f"{V}/slkd", **{**SLKD_COLUMNS, "kl_teacher_self": 0.0})
-    assert plots.trajectories().figure.axes[0].get_yscale() == "linear"
+    assert trajectories().figure.axes[0].get_yscale() == "linear"
 
 
 def test_trajectories_of_another_line():
     course("slkd/coupled", "demo", f"{A}/slkd-detached", **SLKD_COLUMNS)
-    plot = plots.trajectories("slkd/coupled", line="slkd-detached")
+    plot = plots.courses("slkd/coupled", slkd.trajectories("slkd-detached"))
     assert set(plot.frame["row"]) == {f"{A}/slkd-detached"} and "VGG13 → MobileNetV2" in plot.caption
-    assert plots.trajectories("slkd/coupled").frame.empty
+    assert plots.courses("slkd/coupled", slkd.trajectories()).frame.empty
 
 
 def test_guides_tell_one_from_two():
     course("slkd/fig4", "demo", f"{V}/slkd-one", seeds=2, **{**ONE_COLUMNS, "self_accuracy": 0.2})
     course("slkd/fig4", "demo", f"{V}/slkd", seeds=2, **SLKD_COLUMNS)
-    plot = plots.guides()
+    plot = guides()
     axes = plot.figure.axes[0]
     ends = {label: values[-1] for label, values in lines_of(axes).items()}
     expected = {"one self-learning teacher": 30.0, "two, mixed": 52.5, "each of the two": 42.0}
@@ -332,7 +348,7 @@ def test_guides_tell_one_from_two():
 
 def test_guides_with_one_line_alone():
     course("slkd/fig4", "demo", f"{V}/slkd-one", **ONE_COLUMNS)
-    assert set(lines_of(plots.guides().figure.axes[0])) == {"one self-learning teacher", "student of one"}
+    assert set(lines_of(guides().figure.axes[0])) == {"one self-learning teacher", "student of one"}
 
 
 # -- representations ---------------------------------------------------------------------------------------
@@ -349,7 +365,7 @@ def cloud(count: int, classes: int, seed: int) -> dict[str, np.ndarray]:
 def test_planes_draw_every_point_in_the_colour_of_its_class():
     for line, seed in (("kd", 2), ("kd", 3), ("slkd", 1), ("slkd", 2)):
         keep_arrays("slkd/fig5", "demo", line, seed, {"separability": seed / 10}, **cloud(40, 12, seed))
-    plot = plots.planes()
+    plot = planes()
     assert titles(plot) == ["KD: separability 0.20", "SLKD: separability 0.20"]  # the lowest seed of both
     (points,) = plot.figure.axes[1].collections
     assert np.array_equal(points.get_offsets(), cloud(40, 12, 2)["plane"])
@@ -362,7 +378,7 @@ def test_planes_draw_every_point_in_the_colour_of_its_class():
 def test_twenty_thousand_points_are_a_small_picture():
     for line in ("kd", "slkd"):
         keep_arrays("slkd/fig5", "paper", line, 1, {"separability": 0.1}, **cloud(10_000, 100, 1))
-    plot = plots.planes()
+    plot = planes()
     svg = plot.to_svg()
     assert len(svg) < 400_000 and svg.count("<image") == 2
     assert plot.figure.axes[0].collections[0].get_sizes() == pytest.approx([1.0])
@@ -370,7 +386,7 @@ def test_twenty_thousand_points_are_a_small_picture():
 
 def test_a_line_without_arrays_says_so():
     keep_arrays("slkd/fig5", "demo", "kd", 1, {}, **cloud(40, 10, 1))
-    plot = plots.planes()
+    plot = planes()
     assert titles(plot) == ["KD", "SLKD"] and [t.get_text() for t in plot.figure.axes[1].texts] == ["not yet measured"]
     assert "ten colours" not in plot.caption
 
@@ -384,7 +400,7 @@ def means(scale: float) -> dict[str, np.ndarray]:
 def test_logit_gaps_are_absolute_divided_and_without_a_diagonal():
     keep_arrays("slkd/fig6", "pilot", "kd", 1, {}, **means(3.0))
     keep_arrays("slkd/fig6", "pilot", "slkd", 1, {}, **means(0.75))
-    plot = plots.logit_gaps()
+    plot = logit_gaps()
     image = np.asarray(plot.figure.axes[0].images[0].get_array())
     assert image[1, 3] == 2.0 and image[0, 1] == 1.0 and np.trace(image) == 0 and image.sum() == 3.0
     assert plot.figure.axes[0].images[0].get_clim() == (0, 1)
@@ -401,10 +417,10 @@ DRAWN = {
     "rows": lambda: plots.rows("slkd/table6"),
     "cost": lambda: plots.accuracy_and_cost("slkd/table2"),
     "curves": lambda: plots.curves(show("slkd/table8", [f"{A}/plain", f"{A}/slkd"]), f"{A}/slkd"),
-    "trajectories": plots.trajectories,
-    "guides": plots.guides,
-    "planes": plots.planes,
-    "logit-gaps": plots.logit_gaps,
+    "trajectories": trajectories,
+    "guides": guides,
+    "planes": planes,
+    "logit-gaps": logit_gaps,
 }
 
 

@@ -47,8 +47,8 @@ def test_measured_demo():
     _, demo = tables.pairs("slkd/table5")
     assert head(demo, 0)[1:] == ["ResNet56 → ResNet20", "ResNet32x4 → ResNet20"]
     assert head(demo, 1)[1:] == ["ResNet14 → ResNet8", "ResNet20 → ResNet8"]
-    rows = exhibits.get("slkd/table5").rows
-    place = {row.key: number for number, row in enumerate(rows)}
+    cells = exhibits.get("slkd/table5").cells("demo")
+    place = {cell.key: number for number, cell in enumerate(cells)}
     scores = [100 * accuracy(place["resnet56-resnet20/kd"], seed) for seed in (1, 2, 3)]
     assert line(demo, "KD")[1].startswith(f"{sum(scores) / 3:.2f} ±") and line(demo, "KD")[1].endswith("(3)")
     gains = [100 * accuracy(place["resnet56-resnet20/slkd"], s) - kd for s, kd in zip((1, 2, 3), scores, strict=True)]
@@ -57,9 +57,7 @@ def test_measured_demo():
 
 
 def test_measured_with_the_papers_networks():
-    (cell,) = exhibits.get("slkd/table1").cells(
-        "paper", "cifar100", [exhibits.get("slkd/table1").row("resnet56-resnet8/kd")]
-    )
+    cell = exhibits.get("slkd/table1").cell("paper", "resnet56-resnet8/kd")
     keep(Run(cell.experiment, 1), 0.605)
     printed, _ = tables.pairs("slkd/table1")
     assert head(printed, 1) == ["paper", "measured"] and printed.note == ""

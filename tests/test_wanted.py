@@ -59,7 +59,7 @@ def test_every_run_of_the_whole_study_is_filed_under_the_paper_that_has_it():
     papers = wanted.papers(everything, DEMO)
     for exhibit in everything:
         for cell in exhibit.cells(DEMO, "digits"):
-            if cell.experiment is not None and cell.row.line in ("slkd", "fitnet", "dkd"):
+            if cell.experiment is not None and cell.row.key in ("slkd", "fitnet", "dkd"):
                 assert papers[cell.experiment.fingerprint] == exhibit.paper
     runs = plan.with_needs(wanted.runs(everything, DEMO, seeds=1))
     assert {run.experiment.fingerprint for run in runs} == {*papers}

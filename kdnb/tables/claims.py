@@ -10,8 +10,8 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
-from kdnb.exhibits.claims import evidence as of_runs
 from kdnb.exhibits.claims import judge
+from kdnb.exhibits.claims.evidence import frames as frames_of
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.predicates import Finding
 from kdnb.exhibits.claims.words import (
@@ -45,7 +45,7 @@ def claims(
     printed size would need.
     """
     of = exhibits.paper(paper)
-    in_print = words_in_print(of)
+    in_print = judge.words_in_print(of)
     asked = {_key(row) for row in rows or ()}
     chosen = [claim for claim in of.claims if rows is None or claim.is_about(asked, lambda row: of.row_of(row)[0])]
     if ids is not None:
@@ -78,12 +78,6 @@ def _key(row: Asked) -> str:
     return row.row.key if isinstance(row, Part) else row.key
 
 
-def words_in_print(paper: Paper) -> dict[str, str]:
-    """Claim id -> what the paper's own numbers say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
-    printed = of_runs.printed(paper)
-    return {claim.id: claim.word_in_print(printed) for claim in paper.claims}
-
-
 def verdicts(paper: str | Paper, store: Store | None = None) -> dict[str, dict[str, Verdict]]:
     """Scale -> claim id -> verdict, for every scale at which the paper has runs."""
     return {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
@@ -92,20 +86,18 @@ def verdicts(paper: str | Paper, store: Store | None = None) -> dict[str, dict[s
 def measured_frames(paper: str | Paper, store: Store | None = None) -> dict[str, dict[str, pd.DataFrame]]:
     """Scale -> place -> runs (row, seed, value, fingerprint), for every scale at which the paper has runs."""
     store, paper = store or Store.open(), exhibits.paper(paper)
-    found = {scale: of_runs.frames(paper, scale, store) for scale in SCALES}
+    found = {scale: frames_of(paper, scale, store) for scale in SCALES}
     return {scale: frames for scale, frames in found.items() if frames}
 
 
 def judge_all(paper: str | Paper, frames: Mapping[str, pd.DataFrame], scale: str) -> dict[str, Verdict]:
     """Claim id -> verdict, from the runs of one scale."""
-    paper = exhibits.paper(paper)
-    found = judge.verdicts(paper, frames, scale, of_runs.printed(paper))
-    return {verdict.claim.id: verdict for verdict in found}
+    return {verdict.claim.id: verdict for verdict in judge.verdicts(exhibits.paper(paper), frames, scale)}
 
 
 def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     """How many claims the paper's own numbers bear out, and which claims got which verdict at which scale."""
-    in_print = Counter(words_in_print(exhibits.paper(paper)).values())
+    in_print = Counter(judge.words_in_print(exhibits.paper(paper)).values())
     checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
     lines = [
         f"The numbers that the paper prints can check {checkable} of its {in_print.total()} claims: "

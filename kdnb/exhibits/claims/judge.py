@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kdnb.exhibits.claims.evidence import Evidence, Frames, Printed, printed_at
+from kdnb.exhibits.claims.evidence import Evidence, Frames, Printed, printed, printed_at
 from kdnb.exhibits.claims.predicates import TEACHER, Claim, Finding, Leaf, Predicate, in_print
 from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, WORDS
 from kdnb.exhibits.paper import Paper
@@ -40,10 +40,17 @@ class Verdict:
     seeds_needed: int | None = None
 
 
-def verdicts(paper: Paper, frames: Frames, profile: str, printed: Printed) -> list[Verdict]:
+def words_in_print(paper: Paper) -> dict[str, str]:
+    """Claim id -> what the paper's own numbers say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
+    numbers = printed(paper)
+    return {claim.id: claim.word_in_print(numbers) for claim in paper.claims}
+
+
+def verdicts(paper: Paper, frames: Frames, profile: str) -> list[Verdict]:
     """The verdict on every claim of a paper from the runs of one profile: place -> frame (row, seed, value)."""
     measured = {place: Evidence(frame, paper.rows or None) for place, frame in frames.items() if len(frame)}
-    return [judge(claim, profile, measured, printed) for claim in paper.claims]
+    numbers = printed(paper)
+    return [judge(claim, profile, measured, numbers) for claim in paper.claims]
 
 
 def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> Verdict:
