@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdnb import analysis
-from kdnb.exhibits import comparison
+from kdnb.exhibits import Column, comparison
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile
 from kdnb.study.record import Record, thinned
@@ -21,7 +21,7 @@ TINY = Profile("custom-test", Fraction(1), at_most=2, student_images=150, scale=
 
 def experiment(key: str, profile: Profile = TINY, **changes: object) -> Experiment:
     """A row of the comparison's table on few digits for two epochs."""
-    built = comparison.build(comparison.TABLE_1.row(key), profile, "digits")
+    built = comparison.build(comparison.TABLE_1.row(key), Column("digits"), profile)
     return dataclasses.replace(built, **changes) if changes else built
 
 

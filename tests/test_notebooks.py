@@ -76,10 +76,10 @@ def test_the_pages_of_slkds_methods_begin_with_the_tables_settings():
         lines = [line for line in code[until].splitlines() if "show(" not in line]
         exec("\n".join(["from kdnb.exhibits import slkd", parameters, *lines]), names)
         (_, *_, own) = names["rows"]
-        cells = slkd.TABLE_1.cells("paper", "cifar100", [own, slkd.TABLE_1.row(own.key)])
+        cells = slkd.TABLE_1.cells("paper", "cifar100", [own, own.key])
         own_and_table = {cell.experiment.fingerprint for cell in cells if cell.experiment}
         assert names["mine"] and len(own_and_table) == 1, named(path)
-        seen.add(own.line)
+        seen.add(own.row.key)
     assert seen == {*slkd.BENCHMARK[2:]}
 
 

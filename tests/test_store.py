@@ -443,7 +443,7 @@ NUMBERS = ("epochs", "selected", "selected_epoch", "headline", "last", "all_imag
 def test_a_full_record_of_the_longest_run_is_small():
     """240 epochs of a run with many columns, 10,000 images."""
     row = exhibits.get("comparison/table1").row("crd+kd")
-    full = exhibits.get("comparison/table1").build(row, PROFILES["paper"], "cifar100")
+    full = exhibits.get("comparison/table1").build(row, exhibits.Column("cifar100"), PROFILES["paper"])
     stream = np.random.default_rng(0)
     names = ["lr", "ce", "kd", "crd", "train_accuracy", "validation_accuracy"]
     right = stream.random(10_000) < 0.7

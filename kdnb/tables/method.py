@@ -11,6 +11,7 @@ from kdnb import exhibits, methods
 from kdnb.exhibits import Exhibit, Part
 from kdnb.exhibits.exhibit import Asked
 from kdnb.exhibits.show import Shown, published
+from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import one_sample
@@ -55,7 +56,7 @@ def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str,
         profile = get_profile(scale)
         for cell in exhibit.cells(scale, exhibit.datasets_of(scale)[0], [row]):
             if cell.experiment is not None:
-                recipe, images = cell.experiment.recipe, cell.experiment.images.student_images
+                recipe, images = _recipe(cell.experiment), cell.experiment.images.student_images
                 found |= {
                     f"{scale}: networks": _networks(cell.experiment),
                     f"{scale}: epochs": str(profile.scaled(recipe.epochs)),
@@ -67,8 +68,13 @@ def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str,
     return found
 
 
+def _recipe(experiment: Experiment) -> Recipe:
+    assert experiment.recipe is not None, "a row of a table trains a student"
+    return experiment.recipe
+
+
 def _networks(experiment: Experiment) -> str:
-    return f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else experiment.network
+    return f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else str(experiment.network)
 
 
 def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
@@ -81,7 +87,7 @@ def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
 
 
 def _settings(experiment: Experiment) -> dict[str, str]:
-    recipe = experiment.recipe
+    recipe = _recipe(experiment)
     milestones = ", ".join(str(m) for m in recipe.milestones)
     chosen = "best validation accuracy" if recipe.selection == "best" else "last epoch"
     settings: dict[str, Any] = {

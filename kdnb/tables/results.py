@@ -278,10 +278,11 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
             entries += [block.measured(key, column)] if column in there else []
         body.append(entries)
     if gain:
-        body.append([_gain_label(rows, gain)])
+        entries = [_gain_label(rows, gain)]
         for column in block.columns:
-            body[-1] += [_printed_gain(block, gain, column)]
-            body[-1] += [_measured_gain(block, gain, column)] if column in there else []
+            entries.append(_printed_gain(block, gain, column))
+            entries += [_measured_gain(block, gain, column)] if column in there else []
+        body.append(entries)
     note = "" if there else f"{TITLES['paper']}: {NOT_YET}."
     if all(cell.experiment is None for cell in block.cells.values()):
         note = f"{TITLES['paper']}: {NOT_YET}; {next(iter(block.cells.values())).why_not}."
