@@ -93,7 +93,7 @@ def test_nothing_in_a_whole_step_waits_for_the_device(key):
     part = cohort._slice(cohort._draw_epoch(0), 1)
     own = member.draw(len(part.order))
     with capturable():
-        inputs = cohort.inputs(part, cohort.teacher_depth())
+        inputs = cohort.inputs(part)
         member.compute(inputs, own)
     assert int(member.first_bad) == -1 and int(member.device_step) == 2
 

@@ -27,7 +27,7 @@ from kdnb.study.profile import PROFILES
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench
-from kdnb.training.cohort import Cohort, Material, run_side_by_side
+from kdnb.training.cohort import Cohort, Material, asked_depth, run_side_by_side
 from kdnb.training.freeze import frozen
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Member
@@ -291,7 +291,7 @@ def test_members_of_different_lengths_give_what_they_give_alone():
     teacher = frozen(Tiny(), CPU, torch.float32)
     together = cohort(stages(), teacher)
     depths = []
-    together.on_epoch = lambda c: depths.append((len(c.active), c.teacher_depth()))
+    together.on_epoch = lambda c: depths.append((len(c.active), asked_depth(c.active)))
     run_side_by_side([together])
     assert [m.epoch for m in together.members] == [1, 3, 2]
     assert depths == [(3, "logits"), (2, "logits"), (1, "logits")]

@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "at": {"weight": 1000.0},
     "sp": {"weight": 3000.0},
     "rkd": {"distance_weight": 25.0, "angle_weight": 50.0},
-    "ofd": {"weight": 1e-3},
+    "ofd": {"weight": 1e-3, "teacher_mode": "train"},
     "reviewkd": {"weight": 5.0, "warm_up_epochs": 20},
     "dkd": {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, "warm_up_epochs": 20},
     "slkd-sequential": {
@@ -153,7 +153,7 @@ def test_settings_are_the_fact_sheets() -> None:
 def test_which_methods_can_be_combined_with_kd() -> None:
     combined = {name for name, entry in catalogue().items() if entry.takes_kd}
     assert set(FEATURES) <= combined and not combined & {"plain", "kd", "dkd", "slkd", "slkd-sequential"}
-    assert get("ofd+kd").defaults == {"weight": 1e-3, **KD} and not get("ofd+kd").takes_kd
+    assert get("ofd+kd").defaults == {"weight": 1e-3, "teacher_mode": "train", **KD} and not get("ofd+kd").takes_kd
     for name in ("dkd+kd", "slkd+kd", "plain+kd", "kd+kd", "at+at"):
         with pytest.raises(KdnbError):
             get(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kdnb import losses
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest
+from kdnb.methods.stage import Batch, Losses, Setup, Stage
 
 
 @method("at", revision=1)
@@ -20,4 +20,4 @@ def at(setup: Setup, weight: float = 1000.0) -> list[Stage]:
         attention = losses.attention(batch.student.stages[:common], batch.teacher.stages[:common])
         return {**setup.supervision(batch), "attention": weight * attention}
 
-    return [setup.training(objective, teacher_depth=deepest(common, setup.supervision.teacher_depth))]
+    return [setup.training(objective, teacher_depth=common)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdnb import losses
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest, present
+from kdnb.methods.stage import Batch, Losses, Setup, Stage, present
 
 
 @method("crd", revision=1)
@@ -55,7 +55,7 @@ def crd(
         setup.training(
             objective,
             modules={"contrast": contrast},
-            teacher_depth=deepest("embedding", setup.supervision.teacher_depth),
+            teacher_depth="embedding",
             prepare=lambda batches: contrast.calibrate(*seen(batches[0])),
             prepare_batches=1,
             **memory,

@@ -45,7 +45,7 @@ def fitnet(
         selection=Selection(total(objective), highest=False, patience=hint_patience),
         shared=True,
     )
-    return [hint, setup.training(setup.supervision, teacher_depth=setup.supervision.teacher_depth)]
+    return [hint, setup.training(setup.supervision)]
 
 
 def _regressor(narrow: int, wide: int) -> nn.Module:

@@ -42,7 +42,7 @@ def fsp(
         selection=Selection(total(objective), highest=False),
         shared=True,
     )
-    return [flow, setup.training(setup.supervision, teacher_depth=setup.supervision.teacher_depth)]
+    return [flow, setup.training(setup.supervision)]
 
 
 def _ends(activations: Activations) -> list[Tensor]:

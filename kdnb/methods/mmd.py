@@ -1,7 +1,8 @@
 """MMD, neuron selectivity transfer (Huang and Wang 2017): channels of the last map as two samples to compare.
 
-The weight of the term is not a constant of the method: it is set so that, before training, the term is as
-large as the cross-entropy, and then stays.  The same for labels and for KD.
+The weight of the term is not a constant of the method: it is set before training, and then stays.  Its authors
+ask for "an appropriate magnitude relevant to" the cross-entropy; that it is the same magnitude is our inference.
+The same for labels and for KD.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest, present
+from kdnb.methods.stage import Batch, Losses, Setup, Stage, present
 
 
 @method("mmd-linear", revision=1)
@@ -62,7 +63,7 @@ def _mmd(setup: Setup, kernel: Literal["linear", "polynomial", "gaussian"], weig
         setup.training(
             objective,
             modules={"beta": beta},
-            teacher_depth=deepest(len(setup.teacher_network().stages), setup.supervision.teacher_depth),
+            teacher_depth=len(setup.teacher_network().stages),
             prepare=calibrate if weight is None else None,
         )
     ]

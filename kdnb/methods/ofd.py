@@ -4,26 +4,32 @@ Connectors (1x1 convolution and batch norm) bring the student's maps to the teac
 with the student and thrown away afterwards.  Where the teacher is silent the student need only stay below the
 margin of that channel, which the teacher's last batch norm of the stage tells.
 
-Stages are paired from the last; what the deeper network has before is left out.  The teacher is in eval mode,
-as everywhere here: in the released code it trains along, so that its batch norms use the batch's statistics
-and their running ones drift, which the paper does not ask for.
+Stages are paired from the last; what the deeper network has before is left out.  The teacher is in train mode,
+so that its batch norms use the batch's statistics: its authors found it better than eval mode in their Table 8
+(clovaai/overhaul-distillation, issue 37).  That its running statistics drift in the released code changes
+nothing, since nothing uses them; here they stay.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdnb import losses
+from kdnb.errors import unknown
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest
+from kdnb.methods.stage import Batch, Losses, Setup, Stage
 from kdnb.models.initialisation import convolutions_fan_out
 from kdnb.models.network import conv_norm
 
 
-@method("ofd", revision=1)
-def ofd(setup: Setup, weight: float = 1e-3) -> list[Stage]:
+@method("ofd", revision=2)
+def ofd(setup: Setup, weight: float = 1e-3, *, teacher_mode: Literal["train", "eval"] = "train") -> list[Stage]:
     """L = CE + w sum_i 2^(i-n) l_i over stages i = 1..n, l the partial L2 of `kdnb.losses.overhaul`."""
+    if teacher_mode not in ("train", "eval"):
+        raise unknown("teacher_mode of method 'ofd'", teacher_mode, ["train", "eval"])
     student, teacher = setup.student, setup.teacher_network()
     common = min(len(student.stages), len(teacher.stages))
     statistics = teacher.preactivation_statistics()[-common:]
@@ -34,8 +40,14 @@ def ofd(setup: Setup, weight: float = 1e-3) -> list[Stage]:
         overhaul = connectors(batch.student.preactivations[-common:], batch.teacher.preactivations[-common:])
         return {**setup.supervision(batch), "overhaul": weight * overhaul}
 
-    depth = deepest(len(teacher.stages), setup.supervision.teacher_depth)
-    return [setup.training(objective, modules={"connectors": connectors}, teacher_depth=depth)]
+    return [
+        setup.training(
+            objective,
+            modules={"connectors": connectors},
+            teacher_depth=len(teacher.stages),
+            teacher_mode=teacher_mode,
+        )
+    ]
 
 
 class Connectors(nn.Module):

@@ -38,4 +38,4 @@ def pkt(
         selection=Selection(total(objective), highest=False, patience=kernel_patience),
         shared=True,
     )
-    return [kernel, setup.training(setup.supervision, teacher_depth=setup.supervision.teacher_depth)]
+    return [kernel, setup.training(setup.supervision)]

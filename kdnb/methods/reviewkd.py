@@ -36,8 +36,7 @@ def reviewkd(setup: Setup, weight: float = 5.0, warm_up_epochs: int = 20) -> lis
         context = losses.hierarchical_context(reviewed, targets)
         return {**setup.supervision(batch), "review": weight * warm_up(batch, warm_up_epochs) * context}
 
-    depth = "logits" if setup.supervision.teacher_depth else "embedding"
-    return [setup.training(objective, modules={"review": review}, teacher_depth=depth)]
+    return [setup.training(objective, modules={"review": review}, teacher_depth="embedding")]
 
 
 def _widths(network: Network, count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kdnb import losses
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest, present
+from kdnb.methods.stage import Batch, Losses, Setup, Stage, present
 
 
 @method("rkd", revision=1)
@@ -15,4 +15,4 @@ def rkd(setup: Setup, distance_weight: float = 25.0, angle_weight: float = 50.0)
         embeddings = present(batch.student.embedding), present(batch.teacher.embedding)
         return {**setup.supervision(batch), "relations": losses.rkd(*embeddings, distance_weight, angle_weight)}
 
-    return [setup.training(objective, teacher_depth=deepest("embedding", setup.supervision.teacher_depth))]
+    return [setup.training(objective, teacher_depth="embedding")]

@@ -116,9 +116,7 @@ def slkd_sequential(
         learning,
         name="selves",
         modules=dict(selves),
-        trainable=list(selves.values()),
-        frozen=("student",),  # it waits: its stem alone runs, and learns nothing
-        student_depth=0,
+        student_depth=None,  # it waits
         teacher_depth="logits",
         selection=None,
         observe=observe,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kdnb import losses
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, deepest
+from kdnb.methods.stage import Batch, Losses, Setup, Stage
 
 
 @method("sp", revision=1)
@@ -18,5 +18,4 @@ def sp(setup: Setup, weight: float = 3000.0) -> list[Stage]:
         similarity = losses.similarity(batch.student.stages[-1:], batch.teacher.stages[-1:])
         return {**setup.supervision(batch), "similarity": weight * similarity}
 
-    depth = len(setup.teacher_network().stages)
-    return [setup.training(objective, teacher_depth=deepest(depth, setup.supervision.teacher_depth))]
+    return [setup.training(objective, teacher_depth=len(setup.teacher_network().stages))]

@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from kdnb import losses
+from kdnb.errors import KdnbError, unknown
 from kdnb.methods.recipe import Recipe
 from kdnb.models.network import Activations, Depth, Network
 from kdnb.randomness import keyed_seed
@@ -33,7 +34,7 @@ class Batch:
     images   [B, 3, H, W] float, augmented and normalised
     labels   [B] int64
     indices  [B] int64, positions in the training set of this run (0 .. N-1)
-    student, teacher   activations, as deep as the stage declared
+    student, teacher   activations, as deep as the stage declared; only a stem without images where it has no depth
     epoch    float scalar on the device, counted from 0 in the *paper's* epochs, whatever the profile
     draws    the stage's own random numbers of this step (see `Stage.draws`)
     """
@@ -49,12 +50,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """One of `sgd`, `adam`, `rmsprop`, at the library's defaults where nothing is said."""
+    """One of `sgd`, `adam`, `rmsprop`, at the library's defaults where nothing is said.
+
+    `nesterov` is SGD's.  `restart` says when moments and step counts begin afresh, as if the optimiser had been
+    made anew: `never`, with each `drop` of the learning rate, or with each `epoch`.
+    """
 
     name: str
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
+    nesterov: bool = False
+    restart: str = "never"
+
+    def __post_init__(self) -> None:
+        if self.restart not in ("never", "drop", "epoch"):
+            raise unknown("restart of an optimiser", self.restart, ["never", "drop", "epoch"])
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,10 @@ class Schedule:
         """The learning rate of an epoch, counted from 0."""
         return base * self.factor ** sum(epoch >= m for m in self.milestones)
 
+    def drops(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, is the first one after a milestone."""
+        return epoch in self.milestones
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -75,25 +90,59 @@ class Selection:
 
     `validate(batch)` is a scalar, the mean over a batch; batches are weighted by their size.  The first of
     equally good epochs wins.  With `patience`, the stage ends after so many epochs without improvement.
-    Without `needs_teacher` the teacher is spared (accuracy does not ask it).
+    Without `needs_teacher` the teacher is spared (accuracy does not ask it).  With `at`, only the weights after
+    so many epochs are candidates; `modules` are those whose weights are the chosen epoch's, all else leaves
+    the stage as it ended.
+
+    Raises KdnbError for patience with `at`: what may not be chosen says nothing about when to stop.
     """
 
     validate: Callable[[Batch], Tensor]
     highest: bool
     patience: int | None = None
     needs_teacher: bool = True
+    at: tuple[int, ...] | None = None
+    modules: tuple[str, ...] = ("student",)
+
+    def __post_init__(self) -> None:
+        if self.at is not None and (self.patience is not None or not self.at):
+            raise KdnbError("A selection at given epochs needs at least one of them, and knows no patience.")
+
+    def among(self, epoch: int) -> bool:
+        """Whether the weights after so many epochs are a candidate."""
+        return self.at is None or epoch in self.at
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A forward, a backward and an optimiser's step on a batch: what is minimised, and what learns by it.
+
+    Parameters that the objective reaches but `trainable` does not hold are left alone.
+    """
+
+    objective: Callable[[Batch], Losses]
+    trainable: Sequence[nn.Module]
+    optimiser: Optimiser
 
 
 @dataclass
 class Stage:
     """One optimisation, with its own modules, objective, optimiser and schedule.
 
+    A step is one turn, or several one after the other: each sees the batch anew, with a forward through what the
+    turns before it have learned, as networks that teach each other do.
+
     name            unique within the method
     modules         every module with state: `student`, regressors, memory banks, calibrated weights, ...
     trainable       the modules whose parameters are optimised
     objective       Batch -> named losses; their sum is minimised
-    student_depth   how deep the student's forward goes; the engine goes no deeper
+    further         the turns of a step after the first one, which is `objective`, `trainable`, `optimiser`; the
+                    schedule is that of all, and their terms have names of their own
+    student_depth   how deep the student's forward goes; the engine goes no deeper.  None for a stage without
+                    a student: it learns from the teacher alone, or has networks of its own
     teacher_depth   likewise for the teacher; None if the stage needs no teacher
+    teacher_mode    `eval`; or `train`, where its batch norms use the statistics of the batch in a step (the
+                    running ones stay as they are, and serve after each epoch, when every module is in eval mode)
     frozen          names of modules that stay in eval mode
     draws           (generator, B) -> named random tensors of a step; keyed by seed, name and step
     prepare         called once with the first `prepare_batches` batches, without gradients; what it
@@ -115,8 +164,10 @@ class Stage:
     epochs: int
     batch_size: int
     schedule: Schedule = Schedule()
-    student_depth: Depth = "logits"
+    further: tuple[Turn, ...] = ()
+    student_depth: Depth | None = "logits"
     teacher_depth: Depth | None = None
+    teacher_mode: Literal["eval", "train"] = "eval"
     frozen: tuple[str, ...] = ()
     draws: Callable[[torch.Generator, int], dict[str, Tensor]] | None = None
     prepare: Callable[[list[Batch]], None] | None = None
@@ -127,10 +178,22 @@ class Stage:
     shared: bool = False
     ratio: Fraction = Fraction(1)
 
+    def __post_init__(self) -> None:
+        if (self.student_depth is None) == ("student" in self.modules):
+            raise KdnbError(f"Stage '{self.name}' needs a student among its modules and a depth for it, or neither.")
+        for name in self.selection.modules if self.selection is not None else ():
+            if name not in self.modules:
+                raise unknown(f"module of stage '{self.name}' to select", name, self.modules)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of a step, in order."""
+        return Turn(self.objective, self.trainable, self.optimiser), *self.further
+
     def shortened(self, factor: Fraction, at_most: int | None = None) -> Stage:
         """The same stage with `factor` of its epochs, and at most `at_most`.
 
-        Milestones and patience shrink with the epochs; all are rounded up and at least 1.
+        Milestones, patience and the epochs to select from shrink with the epochs; all are rounded up and at least 1.
         """
         ratio = factor if at_most is None else min(factor, Fraction(at_most, self.epochs))
         if ratio == 1:
@@ -142,6 +205,8 @@ class Stage:
         selection = self.selection
         if selection is not None and selection.patience is not None:
             selection = dataclasses.replace(selection, patience=scaled(selection.patience))
+        if selection is not None and selection.at is not None:
+            selection = dataclasses.replace(selection, at=tuple(scaled(epoch) for epoch in selection.at))
         milestones = tuple(scaled(m) for m in self.schedule.milestones)
         return dataclasses.replace(
             self,
@@ -217,23 +282,35 @@ class Setup:
     def training(self, objective: Callable[[Batch], Losses], **changes: Any) -> Stage:
         """The stage in which the whole student learns by the protocol's recipe.
 
-        `changes` are fields of `Stage`; modules given there join the student, and are trained with it
-        unless `trainable` says otherwise.
+        `changes` are fields of `Stage`.  Modules given there join the student, and are trained with it unless
+        `trainable` says otherwise; the teacher goes as deep as is asked there, and as the supervision needs.
         """
         recipe = self.recipe
-        modules: dict[str, nn.Module] = {"student": self.student, **changes.pop("modules", {})}
-        stage = Stage(
-            name="train",
-            modules=modules,
-            trainable=list(modules.values()),
-            objective=objective,
-            optimiser=Optimiser("sgd", recipe.lr, recipe.momentum, recipe.weight_decay),
-            schedule=Schedule(recipe.milestones, recipe.factor),
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            selection=Selection(accuracy, highest=True, needs_teacher=False) if recipe.selection == "best" else None,
-        )
-        return dataclasses.replace(stage, **changes)
+        waits = changes.get("student_depth", "logits") is None
+        modules: dict[str, nn.Module] = {} if waits else {"student": self.student}
+        modules |= changes.pop("modules", {})
+        fields: dict[str, Any] = {
+            "name": "train",
+            "modules": modules,
+            "trainable": list(modules.values()),
+            "objective": objective,
+            "optimiser": self.optimiser(),
+            "schedule": Schedule(recipe.milestones, recipe.factor),
+            "epochs": recipe.epochs,
+            "batch_size": recipe.batch_size,
+            "selection": self.selection(),
+        }
+        depth = deepest(changes.pop("teacher_depth", None), self.supervision.teacher_depth)
+        return Stage(**(fields | changes), teacher_depth=depth)
+
+    def optimiser(self) -> Optimiser:
+        """The recipe's."""
+        recipe = self.recipe
+        return Optimiser("sgd", recipe.lr, recipe.momentum, recipe.weight_decay)
+
+    def selection(self) -> Selection | None:
+        """The recipe's: by accuracy, or the last epoch."""
+        return Selection(accuracy, highest=True, needs_teacher=False) if self.recipe.selection == "best" else None
 
 
 def accuracy(batch: Batch) -> Tensor:

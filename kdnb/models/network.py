@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from kdnb.errors import KdnbError
@@ -95,11 +96,15 @@ class Network(nn.Module):
         return acts
 
     def finish(self, acts: Activations, features: Tensor, depth: Depth) -> None:
-        """From the last map to the embedding and, that deep, to the logits."""
-        # In float32 whatever the precision of the maps: relations between embeddings are fine ones.
+        """From the last map to the embedding and, that deep, to the logits.
+
+        Both in float32 whatever the precision of the maps: relations between embeddings are fine ones, and in
+        bfloat16 one image in a hundred has two highest logits.
+        """
         acts.embedding = self.embed(features).float()
         if depth == "logits":
-            acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
+            with torch.autocast(features.device.type, enabled=False):
+                acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] -> logits [B, K]."""
@@ -113,6 +118,9 @@ class Network(nn.Module):
         Raises KdnbError for a family whose stages have none.
         """
         raise KdnbError(f"{type(self).__name__} has no batch norms before its stages' ReLUs; take another teacher.")
+
+    #: The network as it was before its norms were folded away; in a tuple, so that it is no module of this one.
+    unfolded: tuple[Network, ...] = ()
 
     #: What `keep_statistics` found.  No buffers: in full precision, whatever the network is cast to.
     _statistics: list[tuple[Tensor, Tensor]] | None = None

@@ -54,8 +54,10 @@ class Recorder:
         """
         run = work.run
         metrics, bits = self._metrics(work, selected, last)
-        work.member.student.load_state_dict(student_weights(selected))
-        analysed = self._analysed(run, work.member.student)
+        analysed = Analysed()
+        if run.experiment.stage is None:  # a stage alone is not analysed, and may have no student
+            work.member.student.load_state_dict(student_weights(selected))
+            analysed = self._analysed(run, work.member.student)
         metrics |= analysed.metrics
         record = Record(
             experiment=run.experiment.canonical(),

@@ -348,7 +348,8 @@ class Runner:
         run = work.run
         if work.member.failed is not None:  # its cohort has said so
             self._drop(run, work.member.failed)
-            remove_checkpoint(self.store.running_folder(run))
+            if not work.member.by_error:  # else it may go on from there another time
+                remove_checkpoint(self.store.running_folder(run))
         elif work.trained and self._keeps(work) and self._stopping():
             self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
         elif work.member.finished:

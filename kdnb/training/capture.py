@@ -16,7 +16,7 @@ import torch
 
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member
-from kdnb.training.steps import Company
+from kdnb.training.steps import Stepped, stepping
 
 WARM_UP = 3
 
@@ -50,8 +50,8 @@ class Streams:
 class CapturedSteps:
     """Runs a cohort's steps from graphs; one set of graphs per batch size and set of active members."""
 
-    def __init__(self, company: Company) -> None:
-        self.company = company
+    def __init__(self, cohort: Stepped) -> None:
+        self.cohort = cohort
         self.streams = Streams()
         self.own_streams: dict[int, Any] = {}
         self.warm: dict[int, int] = {}
@@ -60,15 +60,15 @@ class CapturedSteps:
         self.eager: set[int] = set()
 
     def run(self, draws: EpochDraws) -> None:
-        present = tuple(id(m) for m in self.company.active)
+        present = tuple(id(m) for m in self.cohort.active)
         if present != self.captured_for:  # somebody left: the teacher may go less deep, memory can go back
             self.captured_for, self.graphs, self.warm = present, {}, {}
         size = len(draws.order)
         if size in self.graphs:
             self.graphs[size].replay(draws)
             return
-        inputs = self.company.inputs(draws, self.company.teacher_depth())
-        self.side_by_side(lambda member: member.compute(inputs, member.draw(size)))
+        inputs = self.cohort.inputs(draws)
+        self.side_by_side(lambda member: member.compute(inputs, member.draw(size)), draws)
         self.warm[size] = self.warm.get(size, 0) + 1
         if self.warm[size] >= WARM_UP:
             self.streams.synchronize()
@@ -79,14 +79,14 @@ class CapturedSteps:
             self.own_streams[id(member)] = self.streams.new()
         return self.own_streams[id(member)]
 
-    def side_by_side(self, work: Callable[[Member], None]) -> None:
+    def side_by_side(self, work: Callable[[Member], None], draws: EpochDraws) -> None:
         """Do something for every member on its own stream, after all that was begun, before all that follows."""
-        main = self.streams.main()
-        for member in self.company.active:
+        main, members = self.streams.main(), list(self.cohort.active)
+        for member in members:
             self.streams.wait(self.stream(member), main)
-            with self.streams.on(self.stream(member)):
+            with self.cohort.alone(member, doing=stepping(member, draws)), self.streams.on(self.stream(member)):
                 work(member)
-        for member in self.company.active:
+        for member in members:
             self.streams.wait(main, self.stream(member))
 
 
@@ -103,21 +103,20 @@ class _Graphs:
         self.draws = EpochDraws(*(t.clone() for t in draws.fields()))
         self.own_draws = {
             id(member): {name: value.clone() for name, value in member.draw(len(draws.order)).items()}
-            for member in steps.company.active
+            for member in steps.cohort.active
         }
         self.shared = steps.streams.record(self._share)
-        self.members = {id(member): self._captured(member) for member in steps.company.active}
+        self.members = {id(member): self._captured(member) for member in steps.cohort.active}
 
     def replay(self, draws: EpochDraws) -> None:
         for static, fresh in zip(self.draws.fields(), draws.fields(), strict=True):
             static.copy_(fresh, non_blocking=True)
         self.shared()
-        self.steps.side_by_side(self._step)
+        self.steps.side_by_side(self._step, draws)
 
     def _share(self) -> None:
         """Gather, crop, flip and ask the teacher: the part of a step that all members have in common."""
-        company = self.steps.company
-        self.inputs = company.inputs(self.draws, company.teacher_depth())
+        self.inputs = self.steps.cohort.inputs(self.draws)
 
     def _step(self, member: Member) -> None:
         own = self.own_draws[id(member)]
@@ -141,5 +140,5 @@ class _Graphs:
             self.steps.eager.add(id(member))
             told = error.__context__ or error  # ending a broken capture fails too, and hides what broke it
             reason = (str(told).splitlines() or ["no reason given"])[0]
-            self.steps.company.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
+            self.steps.cohort.notice(f"{member.label}: its step cannot be captured ({reason}); it runs eagerly.")
             return None

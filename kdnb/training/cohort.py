@@ -1,11 +1,13 @@
 """A cohort: stages of different runs that share images, teacher, batch size and seed.
 
 They step through one stream of batches, and the teacher is evaluated once for all.  A member's numbers do
-not depend on its company: draws are keyed, and nothing is shared but inputs.
+not depend on the others: draws are keyed, and nothing is shared but inputs.  Nor does its end: an error of its
+own fails it alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from kdnb.methods.stage import deepest
 from kdnb.models.network import Activations, Depth, Network
+from kdnb.training import freeze
 from kdnb.training.capture import CapturedSteps
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
@@ -80,6 +83,7 @@ class Cohort:
         self.on_epoch = on_epoch
         self.notice = notice
         self.meter = Meter()
+        self._other_forms: dict[Callable[[Network], Network], Network] = {}
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
         self._stepper: Steps = CapturedSteps(self) if numerics.mode == "captured" else EagerSteps(self)
 
@@ -114,21 +118,55 @@ class Cohort:
                 self._measure(began, 0, present)
                 yield
 
-    def inputs(self, draws: EpochDraws, depth: Depth | None) -> Inputs:
-        """Augmented images of the draws, and the teacher's activations on them."""
+    def inputs(self, draws: EpochDraws, members: list[Member] | None = None) -> Inputs:
+        """Augmented images of the draws, and the teacher's activations on them, for the active members."""
+        members = self.active if members is None else members
         images, labels = self.material.training.batch(draws)
-        return Inputs(images, labels, draws.order, self._epoch_scalar, self.teach(images, depth))
+        depth = asked_depth([m for m in members if m.stage.teacher_mode == "eval"])
+        taught, in_training = self._teach(self.teacher, images, depth), self._taught_in_training(images, members)
+        return Inputs(images, labels, draws.order, self._epoch_scalar, taught, in_training)
 
     @torch.no_grad()
-    def teach(self, images: Tensor, depth: Depth | None) -> Activations:
-        """The teacher's activations, as deep as asked; empty where nobody asks."""
-        if depth is None or self.teacher is None:
+    def _teach(self, teacher: Network | None, images: Tensor, depth: Depth | None) -> Activations:
+        """A teacher's activations, as deep as asked; empty where nobody asks."""
+        if depth is None or teacher is None:
             return Activations(stem=images[:0])
-        return self.teacher.activations(images, depth)
+        return teacher.activations(images, depth)
 
-    def teacher_depth(self) -> Depth | None:
-        """The union of what the active members ask of the teacher."""
-        return deepest(*(m.stage.teacher_depth for m in self.active))
+    def _taught_in_training(self, images: Tensor, members: list[Member]) -> Activations | None:
+        """What the teacher says in train mode, for those of the members that ask for it."""
+        asking = [m for m in members if m.stage.teacher_mode == "train"]
+        if not asking:
+            return None
+        doing = f"at its teacher in train mode, on a batch of {len(images)}"
+        with self.alone(*asking, doing=doing), self.numerics.autocast():
+            return self._teach(self._teacher_as(freeze.in_training), images, asked_depth(asking))
+        return None  # all of them have failed
+
+    def _teacher_as(self, form: Callable[[Network], Network]) -> Network | None:
+        """The teacher in another form, made when it is first asked for."""
+        if self.teacher is not None and form not in self._other_forms:
+            self._other_forms[form] = form(self.teacher)
+        return self._other_forms.get(form)
+
+    @contextlib.contextmanager
+    def alone(self, *members: Member, doing: str) -> Iterator[None]:
+        """What members do by themselves: an error in here ends their runs and no other's.
+
+        A broken promise of the code itself (AssertionError) ends everything, and so does what is no error.
+        """
+        try:
+            yield
+        except AssertionError:
+            raise
+        except Exception as error:
+            for member in members:
+                member.fail(error, doing)
+                self._drop(member)
+
+    def _drop(self, member: Member) -> None:
+        self.active.remove(member)
+        self.notice(str(member.failed))
 
     def _draw_epoch(self, epoch: int) -> EpochDraws:
         self._epoch_scalar.fill_(float(epoch))
@@ -146,21 +184,21 @@ class Cohort:
         draws = self._draw_epoch(0)
         for member in waiting:
             count = min(member.stage.prepare_batches, self.steps_per_epoch)
-            depth = member.stage.teacher_depth
-            member.prepare([self.inputs(self._slice(draws, step), depth) for step in range(count)])
+            with self.alone(member, doing="in its preparation"):
+                member.prepare([self.inputs(self._slice(draws, step), [member]) for step in range(count)])
 
     def _drop_failed(self) -> None:
         for member in list(self.active):
             if not member.check():
-                self.active.remove(member)
-                self.notice(str(member.failed))
+                self._drop(member)
 
     def _end_epoch(self) -> None:
         for member in self.active:
             member.eval_mode()
         validated = self._validate()
-        for member in self.active:
-            member.end_epoch(validated[id(member)])
+        for member in list(self.active):
+            with self.alone(member, doing="at its end"):
+                member.end_epoch(validated[id(member)])
         self.epoch, self.step = self.epoch + 1, 0
         self._drop_failed()
         self.on_epoch(self)
@@ -176,12 +214,14 @@ class Cohort:
             watching = [m for m in group if m.watched() or m.stage.observe is not None]
             if not watching:
                 continue
-            depth = deepest(*(m.stage.teacher_depth for m in watching)) if group is taught else None
+            teacher = self._teacher_as(freeze.exact) if group is taught else None
+            depth = asked_depth(watching)
             for start, images, labels in self.material.validation.plain_batches(size):
                 indices = torch.arange(start, start + len(labels), device=labels.device)
-                inputs = Inputs(images, labels, indices, self._epoch_scalar, self.teach(images, depth))
-                for member in watching:
-                    member.validate(inputs, sums[id(member)])
+                inputs = Inputs(images, labels, indices, self._epoch_scalar, self._teach(teacher, images, depth))
+                for member in [m for m in watching if m in self.active]:
+                    with self.alone(member, doing=f"in its validation, on a batch of {len(labels)}"):
+                        member.validate(inputs, sums[id(member)])
         count = len(self.material.validation)
         return {key: {n: float(v.item()) / count for n, v in found.items()} for key, found in sums.items()}
 
@@ -193,6 +233,11 @@ class Cohort:
         for member in present:
             share = elapsed / len(present)
             self.meter.member_seconds[id(member)] = self.meter.member_seconds.get(id(member), 0.0) + share
+
+
+def asked_depth(members: list[Member]) -> Depth | None:
+    """The union of what members ask of the teacher."""
+    return deepest(None, *(m.stage.teacher_depth for m in members))
 
 
 def run_side_by_side(cohorts: list[Cohort], stop: Callable[[], bool] = lambda: False) -> bool:

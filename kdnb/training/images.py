@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from kdnb.randomness import keyed_seed
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Zero padding and random crop back to the size, by up to `padding` each way; mirror with p = 1/2."""
+    """Padding and random crop back to the size, by up to `padding` each way; mirror with p = 1/2."""
 
     padding: int
     flip: bool
@@ -22,7 +23,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per channel (x / 255 - mean) / std; the padding is black, since it is laid before."""
+    """Per channel (x / 255 - mean) / std; padding of zeros is black, since it is laid before."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -62,7 +63,9 @@ def draw_epoch(count: int, seed: int, batch_size: int, epoch: int, augmentation:
 class DeviceImages:
     """A set of uint8 images and labels that lives on the device, padded once.
 
-    `images` is uint8 [N, H, W, 3] in host memory (it may be memory-mapped), `labels` integers [N].
+    `images` is uint8 [N, H, W, 3] in host memory (it may be memory-mapped), `labels` integers [N].  The padding is
+    of zeros, or mirrors the image at its edge.  Augmented batches have `dtype`; plain ones are float32, since what
+    is validated, selected and scored is.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class DeviceImages:
         device: torch.device,
         dtype: torch.dtype,
         padding: int = 0,
+        padding_mode: Literal["zeros", "reflect"] = "zeros",
     ) -> None:
         self.side = images.shape[1]
         self.padding = padding
         self.dtype = dtype
-        padded = np.pad(np.asarray(images), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        edges = (0, 0), (padding, padding), (padding, padding), (0, 0)
+        padded = np.pad(np.asarray(images), edges, mode="constant" if padding_mode == "zeros" else padding_mode)
         self.padded = torch.from_numpy(padded).to(device)
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.mean = 255.0 * torch.tensor(normalisation.mean, device=device)
@@ -93,7 +98,7 @@ class DeviceImages:
         rows = draws.top[:, None] + self._grid
         columns = draws.left[:, None] + columns
         pixels = self.padded[draws.order[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return self._normalised(pixels), self.labels[draws.order]
+        return self._normalised(pixels).to(self.dtype), self.labels[draws.order]
 
     def plain(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images start .. stop-1 as they are, normalised: what evaluation sees."""
@@ -107,5 +112,4 @@ class DeviceImages:
             yield start, *self.plain(start, min(start + batch_size, len(self)))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        scaled = (pixels.float() - self.mean) * self.scale
-        return scaled.to(self.dtype).permute(0, 3, 1, 2)
+        return ((pixels.float() - self.mean) * self.scale).permute(0, 3, 1, 2)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdnb.methods.stage import Batch, Losses, Stage, accuracy
+from kdnb.errors import KdnbError
+from kdnb.methods.stage import Batch, Losses, Stage, Turn, accuracy
 from kdnb.models.network import Activations, Network
 from kdnb.randomness import keyed_seed
 from kdnb.training import optimisers
@@ -21,19 +22,24 @@ CHECK_EVERY = 64
 
 @dataclass
 class Inputs:
-    """What all members of a cohort are given in one step."""
+    """What all members of a cohort are given in one step.
+
+    `teacher_in_training` is what the teacher says on the batch's own statistics, for stages that ask for it.
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     epoch: Tensor
     teacher: Activations
+    teacher_in_training: Activations | None = None
 
 
 class Member:
-    """A stage in progress: its modules and optimiser, its position, history and best epoch so far.
+    """A stage in progress: its modules and optimisers, its position, history and best epoch so far.
 
-    `label` names the run in messages.  `failed` holds a sentence once a loss was not finite.
+    `label` names the run in messages.  `failed` holds a sentence once the run cannot go on; `by_error` is true
+    where an error ended it and not its numbers, so that another try may end otherwise.
     """
 
     def __init__(self, stage: Stage, label: str, seed: int, numerics: Numerics) -> None:
@@ -44,10 +50,7 @@ class Member:
         self.device = numerics.torch_device
         for module in stage.modules.values():
             module.to(self.device).to(memory_format=torch.channels_last)
-        student = stage.modules["student"]
-        assert isinstance(student, Network)
-        self.student = student
-        self.optimiser = optimisers.make(stage.optimiser, stage.trainable, self.device)
+        self.optimisers = [optimisers.make(turn.optimiser, turn.trainable, self.device) for turn in stage.turns]
         self.epoch = 0
         self.step = 0
         self.prepared = stage.prepare is None
@@ -59,14 +62,31 @@ class Member:
         self.best_epoch = -1
         self.best: dict[str, Tensor] = {}
         self.failed: str | None = None
+        self.by_error = False
         self.finished = False
+
+    @property
+    def student(self) -> Network:
+        """The network that learns; KdnbError where the stage has none."""
+        student = self.stage.modules.get("student")
+        if not isinstance(student, Network):
+            raise KdnbError(f"{self.label}: stage '{self.stage.name}' has no student.")
+        return student
 
     # -- one step -----------------------------------------------------------------------------------
 
     def begin_epoch(self) -> None:
-        """Set modes and the epoch's learning rate."""
+        """Set modes and the epoch's learning rates; optimisers that begin afresh here do."""
         self.train_mode()
-        optimisers.set_rate(self.optimiser, self.stage.schedule.rate(self.stage.optimiser.lr, self.epoch))
+        schedule = self.stage.schedule
+        for turn, optimiser in self._turns():
+            optimisers.set_rate(optimiser, schedule.rate(turn.optimiser.lr, self.epoch))
+            afresh = {"never": False, "drop": schedule.drops(self.epoch), "epoch": True}[turn.optimiser.restart]
+            if afresh and self.step == 0:
+                optimisers.restart(optimiser)
+
+    def _turns(self) -> list[tuple[Turn, torch.optim.Optimizer]]:
+        return list(zip(self.stage.turns, self.optimisers, strict=True))
 
     def draw(self, size: int) -> dict[str, Tensor]:
         """The stage's own random numbers of this step, keyed by (seed, stage, step)."""
@@ -77,22 +97,40 @@ class Member:
         return self.stage.draws(stream, size)
 
     def compute(self, inputs: Inputs, draws: dict[str, Tensor]) -> None:
-        """Forward, backward, optimiser, sums: everything on the device, so that it can be captured."""
-        self.clear_gradients()
-        with self.numerics.autocast():
-            batch = self._batch(inputs, draws)
-            terms = self.stage.objective(batch)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-        self._watch(loss.detach())
-        loss.backward()
-        self.optimiser.step()
+        """Forward, backward, optimiser, turn by turn, and sums: all on the device, so that it can be captured."""
+        met: Losses = {}
+        for turn, optimiser in self._turns():
+            self.clear_gradients()  # of all: one turn's backward may reach what another trains
+            with self.numerics.autocast():
+                batch = self._batch(inputs, draws)
+                terms = turn.objective(batch)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+            self._watch(loss.detach())
+            loss.backward()
+            if turn.optimiser.name != "rmsprop":  # the fused optimisers know how to leave a step out
+                optimiser.found_inf = (self.first_bad >= 0).float()  # type: ignore[attr-defined]
+            optimiser.step()
+            met |= terms
+        self.device_step += 1
         with torch.no_grad():
             if self.stage.after_step is not None:
                 self.stage.after_step(batch)
-            self._add_up(batch, terms)
+            self._add_up(batch, met)
 
     def clear_gradients(self) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+
+    def fail(self, error: Exception, doing: str) -> None:
+        """End the run by an error of its own, which came up while it did something."""
+        self.by_error = True
+        reason = (str(error) or type(error).__name__).strip().rstrip(".")
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            reason = "the device's memory does not hold it; train fewer runs at once (--together)"
+        self.failed = (
+            f"{self.label}: stage '{self.stage.name}' ended in epoch {self.epoch + 1} of {self.stage.epochs}, "
+            f"{doing} ({reason}); it leaves no record, the other runs go on."
+        )
 
     def check(self) -> bool:
         """Ask the device whether a loss was not finite; then the member has failed and says where."""
@@ -105,18 +143,20 @@ class Member:
         return self.failed is None
 
     def _batch(self, inputs: Inputs, draws: dict[str, Tensor]) -> Batch:
-        student = self.student.activations(inputs.images, self.stage.student_depth)
+        depth, student = self.stage.student_depth, Activations(stem=inputs.images[:0])
+        if depth is not None:
+            student = self.student.activations(inputs.images, depth)
+        teacher = inputs.teacher
+        if self.stage.teacher_mode == "train" and inputs.teacher_in_training is not None:
+            teacher = inputs.teacher_in_training
         # Warm-ups count the paper's epochs, whatever share of them the profile runs.
         epoch = inputs.epoch / float(self.stage.ratio)
-        return Batch(inputs.images, inputs.labels, inputs.indices, student, inputs.teacher, epoch, draws)
+        return Batch(inputs.images, inputs.labels, inputs.indices, student, teacher, epoch, draws)
 
     def _watch(self, loss: Tensor) -> None:
-        """Keep the first step whose loss was not finite, and mask the optimiser from there on."""
+        """Keep the first step whose loss was not finite; optimisers are masked from there on."""
         bad = ~torch.isfinite(loss) & (self.first_bad < 0)
         self.first_bad.copy_(torch.where(bad, self.device_step, self.first_bad))
-        self.device_step += 1
-        if self.stage.optimiser.name != "rmsprop":  # the fused optimisers know how to leave a step out
-            self.optimiser.found_inf = (self.first_bad >= 0).float()  # type: ignore[attr-defined]
 
     def _add_up(self, batch: Batch, terms: Losses) -> None:
         size = len(batch.labels)
@@ -136,11 +176,12 @@ class Member:
     def prepare(self, batches: list[Inputs]) -> None:
         """Calibrate on the first batches: student in train mode, its running statistics put back after."""
         assert self.stage.prepare is not None
-        kept = {k: v.clone() for k, v in self.student.state_dict().items()}
+        student = self.stage.modules.get("student", nn.Module())
+        kept = {k: v.clone() for k, v in student.state_dict().items()}
         self.train_mode()
         with torch.no_grad(), self.numerics.autocast():
             self.stage.prepare([self._batch(inputs, self.draw(len(inputs.labels))) for inputs in batches])
-        self.student.load_state_dict(kept)
+        student.load_state_dict(kept)
         self.prepared = True
 
     def watched(self) -> dict[str, Any]:
@@ -160,13 +201,12 @@ class Member:
 
     @torch.no_grad()
     def validate(self, inputs: Inputs, sums: dict[str, Tensor]) -> None:
-        """Add one validation batch to `sums`, name -> sum over images."""
+        """Add one validation batch to `sums`, name -> sum over images; in float32, whatever trains."""
         size = len(inputs.labels)
-        with self.numerics.autocast():
-            batch = self._batch(inputs, {})
-            values = {name: measure(batch) for name, measure in self.watched().items()}
-            if self.stage.observe is not None:
-                values |= self.stage.observe(batch)
+        batch = self._batch(inputs, {})
+        values = {name: measure(batch) for name, measure in self.watched().items()}
+        if self.stage.observe is not None:
+            values |= self.stage.observe(batch)
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value.double() * size  # stays on the device
 
@@ -190,21 +230,28 @@ class Member:
             name = "validation_accuracy" if selection.validate is accuracy else "validation_loss"
             value = validated[name]
             sign = 1 if selection.highest else -1
-            if math.isfinite(value) and (self.best_value is None or sign * value > sign * self.best_value):
-                self.best_value, self.best_epoch, self.best = value, last, self._weights_of("student")
+            better = self.best_value is None or sign * value > sign * self.best_value
+            if better and math.isfinite(value) and selection.among(self.epoch):
+                self.best_value, self.best_epoch, self.best = value, last, self._weights_of(*selection.modules)
             if selection.patience is not None and last - self.best_epoch >= selection.patience:
                 self.finished = True
         self.finished = self.finished or self.epoch >= self.stage.epochs
 
     def _distrust(self, columns: list[str]) -> None:
         """A number that is not finite ends the run, and so does a last step that left such weights."""
-        if self.finished and not all(bool(v.isfinite().all()) for v in self._weights_of("student").values()):
-            columns = [*columns, "the student's weights"]
+        if self.finished and not all(bool(tensor.isfinite().all()) for tensor in self._learned()):
+            columns = [*columns, "the student's weights" if "student" in self.stage.modules else "the weights"]
         if columns and self.failed is None:
             self.failed = (
                 f"{self.label}: {', '.join(columns)} not finite after epoch {self.epoch} of {self.stage.epochs} "
                 f"of stage '{self.stage.name}'; the run ends and leaves no record."
             )
+
+    def _learned(self) -> list[Tensor]:
+        """The student's state, or, in a stage without one, whatever was trained."""
+        if "student" in self.stage.modules:
+            return list(self.student.state_dict().values())
+        return [p for turn in self.stage.turns for module in turn.trainable for p in module.parameters()]
 
     def train_mode(self) -> None:
         for name, module in self.stage.modules.items():
@@ -218,15 +265,15 @@ class Member:
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of all modules' state, `<module>.<key>` -> tensor."""
-        return {k: v for name in self.stage.modules for k, v in self._weights_of(name).items()}
+        return self._weights_of(*self.stage.modules)
 
     def selected_weights(self) -> dict[str, Tensor]:
-        """What leaves the stage: the student of the selected epoch, or the last one; all else as it ended."""
+        """What leaves the stage: the chosen modules of the selected epoch, or the last one; all else as it ended."""
         return {**self.weights(), **self.best}
 
-    def _weights_of(self, name: str) -> dict[str, Tensor]:
-        state = self.stage.modules[name].state_dict()
-        return {f"{name}.{key}": value.detach().clone() for key, value in state.items()}
+    def _weights_of(self, *names: str) -> dict[str, Tensor]:
+        states = {name: self.stage.modules[name].state_dict() for name in names}
+        return {f"{name}.{key}": v.detach().clone() for name, state in states.items() for key, v in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that a later `restore` needs to go on as if nothing had happened."""
@@ -234,8 +281,9 @@ class Member:
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors |= {f"sum.{k}": v for k, v in self.sums.items()}
         tensors |= {"first_bad": self.first_bad, "device_step": self.device_step}
-        for index, slots in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+        for place, optimiser in zip(self._optimiser_names(), self.optimisers, strict=True):
+            for index, slots in optimiser.state_dict()["state"].items():
+                tensors |= {f"{place}.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
         meta = {
             "stage": self.stage.name,
             "epoch": self.epoch,
@@ -264,25 +312,31 @@ class Member:
         self.sums = groups.get("sum", {})
         self.first_bad.copy_(tensors["first_bad"])
         self.device_step.copy_(tensors["device_step"])
-        self._restore_optimiser(groups.get("optimiser", {}))
+        for place, optimiser in zip(self._optimiser_names(), self.optimisers, strict=True):
+            _restore_moments(optimiser, groups.get(place, {}))
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.prepared, self.finished = meta["prepared"], meta["finished"]
         self.history = meta["history"]
         self.best_value, self.best_epoch = meta["best_value"], meta["best_epoch"]
 
-    def _restore_optimiser(self, slots: dict[str, Tensor]) -> None:
-        """The moments alone: learning rates follow the schedule, not what was saved."""
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in slots.items():
-            index, _, slot = name.partition(".")
-            like = parameters[int(index)]
-            if tensor.shape == like.shape:
-                # The fused kernels walk through memory: a moment must lie there as its parameter does.
-                tensor = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-            state.setdefault(int(index), {})[slot] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+    def _optimiser_names(self) -> list[str]:
+        """Under which names the turns' optimisers stand in a state; that of the first is as old as states are."""
+        return ["optimiser", *(f"optimiser{turn}" for turn in range(1, len(self.optimisers)))]
+
+
+def _restore_moments(optimiser: torch.optim.Optimizer, slots: dict[str, Tensor]) -> None:
+    """The moments alone: learning rates follow the schedule, not what was saved."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in slots.items():
+        index, _, slot = name.partition(".")
+        like = parameters[int(index)]
+        if tensor.shape == like.shape:
+            # The fused kernels walk through memory: a moment must lie there as its parameter does.
+            tensor = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+        state.setdefault(int(index), {})[slot] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_weights(modules: dict[str, nn.Module], weights: dict[str, Tensor]) -> None:

@@ -21,7 +21,14 @@ def make(spec: Optimiser, modules: Iterable[nn.Module], device: torch.device) ->
     on_cuda = device.type == "cuda"
     lr: Any = torch.tensor(spec.lr, device=device) if on_cuda else spec.lr
     if spec.name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
+        return torch.optim.SGD(
+            parameters,
+            lr=lr,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            nesterov=spec.nesterov,
+            fused=True,
+        )
     if spec.name == "adam":
         return torch.optim.Adam(parameters, lr=lr, weight_decay=spec.weight_decay, fused=True, capturable=on_cuda)
     if spec.name == "rmsprop":
@@ -29,6 +36,17 @@ def make(spec: Optimiser, modules: Iterable[nn.Module], device: torch.device) ->
             parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, capturable=on_cuda
         )
     raise unknown("optimiser", spec.name, ["sgd", "adam", "rmsprop"])
+
+
+def restart(optimiser: torch.optim.Optimizer) -> None:
+    """Forget moments and step counts, in place: a captured step goes on with these very tensors.
+
+    From here on the optimiser does what one that is made anew would do.
+    """
+    for slots in optimiser.state.values():
+        for value in slots.values():
+            if isinstance(value, torch.Tensor):
+                value.zero_()
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

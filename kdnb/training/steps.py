@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from kdnb.models.network import Depth
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member
 
 
-class Company(Protocol):
+class Stepped(Protocol):
     """What a way of stepping sees of a cohort: who still trains, and what they share in a step."""
 
     active: list[Member]
     notice: Callable[[str], None]
 
-    def inputs(self, draws: EpochDraws, depth: Depth | None) -> Inputs:
+    def inputs(self, draws: EpochDraws) -> Inputs:
         """Augmented images of the draws, and the teacher's activations on them."""
 
-    def teacher_depth(self) -> Depth | None:
-        """How deep the teacher is asked."""
+    def alone(self, *members: Member, doing: str) -> AbstractContextManager[None]:
+        """A context for what members do by themselves: its errors end their runs and no other's."""
 
 
 class Steps(Protocol):
@@ -32,10 +32,17 @@ class Steps(Protocol):
 class EagerSteps:
     """The teacher once, then each member."""
 
-    def __init__(self, company: Company) -> None:
-        self.company = company
+    def __init__(self, cohort: Stepped) -> None:
+        self.cohort = cohort
 
     def run(self, draws: EpochDraws) -> None:
-        inputs = self.company.inputs(draws, self.company.teacher_depth())
-        for member in self.company.active:
-            member.compute(inputs, member.draw(len(draws.order)))
+        inputs = self.cohort.inputs(draws)
+        for member in list(self.cohort.active):
+            with self.cohort.alone(member, doing=stepping(member, draws)):
+                member.compute(inputs, member.draw(len(draws.order)))
+
+
+def stepping(member: Member, draws: EpochDraws) -> str:
+    """What a member is doing, for a message."""
+    count = len(draws.order)
+    return f"at step {member.step + 1}, on a batch of {count} image{'s' * (count > 1)}"
