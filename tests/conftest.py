@@ -30,3 +30,13 @@ def empty_project(tmp_path, monkeypatch):
     monkeypatch.setattr("kdnb.paths.committed_results", lambda: tmp_path / "published" / "results")
     monkeypatch.setattr("kdnb.paths.committed_checkpoints", lambda: tmp_path / "published" / "checkpoints")
     monkeypatch.setattr("kdnb.paths.demo_results", lambda: tmp_path / "demo")
+
+
+@pytest.fixture
+def double_precision():
+    """Networks are made in float64: for tests that compare two ways of computing."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

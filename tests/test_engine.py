@@ -40,6 +40,7 @@ EXACT = detect("cpu", dtype="float32", mode="eager")
 # -- the whole step ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.arithmetic
 def test_the_engine_trains_as_a_plain_loop_does():
     """KD for three epochs; the engine is as near to exact arithmetic as the plain loop itself is in float32."""
     recipe = Recipe(3, 64, 0.02, (1, 2), momentum=0.9, weight_decay=5e-2, selection="last")
@@ -182,6 +183,7 @@ def test_the_first_best_epoch_is_kept_and_patience_ends_the_stage(highest, patie
 # -- the teacher -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet8x4"])
 def test_folding_batch_norms_changes_nothing(name):
     torch.manual_seed(0)
@@ -398,6 +400,7 @@ def losses_of(numerics: Numerics, steps: int = 50) -> list[float]:
     return [float(loss) for loss in found[:steps]]
 
 
+@pytest.mark.arithmetic
 def test_bfloat16_follows_float32_over_fifty_steps():
     single = np.array(losses_of(EXACT))
     half = np.array(losses_of(dataclasses.replace(EXACT, dtype="bfloat16")))

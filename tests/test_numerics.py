@@ -59,6 +59,7 @@ def test_a_networks_layers_are_its_convolutions_with_their_count_and_work():
     assert {layer.groups for layer in probe.layers("mobilenet_v2", 100, 32)} >= {1, 16, 96}
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("layer", [ORDINARY, DEPTHWISE, Layer(6, 4, (2, 2), (2, 2), (0, 0), (1, 1), 2, (6, 6))])
 def test_bfloat16_that_is_right_agrees(layer):
     torch.manual_seed(3)

@@ -66,7 +66,7 @@ class Numerics:
 
         The cache of cast weights is off: a captured step must not keep a tensor from outside the graph.
         """
-        if self.dtype == "float32":
+        if self.dtype != "bfloat16":
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=self.mode != "captured")
 
