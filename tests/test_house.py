@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from kdnb import exhibits
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "kdnb"
@@ -137,3 +140,48 @@ def test_the_check_of_encodings_sees_what_it_should():
         "p.write_text(t, encoding='utf-8')\nrun(c, text=True)\nos.open(p, 0)\np.open('wb')\n"
     )
     assert texts_without_encoding(text) == {1, 3, 5, 7}
+
+
+#: Where a paper may be named: its exhibits, its method, what a command takes where nothing is said, and colours.
+OF_PAPERS = re.compile(
+    r"exhibits/({0})(_claims)?\.py|exhibits/__init__\.py|methods/({0})\.py|cli\.py|plots/style\.py".format(
+        "|".join(exhibits.PAPERS)
+    )
+)
+#: The string that decides which images validate in stored records stays; and what a bench trains is some table's.
+KEPT = {place: {"comparison"} for place in ("datasets/splits.py", "study/workbench.py", "bench/conformity.py")}
+#: Papers that are called by an ordinary word, which code may use for itself.
+ORDINARY = {"comparison"}
+
+
+def papers_named(text: str) -> set[str]:
+    """Papers that code names, in a string or as a name; docstrings and comments may give examples."""
+    tree = ast.parse(text)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    words = [
+        n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docstrings
+    ]
+    begins = {word.partition("/")[0] for word in words if "/" in word}
+    imported = {alias.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for alias in n.names}
+    alone = {*words, *(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))} - ORDINARY
+    return {key for key in exhibits.PAPERS if key in begins | imported | alone}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_general_room_names_a_paper(path):
+    place = path.relative_to(PACKAGE).as_posix()
+    if not OF_PAPERS.fullmatch(place):
+        assert papers_named(path.read_text(encoding="utf-8")) <= KEPT.get(place, set())
+
+
+def test_a_paper_in_a_general_room_is_seen():
+    assert papers_named('"""As slkd does."""\ngain = ("slkd", "kd")') == {"slkd"}
+    assert papers_named('def f(exhibit="comparison/table1"): ...') == {"comparison"}
+    assert papers_named('"""comparison/table1"""\ntext = "a comparison"') == set()

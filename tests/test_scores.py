@@ -1,0 +1,146 @@
+"""A small invented paper whose columns are scores, one of them smaller-is-better: its table, its claim, its figures."""
+
+from __future__ import annotations
+
+import pytest
+from study_samples import record
+
+from kdnb import exhibits, paths, plots, tables
+from kdnb.errors import KdnbError
+from kdnb.exhibits import ACCURACY, ERROR, Column, Exhibit, Paper, Row, Score, comparison
+from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
+from kdnb.exhibits.reported import reported
+from kdnb.study.store import Store
+
+SURPRISE = Score("nll", "Surprise", "nats", decimals=3, higher_is_better=False)
+HITS, MISSES = Column("cifar100"), Column("cifar100", score=SURPRISE)
+
+
+def build(row, column, profile):
+    return comparison.build(row, column, profile)
+
+
+TABLE = Exhibit(
+    "tiny",
+    "table1",
+    "Two methods by two scores",
+    (Row("plain", "Plain student", "plain", role="baseline"), Row("kd", "KD", "kd", comparison.KD)),
+    (HITS, MISSES),
+    build,
+)
+CLAIMS = (
+    Claim("T1", "tiny", "KD is right more often.", ("tiny/table1",), better(HITS, "kd", "plain", by=1.0)),
+    Claim("T2", "tiny", "KD is less surprised.", ("tiny/table1",), better(MISSES, "kd", "plain", by=0.1)),
+    Claim("T3", "tiny", "It is better.", ("tiny/table1",), all_of(*(better(c, "kd", "plain") for c in (HITS, MISSES)))),
+)
+PRINTED = """\
+exhibit,dataset,teacher,student,method,condition,metric,value,std,unit,note
+table1,cifar100,,,baseline,,top1_accuracy,60.00,0.30,%,
+table1,cifar100,,,KD,,top1_accuracy,63.00,0.20,%,
+table1,cifar100,,,baseline,,nll,1.500,,nats,
+table1,cifar100,,,KD,,nll,1.250,,nats,
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_print(tmp_path, monkeypatch, empty_project):
+    reported.cache_clear()
+    monkeypatch.setattr(paths, "reported", lambda: tmp_path)
+    (tmp_path / "tiny.csv").write_text(PRINTED, encoding="utf-8")
+    monkeypatch.setitem(exhibits.PAPERS, "tiny", Paper("tiny", (TABLE,), claims=CLAIMS))
+    yield
+    reported.cache_clear()
+
+
+@pytest.fixture
+def measured():
+    store = Store.open()
+    for cell in TABLE.cells("pilot", None, ["plain", "kd"]):
+        for run in cell.runs(3):
+            better, shake = cell.row.key == "kd", 0.001 * ((run.seed * (5 if cell.row.key == "kd" else 3)) % 4)
+            metrics = {"headline": 0.54 + 0.05 * better + shake, "nll": 1.60 - 0.30 * better + shake}
+            store.write(run, record(run, metrics=metrics), "tiny")
+
+
+def texts(lines):
+    return [[entry.text for entry in line] for line in lines]
+
+
+def test_a_table_has_a_column_for_every_score_in_its_own_unit(measured):
+    table = tables.results("tiny/table1")
+    assert texts(table.head)[1][:2] == ["Accuracy, percent", "Surprise, nats, less is better"]
+    kd = texts(table.body)[1]
+    assert kd[:3] == ["KD", "63.00 ± 0.20", "1.250"]
+    assert kd[-2:] == ["59.20 ± 0.10 (3)", "1.302 ± 0.001 (3)"]
+    assert table.caption == "Two methods by two scores; mean ± standard deviation (runs)."
+    assert list(table.frame["score"].unique()) == ["top1_accuracy", "nll"]
+
+
+def test_claims_know_which_side_is_the_better_one(measured):
+    body = {line[0].text: [entry.text for entry in line[2:]] for line in tables.claims("tiny").body}
+    assert body["T1"] == ["yes", "agrees at that scale: 1 of 1 for it; 3 seeds for differences as printed"]
+    assert [told.partition(":")[0] for told in (body["T2"][1], body["T3"][1])] == ["agrees at that scale"] * 2
+    evidence = {table.name: table for table in tables.evidence("tiny")}
+    surprise = evidence["evidence-tiny-t2-pilot"]
+    assert texts(surprise.head)[0][:2] == ["Claimed lower", "than"]
+    assert texts(surprise.body)[0][:3] == ["KD", "Plain student less 0.1", "-0.250"]
+    assert texts(surprise.body)[0][3].startswith("-0.300 [-0.30")
+    assert texts(evidence["evidence-tiny-t3-pilot"].head)[0][1] == "Claimed better"
+    assert {line[0].text for line in evidence["evidence-tiny-t3-pilot"].body} == {
+        "CIFAR-100",
+        "CIFAR-100: Surprise, nats, less is better",
+    }
+
+
+def test_a_claim_of_less_fails_where_it_is_more():
+    leaf = Better("d", "a", "b", score=SURPRISE)
+    assert leaf.text() == "a < b" and leaf.in_print({"a": 1.0, "b": 2.0}) and not leaf.in_print({"a": 2.0, "b": 1.0})
+    assert Better("d", "a", "b", by=-0.5, score=SURPRISE).in_print({"a": 2.4, "b": 2.0})
+
+
+def test_figures_draw_gains_to_the_right_for_every_score(measured):
+    plot = plots.gains("tiny/table1", "pilot")
+    by_score = plot.frame.groupby("score")["gain"].mean()
+    assert by_score["top1_accuracy"] > 4 and 0.2 < by_score["nll"] < 0.4
+    labels = [axes.get_xlabel() for axes in plot.figure.axes]
+    assert labels == ["gain in points", "gain in nats"]
+    assert plot.frame.groupby("score")["reported"].first().to_dict() == {"top1_accuracy": 3.0, "nll": 0.25}
+    rows = plots.rows("tiny/table1", "pilot")
+    assert [axes.get_xlabel() for axes in rows.figure.axes] == ["percent", "nats, less is better"]
+    assert [axes.get_title().partition("\n")[0] for axes in rows.figure.axes] == ["Accuracy", "Surprise"]
+
+
+def test_sentences_ask_the_score_for_its_words(measured):
+    accuracy, surprise = tables.in_short("tiny").lines[:2]
+    assert "the plain student has 54.20 %; KD gains the most on it, 5.00 points" in accuracy
+    assert "the plain student has 1.602 nats; KD gains the most on it, 0.300 nats" in surprise
+
+
+def test_runs_of_each_score_have_a_table(measured):
+    accuracy, surprise = tables.runs("tiny/table1")
+    assert "percent of the protocol's score" in accuracy.caption and "nats of Surprise" in surprise.caption
+    assert surprise.body[0][3].text == "1.603" and surprise.body[0][4].text == "–"
+
+
+def test_an_error_is_an_accuracy_told_the_other_way_round(measured):
+    (cell, *_) = TABLE.cells("pilot")
+    run = Store.open().get(*cell.runs(1)[0].key)
+    assert ERROR.of(run) == pytest.approx(100 - ACCURACY.of(run))
+    assert not ERROR.higher_is_better and Column("cifar10", score=ERROR).key == "cifar10#top1_error"
+
+
+def test_two_printed_numbers_of_one_cell_are_refused(tmp_path):
+    text = PRINTED + "table1,cifar100,,,KD,on train,nll,0.900,,nats,\n"
+    (tmp_path / "tiny.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(KdnbError, match=r"two numbers in table1 for cifar100, nll, kd: 1.25 and 0.9"):
+        TABLE.cells("paper")
+
+
+def test_each_data_set_may_have_a_pair_of_its_own():
+    near, far = exhibits.Pair("resnet56", "resnet20"), exhibits.Pair("vgg13", "vgg8")
+    columns = (Column("cifar10", near, ERROR), Column("cifar100", far, ERROR))
+    table = tables.results(Exhibit("tiny", "table5", "Errors", TABLE.rows, columns, build), profile="paper")
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts(table.head)[1][:2]] == [
+        "CIFAR-10, ResNet56 → ResNet20",
+        "CIFAR-100, VGG13 → VGG8",
+    ]
