@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kdnb.evaluation.outputs import Outputs
     from kdnb.models.network import Network
     from kdnb.training.images import DeviceImages
-    from kdnb.training.numerics import Numerics
 
 #: Arrays that a figure plots, and numbers that go into the record's metrics, both by name.
 Found = tuple[dict[str, np.ndarray], dict[str, float]]
@@ -31,26 +30,34 @@ class Observed:
 
     network: Network
     images: DeviceImages
-    numerics: Numerics
 
     @functools.cached_property
     def outputs(self) -> Outputs:
         """Logits and embeddings of all test images, in canonical order."""
         from kdnb.evaluation.outputs import outputs
 
-        return outputs(self.network, self.images, self.numerics)
+        return outputs(self.network, self.images)
+
+    @functools.cached_property
+    def log_probabilities(self) -> np.ndarray:
+        """Of all classes for all test images, [N, K] in float64."""
+        from kdnb.evaluation.calibration import log_probabilities
+
+        return log_probabilities(self.outputs.logits)
 
 
 @dataclass(frozen=True)
 class Subject:
     """What an analysis looks at: a run's student with the headline's weights, and its teacher where it has one.
 
-    `labels` [N] are those of the test images, out of `num_classes`; `seed` is the run's.
+    `labels` [N] are those of the test images, out of `num_classes`; `score` [M] are the positions of those that score;
+    `seed` is the run's.
     """
 
     student: Observed
     teacher: Observed | None
     labels: np.ndarray
+    score: np.ndarray
     num_classes: int
     seed: int
 

@@ -1,4 +1,4 @@
-"""What a network makes of every image: the vectors that comparisons of networks start from."""
+"""What a network makes of every image: the vectors that scores and comparisons of networks start from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from kdnb.models.network import Network
 from kdnb.training.cohort import evaluation_batch
 from kdnb.training.images import DeviceImages
-from kdnb.training.numerics import Numerics
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,13 @@ class Outputs:
 
 
 @torch.no_grad()
-def outputs(network: Network, images: DeviceImages, numerics: Numerics) -> Outputs:
-    """Run a network in eval mode over all images as they are, in the precision that it is scored in."""
+def outputs(network: Network, images: DeviceImages) -> Outputs:
+    """Run a network in eval mode over all images as they are, in float32 whatever it was trained in."""
     network.eval()
     logits, embeddings = [], []
-    for _, batch, _ in images.plain_batches(evaluation_batch(numerics.torch_device)):
-        with numerics.autocast():
-            found = network.activations(batch)
+    for _, batch, _ in images.plain_batches(evaluation_batch(images.labels.device)):
+        found = network.activations(batch)
         assert found.logits is not None and found.embedding is not None
-        logits.append(found.logits.float())
-        embeddings.append(found.embedding.float())
+        logits.append(found.logits)
+        embeddings.append(found.embedding)
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(embeddings).cpu().numpy())

@@ -43,6 +43,11 @@ def with_needs(wanted: Iterable[Run]) -> list[Run]:
     return list(ordered.values())
 
 
+def needed(wanted: Iterable[Run]) -> set[tuple[str, int]]:
+    """The keys of the runs whose weights some wanted run, or what it needs, goes on from or learns from."""
+    return {need.key for run in with_needs(wanted) for need in run.needs()}
+
+
 def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
     """What has to be trained, by priority: in the order wanted, needs first, and only where needed."""
     whole = _whole(wanted := list(wanted))
@@ -67,12 +72,12 @@ def groups(wanted: Iterable[Run]) -> list[Group]:
     level: dict[tuple[str, int], int] = {}
     for run in runs:
         level[run.key] = 1 + max((level[need.key] for need in run.needs()), default=-1)
-    needed = {need.key for run in runs for need in run.needs()}
+    goes_on = needed(wanted)
     members: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         e = run.experiment
         # A plain student has no needs of its own, but its place is beside the students of its seed.
-        depth = level[run.key] if run.key in needed else max(level[run.key], 1)
+        depth = level[run.key] if run.key in goes_on else max(level[run.key], 1)
         key = (e.images, e.profile, run.seed, depth)
         members.setdefault(key, []).append(run)
     members = {part: group for key, runs in members.items() for part, group in _parts(key, runs)}

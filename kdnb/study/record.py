@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from kdnb.errors import StoreError
 LONGEST_HISTORY = 64
 #: ... and so is one of more columns than seven, so that a record stays small.
 MOST_NUMBERS = 448
+#: Bytes of a record, which is refused where it would be larger: what grows with the images lies beside it.
 LARGEST_RECORD = 8 * 1024
 
 
@@ -21,9 +23,12 @@ LARGEST_RECORD = 8 * 1024
 class Record:
     """One run's result.
 
-    metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, ...; `epochs`; and in units of
-                 their own what analyses found whose arrays are kept (`logit_gap`, `separability`, ...)
-    correct      one packed bit per test image, in canonical order, of the headline's weights
+    metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, `selected` (on the validation part),
+                 `best_seen` (the best epoch's where the test images themselves are watched: selected on them),
+                 `ece`, `agreement` (with the teacher's first choice); in nats `nll` and `teacher_kl`; `brier` in 0..2;
+                 `epochs`; and in units of their own what analyses found whose arrays are kept
+    correct      one packed bit per test image, in canonical order, of the headline's weights; empty where the images
+                 are too many for a record: then the bits lie with the predictions (`kdnb.study.predictions`)
     history      column -> values, one an epoch (`epoch` counts from 1)
     cost         wall seconds, images/s, cohort size, device: for estimates only
     environment  numerics, versions, commit, digest of the sources
@@ -42,7 +47,25 @@ class Record:
     path: Path | None = field(default=None, compare=False)
 
     def to_json(self) -> str:
-        """The record as text; raises StoreError where a number is not finite."""
+        """The record as text; raises StoreError where a number is not finite, or the text too large."""
+        text = self._text()
+        if len(text) > LARGEST_RECORD:
+            raise StoreError(
+                f"The record of {self.fingerprint}, seed {self.seed}, would have {len(text):,} bytes, and may have "
+                f"{LARGEST_RECORD:,}; what is told of every image belongs into the arrays beside it."
+            )
+        return text
+
+    def with_history(self, history: dict[str, list[float]]) -> Record:
+        """The record with a history: `thinned`, and further where there is no room for that much."""
+        longest = LONGEST_HISTORY
+        while True:
+            record = dataclasses.replace(self, history=thinned(history, longest))
+            if longest <= 2 or len(record._text()) <= LARGEST_RECORD:
+                return record
+            longest //= 2
+
+    def _text(self) -> str:
         content = {
             "fingerprint": self.fingerprint,
             "seed": self.seed,
@@ -84,14 +107,14 @@ def parse(text: str, path: Path) -> Record:
     return record
 
 
-def thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The history with an `epoch` column, rounded; at most LONGEST_HISTORY of its epochs, and MOST_NUMBERS numbers.
+def thinned(history: dict[str, list[float]], longest: int = LONGEST_HISTORY) -> dict[str, list[float]]:
+    """The history with an `epoch` column, rounded; at most `longest` of its epochs, and MOST_NUMBERS numbers.
 
     A column that is shorter than the others, an earlier stage's, ends with its stage.
     """
     count = max((len(column) for column in history.values()), default=0)
     kept = list(range(count))
-    longest = min(LONGEST_HISTORY, max(2, MOST_NUMBERS // max(1, len(history))))
+    longest = min(longest, max(2, MOST_NUMBERS // max(1, len(history))))
     if count > longest:
         kept = sorted({round(i * (count - 1) / (longest - 1)) for i in range(longest)})
     columns: dict[str, list[float]] = {"epoch": [i + 1 for i in kept]}

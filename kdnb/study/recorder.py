@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 import torch
 
 from kdnb import analysis
+from kdnb.analysis import Subject
+from kdnb.analysis.registry import Found
 from kdnb.datasets.identity import identity
+from kdnb.evaluation.calibration import agreement, brier, ece, nll, teacher_kl
 from kdnb.evaluation.correct import correct, pack
-from kdnb.models.network import Network
 from kdnb.study import arrays as array_files
+from kdnb.study import predictions
 from kdnb.study.environment import environment
 from kdnb.study.experiment import TEACHER_SEED, Run
-from kdnb.study.record import Record, thinned
+from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.study.work import Work
 from kdnb.study.workbench import Workbench, student_weights
@@ -25,12 +29,24 @@ from kdnb.training.numerics import Numerics
 
 
 @dataclass
-class Analysed:
-    """What the analyses of a run found: metrics, arrays for figures, and why any of them could not be computed."""
+class Measured:
+    """What was found out about a run: metrics, arrays beside its record, and why any of them could not be computed."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    correct: str = ""
+
+    def add(self, what: str, compute: Callable[[], Found]) -> None:
+        """Add arrays and metrics, all or none: whatever fails, the run is worth more than its figure."""
+        try:
+            arrays, metrics = compute()
+            array_files.packed({**self.arrays, **arrays})  # it refuses what is too large
+        except Exception as error:
+            self.failures.append(f"{what} could not be computed ({error}); it is recorded without them.")
+        else:
+            self.arrays |= arrays
+            self.metrics |= metrics
 
 
 class Recorder:
@@ -46,43 +62,44 @@ class Recorder:
         self.paper = paper
 
     def record(
-        self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]
+        self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor], needed: bool = False
     ) -> tuple[dict[str, float], list[str]]:
         """Record a trained run by the weights of its selected and last epoch.
 
+        The weights of what others go on from are kept: of teachers and steps always, else where this one is `needed`.
         Returns its metrics, and why any of its arrays could not be computed: an analysis that fails costs nothing else.
         """
-        run = work.run
-        metrics, bits = self._metrics(work, selected, last)
-        analysed = Analysed()
-        if run.experiment.stage is None:  # a stage alone is not analysed, and may have no student
-            work.member.student.load_state_dict(student_weights(selected))
-            analysed = self._analysed(run, work.member.student)
-        metrics |= analysed.metrics
+        run, measured = work.run, Measured(_of_training(work))
+        if run.experiment.scored:
+            self._score(measured, work, selected, last)
         record = Record(
             experiment=run.experiment.canonical(),
             fingerprint=run.experiment.fingerprint,
             seed=run.seed,
-            metrics=_rounded(metrics),
-            history=thinned(work.history),
+            metrics=_rounded(measured.metrics),
+            history={},
             cost=self._cost(work),
             environment=self._environment(work),
-            correct=bits,
+            correct=measured.correct,
         )
-        if run.seed == TEACHER_SEED or run.experiment.stage is not None:
+        if needed or run.seed == TEACHER_SEED or not run.experiment.scored:
             self.store.save_weights(run, selected)
-        self.store.write(run, record, self._filed_under(run), analysed.arrays)
-        return metrics, analysed.failures
+        self.store.write(run, record.with_history(work.history), self._filed_under(run), measured.arrays)
+        return measured.metrics, [f"{run.label}: {reason}" for reason in measured.failures]
 
-    def add_arrays(self, run: Run) -> Analysed:
+    def add_arrays(self, run: Run) -> Measured:
         """Compute what the figures of a stored run need from the weights that it left."""
         record = self.store.get(*run.key)
         assert record is not None
-        analysed = self._analysed(run, self.workbench.teacher(run))
-        if analysed.arrays:
-            record = dataclasses.replace(record, metrics=record.metrics | _rounded(analysed.metrics))
-            self.store.write(run, record, self._filed_under(run), analysed.arrays)
-        return analysed
+        measured = Measured()
+        self._analyse(measured, run, self.workbench.subject(run, self.workbench.teacher(run)))
+        if measured.arrays:
+            record = dataclasses.replace(record, metrics=record.metrics | _rounded(measured.metrics))
+            # Predictions stay those of the weights that were scored: what is left of them may be halved.
+            arrays = predictions.among(self.store.arrays(record)) | measured.arrays
+            self.store.write(run, record, self._filed_under(run), arrays)
+        measured.failures = [f"{run.label}: {reason}" for reason in measured.failures]
+        return measured
 
     def keeps(self, run: Run) -> list[str]:
         """What the run keeps, and what is kept of it already: a figure that has its arrays does not lose them."""
@@ -91,41 +108,29 @@ class Recorder:
     def _filed_under(self, run: Run) -> str:
         return self.paper if isinstance(self.paper, str) else self.paper[run.experiment.fingerprint]
 
-    def _metrics(
-        self, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, float], str]:
-        member = work.member
-        metrics: dict[str, float] = {"epochs": member.epoch}
-        if member.best_value is not None:
-            metrics |= {"selected": member.best_value, "selected_epoch": member.best_epoch + 1}
-        if work.run.experiment.stage is not None:
-            return metrics, ""
-        _, evidence = self.workbench.material(work.run.experiment.images)
-        found = {}
-        for name, weights in (("last", last), ("headline", selected)):
-            member.student.load_state_dict(student_weights(weights))
-            found[name] = correct(member.student, evidence.test, self.numerics)
-        metrics["headline"] = float(found["headline"][evidence.score].mean())
-        metrics["last"] = float(found["last"][evidence.score].mean())
-        metrics["all_images"] = float(found["headline"].mean())
-        return metrics, pack(np.asarray(found["headline"]))
-
-    def _analysed(self, run: Run, student: Network) -> Analysed:
-        analysed, names = Analysed(), self.keeps(run)
-        if not names:
-            return analysed
+    def _score(
+        self, measured: Measured, work: Work, selected: dict[str, torch.Tensor], last: dict[str, torch.Tensor]
+    ) -> None:
+        """Score the headline's weights on the test images, and the last ones where those are others."""
+        run, student = work.run, work.member.student
+        if work.member.best and work.member.best_epoch + 1 != work.member.epoch:
+            student.load_state_dict(student_weights(last))
+            measured.metrics["last"] = _accuracy(self.workbench.subject(run, student))
+        student.load_state_dict(student_weights(selected))
         subject = self.workbench.subject(run, student)
-        for name in names:
-            try:
-                arrays, metrics = analysis.get(name).of(subject)
-                array_files.packed({**analysed.arrays, **arrays})  # it refuses what is too large
-            except Exception as error:  # whatever it is, the run is worth more than its figure
-                reason = f"the arrays '{name}' could not be computed ({error}); it is recorded without them."
-                analysed.failures.append(f"{run.label}: {reason}")
-            else:
-                analysed.arrays |= arrays
-                analysed.metrics |= metrics
-        return analysed
+        logits, headline = subject.student.outputs.logits, _accuracy(subject)
+        right = correct(logits, subject.labels)
+        measured.metrics |= {"headline": headline, "last": measured.metrics.get("last", headline)}
+        measured.metrics["all_images"] = float(right.mean())
+        if len(right) <= predictions.MOST_BITS_IN_A_RECORD:
+            measured.correct = pack(right)
+        measured.add("the predictions", lambda: (predictions.packed(logits, subject.labels), {}))
+        measured.add("calibration", lambda: ({}, _calibration(subject)))
+        self._analyse(measured, run, subject)
+
+    def _analyse(self, measured: Measured, run: Run, subject: Subject) -> None:
+        for name in self.keeps(run):
+            measured.add(f"the arrays '{name}'", functools.partial(analysis.get(name).of, subject))
 
     def _cost(self, work: Work) -> dict[str, Any]:
         rate = work.images / work.seconds if work.seconds else 0.0
@@ -145,6 +150,33 @@ class Recorder:
             told["segments"] = work.segments_told()
         earlier = [sources for sources in work.sources if sources != told["sources"]]
         return told | ({"earlier_sources": earlier} if earlier else {})
+
+
+def _of_training(work: Work) -> dict[str, float]:
+    """What a run's own epochs tell; where the test images themselves are watched, their best too, selected on them."""
+    member = work.member
+    metrics: dict[str, float] = {"epochs": member.epoch}
+    if member.best_value is not None:
+        metrics |= {"selected": member.best_value, "selected_epoch": member.best_epoch + 1}
+    watched = work.history.get("validation_accuracy", [])
+    if work.run.experiment.images.split == "test" and watched:
+        metrics |= {"best_seen": max(watched), "best_seen_epoch": 1 + watched.index(max(watched))}
+    return metrics
+
+
+def _accuracy(subject: Subject) -> float:
+    """Of the images that score."""
+    return float(correct(subject.student.outputs.logits, subject.labels)[subject.score].mean())
+
+
+def _calibration(subject: Subject) -> dict[str, float]:
+    """How sure the student is, and how far it says what its teacher says, on the images that score."""
+    student, labels = subject.student.log_probabilities[subject.score], subject.labels[subject.score]
+    found = {"nll": nll(student, labels), "brier": brier(student, labels), "ece": ece(student, labels)}
+    if subject.teacher is not None:
+        teacher = subject.teacher.log_probabilities[subject.score]
+        found |= {"agreement": agreement(student, teacher), "teacher_kl": teacher_kl(student, teacher)}
+    return found
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:

@@ -100,6 +100,7 @@ class Runner:
         self._works: dict[tuple[str, int], Work] = {}
         self._put_off: set[tuple[str, int]] = set()
         self._wanted: list[Run] = []
+        self._needed: set[tuple[str, int]] = set()
         self._locks: dict[tuple[str, int], Lock] = {}
         self._elsewhere: set[tuple[str, int]] = set()
         self._waiting = False
@@ -110,6 +111,7 @@ class Runner:
         Runs that another process is training are left to it; what is left then is waited for.
         """
         self._wanted = list(wanted)
+        self._needed = plan.needed(self._wanted)
         unknown = commit()[1]
         if unknown and self._missing():
             self.say(f"the commit is unknown ({unknown}); records carry the digest of the sources, {source_digest()}")
@@ -364,7 +366,7 @@ class Runner:
         """Record a trained run; one that cannot be recorded fails alone, and goes on from its checkpoint next time."""
         run = work.run
         try:
-            metrics, failures = self.room(work.numerics)[1].record(work, selected, last)
+            metrics, failures = self.room(work.numerics)[1].record(work, selected, last, run.key in self._needed)
         except Exception as error:
             load_weights(work.member.stage.modules, last)
             with contextlib.suppress(StoreError):  # then the last checkpoint stands

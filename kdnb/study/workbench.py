@@ -45,7 +45,7 @@ class Workbench:
         self.store = store
         self.numerics = numerics
         self._material: dict[Images, tuple[Material, TestImages]] = {}
-        self._teachers: dict[tuple[str, int], Network] = {}
+        self._teachers: dict[tuple[tuple[str, int], torch.dtype], Network] = {}
         self._digests: dict[tuple[str, int], str] = {}
         self._observed: dict[tuple[tuple[str, int], Images], Observed] = {}
 
@@ -57,13 +57,17 @@ class Workbench:
 
     def teacher(self, run: Run) -> Network:
         """A finished teacher, frozen and folded, in the precision of the run."""
-        if run.key not in self._teachers:
+        return self._frozen(run, self.numerics.torch_dtype)
+
+    def _frozen(self, run: Run, dtype: torch.dtype) -> Network:
+        key = run.key, dtype
+        if key not in self._teachers:
             weights = self._weights(run, run)
             network = _network(run.experiment, seed=0)
             load_weights({"student": network}, weights)
             self._digests[run.key] = _digest(weights)
-            self._teachers[run.key] = frozen(network, self.numerics.torch_device, self.numerics.torch_dtype)
-        return self._teachers[run.key]
+            self._teachers[key] = frozen(network, self.numerics.torch_device, dtype)
+        return self._teachers[key]
 
     def _teacher_of(self, run: Run) -> Network | None:
         """The teacher of a run; KdnbError where its weights here are others than those that taught its companions."""
@@ -89,9 +93,10 @@ class Workbench:
         experiment = run.experiment
         _, evidence = self.material(experiment.images)
         return Subject(
-            student=Observed(student, evidence.test, self.numerics),
+            student=Observed(student, evidence.test),
             teacher=self._observed_teacher(run.teacher, experiment.images) if run.teacher else None,
             labels=evidence.test.labels.cpu().numpy(),
+            score=evidence.score,
             num_classes=datasets.info(experiment.images.dataset).num_classes,
             seed=run.seed,
         )
@@ -100,7 +105,7 @@ class Workbench:
         key = teacher.key, images
         if key not in self._observed:
             _, evidence = self.material(images)
-            self._observed[key] = Observed(self.teacher(teacher), evidence.test, self.numerics)
+            self._observed[key] = Observed(self._frozen(teacher, torch.float32), evidence.test)
         return self._observed[key]
 
     def stages(self, run: Run) -> list[Stage]:
@@ -166,16 +171,18 @@ class Workbench:
         if images.split == "halves":
             validation, score = datasets.halves(data.test.labels, f"comparison/{images.dataset}")
 
-        def on_device(pixels: np.ndarray, labels: np.ndarray, padding: int = 0) -> DeviceImages:
-            device, dtype = self.numerics.torch_device, self.numerics.torch_dtype
-            return DeviceImages(pixels, labels, normalisation, device, dtype, padding)
+        def on_device(
+            pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype
+        ) -> DeviceImages:
+            return DeviceImages(pixels, labels, normalisation, self.numerics.torch_device, dtype, padding)
 
         material = Material(
             training=on_device(data.train.images[chosen], data.train.labels[chosen], augmentation.padding),
             validation=on_device(data.test.images[validation], data.test.labels[validation]),
             augmentation=augmentation,
         )
-        return material, TestImages(on_device(data.test.images, data.test.labels), validation, score)
+        test = on_device(data.test.images, data.test.labels, dtype=torch.float32)  # scores are, whatever trains
+        return material, TestImages(test, validation, score)
 
 
 def _network(experiment: Experiment, seed: int) -> Network:
