@@ -76,8 +76,9 @@ def test_a_record_says_which_weights_taught():
     kept["student.classifier.bias"] += 1
     save_checkpoint(store.weights_folder(teacher), kept, meta)
     again = Run(experiment("kd"), 3)
-    train([again])
-    assert Store.open().get(*again.key).environment["teacher"] not in told
+    outcome, _ = train([again])
+    assert Store.open().get(*again.key) is None
+    assert f"not those that taught the stored runs ({told[0]})" in outcome.failed[again.key]
 
 
 def test_a_record_says_that_its_sources_changed_on_the_way(monkeypatch):

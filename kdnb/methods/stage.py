@@ -255,7 +255,8 @@ class Setup:
     """What a method is given: networks, recipe, supervision, and facts about the training set.
 
     `teacher` is there for its shapes and its weights (batch-norm margins, say); its activations come with
-    every batch, computed once for the whole cohort.  `steps` has, for each method of the teacher alone that this one
+    every batch, computed once for the whole cohort.  A method of the teacher alone is given no student and no recipe,
+    and asks for none.  `steps` has, for each method of the teacher alone that this one
     goes on from, its modules by name, as its run left them.
     """
 

@@ -68,7 +68,7 @@ def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
 
 def groups(wanted: Iterable[Run]) -> list[Group]:
     """All runs in groups, needs before users, in the order of the first run of each."""
-    runs = with_needs(wanted)
+    runs = with_needs(wanted := list(wanted))
     level: dict[tuple[str, int], int] = {}
     for run in runs:
         level[run.key] = 1 + max((level[need.key] for need in run.needs()), default=-1)

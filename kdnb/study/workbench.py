@@ -149,9 +149,9 @@ class Workbench:
         experiment = run.experiment
         material, _ = self.material(experiment.images)
         return Setup(
-            student=self._student(run) if experiment.network else None,
+            student=self._student(run) if experiment.network else None,  # type: ignore[arg-type]
             teacher=self._teacher_of(run),
-            recipe=experiment.recipe,
+            recipe=experiment.recipe,  # type: ignore[arg-type]
             supervision=supervision(experiment),
             training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
             seed=run.seed,
