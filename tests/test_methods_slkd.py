@@ -745,7 +745,7 @@ def test_self_learning_teachers_that_are_the_teacher_are_the_control(double_prec
         for name, value in member.student.state_dict().items():
             torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5, msg=name)
     gap = (kd.student.classifier.weight - control.student.classifier.weight).abs().max()
-    assert gap > 0.01  # and KD's usual weights are something else
+    assert gap > 1e-3  # and KD's usual weights are something else, by far more than was allowed
 
 
 @pytest.mark.usefixtures("empty_project")
