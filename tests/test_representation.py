@@ -275,3 +275,16 @@ def test_asking_what_is_kept_imports_neither_torch_nor_scikit_learn():
     ask += "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_measurements_on_tensors_are_found_beside_the_analyses():
+    """Whichever file they live in; a name that is nowhere is no attribute."""
+    assert set(analysis._ON_TENSORS) <= set(analysis.__all__)
+    for name, file in analysis._ON_TENSORS.items():
+        found = getattr(analysis, name)
+        assert (found.__module__, found.__name__) == (file, name)
+    x = torch.arange(12.0).reshape(6, 2)
+    assert float(analysis.linear_cka(x, 2 * x)) == pytest.approx(1)
+    assert analysis.active_neurons(torch.eye(3)) == 3
+    with pytest.raises(AttributeError, match="no attribute 'linear_kca'"):
+        _ = analysis.linear_kca
