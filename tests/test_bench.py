@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import dataset_samples as samples
 import numpy as np
 import pytest
 import torch
@@ -203,3 +204,9 @@ def test_some_methods_stand_beside_kd_alone(small):
     assert [m["method"] for m in found] == ["kd", "at"] and found[0]["ratio_to_kd"] == 1
     with pytest.raises(KdnbError, match="did you mean dkd"):
         speed.Bench(detect("cpu")).methods(rounds=1, only=["dkdd"])
+
+
+def test_a_part_of_a_set_is_named_as_one(tmp_path, monkeypatch):
+    samples.write_layout(tmp_path / "data", "cifar100", samples.splits("cifar100"))
+    monkeypatch.setattr(speed, "LEAST_IMAGES", 300)
+    assert speed._images()[-1] == "300 images of CIFAR-100"

@@ -7,15 +7,19 @@ import http.server
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import dataset_samples as samples
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdnb import datasets, paths
 from kdnb.datasets import archives, catalogue, writing
@@ -238,11 +242,29 @@ def _swap_in(path, content):
 
 
 def _shrink(path):
-    from PIL import Image
-
     with Image.open(path) as image:
         small = image.resize((16, 31))
     small.save(path)
+
+
+def _exchange(tree):
+    one, other = (next((tree / "train" / name).iterdir()) for name in ("dog", "cat"))
+    pixels = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(pixels)
+
+
+def _bomb(path, side):
+    """A small file whose header promises an image of side x side pixels."""
+    raw = path.read_bytes()
+    header = b"IHDR" + struct.pack(">II", side, side) + raw[24:29]
+    path.write_bytes(raw[:12] + header + struct.pack(">I", zlib.crc32(header)) + raw[33:])
+
+
+def _convert(path, mode):
+    with Image.open(path) as image:
+        changed = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
+    changed.save(path)
 
 
 BAD_TREE = {
@@ -267,12 +289,22 @@ BAD_TREE = {
     "another size": (lambda t: _shrink(next((t / "test" / "ship").iterdir())), "is 16x31 pixels, not 32x32"),
     "an image less": (
         lambda t: next((t / "train" / "dog").iterdir()).unlink(),
-        "The train split is not that of the published CIFAR-10: 49 images",
+        "train/dog: holds 4 images, where 5 of each class of the train split of CIFAR-10 were published",
     ),
     "another class": (
         lambda t: next((t / "train" / "dog").iterdir()).rename(t / "train" / "cat" / "dog.png"),
-        "The train split is not that of the published CIFAR-10: 50 images",
+        "train/cat: holds 6 images, where 5 of each class",
     ),
+    "images exchanged": (_exchange, "The train split is not that of the published CIFAR-10: 50 images"),
+    "another suffix": (
+        lambda t: next((t / "train" / "dog").iterdir()).rename(t / "train" / "dog" / "x.jpg"),
+        "train/dog/x.jpg: is no .png file",
+    ),
+    "a folder within": (lambda t: (t / "train" / "dog" / "more.png").mkdir(), "train/dog/more.png: is no .png file"),
+    "a large image": (lambda t: _bomb(next((t / "train" / "dog").iterdir()), 100_000), "cannot be read as an image"),
+    "an image too large": (lambda t: _bomb(next((t / "test" / "dog").iterdir()), 10_000), "is 10000x10000 pixels"),
+    "transparent": (lambda t: _convert(next((t / "test" / "dog").iterdir()), "RGBA"), "has the mode RGBA; modes"),
+    "16 bits": (lambda t: _convert(next((t / "test" / "dog").iterdir()), "I;16"), "has the mode I;16; modes"),
 }
 
 
@@ -291,6 +323,42 @@ def test_bad_trees_are_refused(tmp_path, source, case):
         datasets.prepare("cifar10", tree, root=tmp_path / "root")
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert not list((tmp_path / "root").iterdir())
+
+
+@pytest.mark.parametrize("change", ["suffix", "hidden"])
+def test_what_changes_no_pixel_is_read(tmp_path, source, change):
+    parts, _, _ = source("cifar10")
+    tree = samples.write_tree(tmp_path / "tree", "cifar10", parts)
+    path = next((tree / "train" / "dog").iterdir())
+    if change == "hidden":
+        for name in (".DS_Store", "._0.png", "Thumbs.db"):
+            (path.parent / name).write_bytes(b"x")
+    else:
+        path.rename(path.with_suffix(".PNG"))
+    datasets.prepare("cifar10", tree, root=tmp_path / "root")
+    assert datasets.load("cifar10", tmp_path / "root").published
+
+
+def test_a_file_that_may_not_be_read_is_named_as_such(tmp_path, source, monkeypatch):
+    parts, unpacked, _ = source("cifar10")
+    tree = samples.write_tree(tmp_path / "tree", "cifar10", parts)
+
+    def forbidden(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", forbidden)
+    with pytest.raises(DataError, match=r"train/airplane/\d+.png: may not be read by this user"):
+        datasets.prepare("cifar10", tree, root=tmp_path / "root")
+    monkeypatch.setattr(archives.Path, "read_bytes", forbidden)
+    with pytest.raises(DataError, match=r"data_batch_1.bin: cannot be read .*Permission denied"):
+        datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
+
+
+def test_a_machine_without_enough_memory_says_so(tmp_path, source, monkeypatch):
+    _, unpacked, _ = source("cifar10")
+    monkeypatch.setattr(archives, "parse", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(DataError, match=r"CIFAR-10 does not fit into the memory of this machine"):
+        datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
 
 
 def test_a_folder_with_nothing_known_says_what_was_looked_for(tmp_path):
@@ -324,6 +392,39 @@ def test_a_full_disk_leaves_the_earlier_set(tmp_path, source, monkeypatch, at):
         datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
     assert samples.contents(tmp_path / "root" / "cifar10") == before
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["cifar10"]
+
+
+def test_a_set_that_is_a_link_to_another_disk_is_prepared_there(tmp_path, source):
+    _, unpacked, _ = source("cifar10")
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as far:
+        _earlier(Path(far))
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "cifar10").symlink_to(Path(far) / "cifar10")
+        datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
+        assert datasets.load("cifar10", tmp_path / "root").published
+        assert (tmp_path / "root" / "cifar10").is_symlink() and len(
+            os.listdir(Path(far) / "cifar10")
+        ) == 7  # and orders
+    with pytest.raises(DataError, match=r"cifar10 is a link to .*, which is not there"):
+        datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_files_that_cannot_be_put_in_place_leave_the_earlier_set(tmp_path, source, monkeypatch, at):
+    _, unpacked, _ = source("cifar10")
+    before = _earlier(tmp_path / "root")
+    real, calls = os.replace, []
+
+    def refused(*names):
+        calls.append(names)
+        if len(calls) == at:
+            raise OSError(18, "Invalid cross-device link")
+        real(*names)
+
+    monkeypatch.setattr(writing.os, "replace", refused)
+    with pytest.raises(DataError, match=r"CIFAR-10 could not be written to"):
+        datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
+    assert samples.contents(tmp_path / "root" / "cifar10") == before
 
 
 def prepare_and_die(root: str, unpacked: str, function: str, at: int) -> None:

@@ -287,7 +287,8 @@ def _images() -> tuple[np.ndarray, np.ndarray, int, str]:
             f"CIFAR-100 has {len(data.train.labels)} training images here, too few to time anything: a bench needs "
             f"{LEAST_IMAGES:,}. Prepare the whole set, or point $KDNB_DATA to an empty folder for random images."
         )
-    return np.array(data.train.images), np.array(data.train.labels), data.info.num_classes, "CIFAR-100"
+    source = "CIFAR-100" if data.published else f"{len(data.train.labels):,} images of CIFAR-100"
+    return np.array(data.train.images), np.array(data.train.labels), data.info.num_classes, source
 
 
 def _enough(found: dict[int, list[Pace]], rounds: int | None, seconds: float, longest: float) -> bool:

@@ -81,13 +81,13 @@ def _describe(info: DatasetInfo, root: str | Path | None) -> Description:
     if info.embedded:
         return Description(info.name, info.title, "embedded", f"{counts}, from scikit-learn.", None)
     folder = folder_of(info, root)
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return Description(info.name, info.title, "missing", f"Run {layout.remedy(info)}.", folder)
     try:
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return Description(info.name, info.title, "missing", f"Run {layout.remedy(info)}.", folder)
         meta = layout.read_meta(folder, info)
         for split in layout.SPLITS:
             layout.open_split(folder, split, info, meta)
-    except DataError as error:
+    except (DataError, PermissionError) as error:
         return Description(info.name, info.title, "broken", str(error), folder)
     return Description(info.name, info.title, "prepared", _extent(info, meta, counts), folder)
 

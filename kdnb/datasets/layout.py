@@ -52,6 +52,8 @@ def read_meta(folder: Path, info: DatasetInfo) -> Meta:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(folder, info) from None
+    except PermissionError:
+        raise _forbidden(path) from None
     except (OSError, ValueError) as error:
         raise _bad(path, f"cannot be read as JSON ({error})", info) from None
     try:
@@ -128,6 +130,8 @@ def _open(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise _bad(path, "is missing", info) from None
+    except PermissionError:
+        raise _forbidden(path) from None
     except (OSError, ValueError, EOFError) as error:
         raise _bad(path, f"cannot be read, it may be truncated or no plain array ({error})", info) from None
     if not isinstance(array, np.ndarray):
@@ -140,9 +144,13 @@ def _open(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
 
 
 def _missing(folder: Path, info: DatasetInfo) -> DataError:
-    if folder.is_dir() and any(folder.glob("*.npy")):
+    if folder.is_dir() and any(folder.rglob("*.npy")):
         return DataError(f"{info.title} in {folder} is unfinished, {META} is missing; run {remedy(info)}.")
     return DataError(f"{info.title} is missing, there is no {folder / META}; run {remedy(info)}.")
+
+
+def _forbidden(path: Path) -> DataError:
+    return DataError(f"{path}: may not be read by this user; making it anew would not help, permission would.")
 
 
 def _bad(path: Path, what: str, info: DatasetInfo) -> DataError:

@@ -11,6 +11,7 @@ from kdnb.datasets import catalogue, digits, layout, order
 from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.layout import Meta
+from kdnb.errors import DataError
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
@@ -38,7 +39,13 @@ def _load_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> Imag
     arrays = layout.open_split(folder, split, info, meta)
     indices = order.of_split(arrays, split, meta.digests[split], info)
     in_order = np.array_equal(indices, np.arange(len(indices)))
-    images = arrays.images if in_order else arrays.images[indices]
+    try:
+        images = arrays.images if in_order else arrays.images[indices]
+    except MemoryError:
+        raise DataError(
+            f"{arrays.images_path} does not fit into the memory of this machine; `kdnb data prepare` writes it in "
+            "the order in which it can stay on the disk."
+        ) from None
     labels = arrays.labels[indices].astype(np.int64)
     images.setflags(write=False)
     labels.setflags(write=False)

@@ -49,22 +49,35 @@ def prepare(
         _prepare(folder, info, info.archive, Path(source_dir) if source_dir else None, say)
     except OSError as error:
         raise DataError(f"{info.title} could not be written to {folder} ({error}).") from None
+    except MemoryError:
+        raise DataError(f"{info.title} does not fit into the memory of this machine while it is prepared.") from None
     say(f"{info.title} is ready in {folder}.")
     return folder
 
 
 def _prepare(folder: Path, info: DatasetInfo, archive: Archive, source: Path | None, say: Say) -> None:
-    """All of it in a work folder beside the target, so that renaming into place is one step a file."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """All of it in a work folder on the target's disk, so that renaming into place is one step a file.
+
+    That is beside the target, or, where the target is there, in it: it may be a link, or a disk of its own.  So a
+    place that cannot be written is found out before anything is downloaded or read.
+    """
+    home = folder if folder.is_dir() else folder.parent
+    if folder.is_symlink() and not folder.exists():
+        raise DataError(f"{folder} is a link to {folder.readlink()}, which is not there.")
+    home.mkdir(parents=True, exist_ok=True)
     prefix = f".{info.name}-preparing-"
-    _sweep(folder.parent, prefix)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as place:
+    for where in {home, folder.parent}:
+        _sweep(where, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=home, ignore_cleanup_errors=True) as place:
         work = Path(place)
         if source is None:
             say(f"Downloading {archive.url}")
             source = archives.download(archive, info, work)
         say(f"Reading {source}")
-        splits, meta = _canonical(_read(source, archive, info, say), info)
+        try:
+            splits, meta = _canonical(_read(source, archive, info, say), info)
+        except OSError as error:
+            raise DataError(f"{error.filename or source}: cannot be read ({error.strerror or error}).") from None
         say(f"Writing {folder}")
         writing.write(folder, work, splits, meta, info)
 

@@ -34,11 +34,23 @@ def write(folder: Path, work: Path, splits: Splits, meta: Meta, info: DatasetInf
 
 
 def _put_in_place(folder: Path, work: Path, names: list[str]) -> None:
-    """Without meta.json a set counts as unfinished: it goes first and comes last."""
+    """Without meta.json a set counts as unfinished: it goes first and comes last.
+
+    What was there is put aside, and put back where the new cannot be put in its place.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / layout.META).unlink(missing_ok=True)
-    for name in [*names, layout.META]:
-        os.replace(work / name, folder / name)
+    aside = work / "aside"
+    aside.mkdir()
+    try:
+        for name in [layout.META, *names]:
+            if (folder / name).exists():
+                os.rename(folder / name, aside / name)
+        for name in [*names, layout.META]:
+            os.replace(work / name, folder / name)
+    except OSError:
+        for path in aside.iterdir():
+            os.rename(path, folder / path.name)
+        raise
 
 
 def _described(meta: Meta, info: DatasetInfo) -> dict[str, object]:
