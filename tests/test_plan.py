@@ -229,13 +229,15 @@ CHANGES: dict[str, Experiment] = {
         f"recipe.{name}": dataclasses.replace(BASE, recipe=dataclasses.replace(BASE.recipe, **{name: value}))
         for name, value in {
             "epochs": 201, "batch_size": 65, "lr": 0.11, "milestones": (80,), "momentum": 0.8,
-            "weight_decay": 1e-4, "factor": 0.2, "selection": "last",
+            "weight_decay": 1e-4, "factor": 0.2, "selection": "last", "optimiser": "adam", "nesterov": True,
+            "restart": "drop", "norm_scale": "uniform",
         }.items()
     },
     **{
         f"images.{name}": dataclasses.replace(BASE, images=dataclasses.replace(BASE.images, **{name: value}))
         for name, value in {
             "dataset": "cifar100", "split": "test", "mean": (0.5,) * 3, "std": (0.5,) * 3, "student_images": 151,
+            "padding_mode": "reflect",
         }.items()
     },
 }  # fmt: skip

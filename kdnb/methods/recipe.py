@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from kdnb import growth
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with steps, from labels or from a teacher, in the paper's own epochs.
+    """An optimiser with steps, from labels or from a teacher, in the paper's own epochs.
 
     The rate is multiplied by `factor` once each of `milestones` epochs have been trained.  `selection` is
     `last` (the weights of the last epoch) or `best` (the epoch of the highest validation accuracy).
-    A new field is a `growth.later` one, so that stored records stay the records of their cells.
+    `optimiser` is `sgd` (with `momentum`, `nesterov`) or `adam` (which has neither); `restart` says when it begins
+    afresh: `never`, with each `drop` of the rate, or with each `epoch`.  The scales of batch norms begin at `one`, or
+    at `norm_scale` `uniform`, U(0, 1), as PyTorch had it before 1.2.  A new field is a `growth.later` one, so that
+    stored records stay the records of their cells.
     """
 
     epochs: int
@@ -22,3 +28,7 @@ class Recipe:
     weight_decay: float = 5e-4
     factor: float = 0.1
     selection: str = "last"
+    optimiser: Literal["sgd", "adam"] = growth.later("sgd")
+    nesterov: bool = growth.later(False)
+    restart: Literal["never", "drop", "epoch"] = growth.later("never")
+    norm_scale: Literal["one", "uniform"] = growth.later("one")

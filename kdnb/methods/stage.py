@@ -256,8 +256,8 @@ class Setup:
 
     `teacher` is there for its shapes and its weights (batch-norm margins, say); its activations come with
     every batch, computed once for the whole cohort.  A method of the teacher alone is given no student and no recipe,
-    and asks for none.  `steps` has, for each method of the teacher alone that this one
-    goes on from, its modules by name, as its run left them.
+    and asks for none.  `steps` has, for each such method that this one goes on from, its modules by name, as its run
+    left them.
     """
 
     student: Network
@@ -306,8 +306,9 @@ class Setup:
 
     def optimiser(self) -> Optimiser:
         """The recipe's."""
-        recipe = self.recipe
-        return Optimiser("sgd", recipe.lr, recipe.momentum, recipe.weight_decay)
+        r = self.recipe
+        momentum = r.momentum if r.optimiser == "sgd" else 0.0
+        return Optimiser(r.optimiser, r.lr, momentum, r.weight_decay, r.nesterov, r.restart)
 
     def selection(self) -> Selection | None:
         """The recipe's: by accuracy, or the last epoch."""

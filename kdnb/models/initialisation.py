@@ -33,3 +33,10 @@ def kaiming_fan_in(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.normal_(module.bias, 0.0, 1.0)
+
+
+def uniform_norms(network: nn.Module) -> None:
+    """Scales of batch norms from U(0, 1), as PyTorch drew them before version 1.2."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight)

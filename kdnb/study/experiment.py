@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from kdnb import analysis, datasets, growth, methods, models
 from kdnb.datasets.identity import identity
@@ -34,7 +34,8 @@ class Images:
 
     `student_images` of the training part, class-balanced and fixed; None means all.  `split` is `halves`
     (the test images in a validation half and a test half) or `test` (all test images, nothing selected).
-    `mean` and `std` are the protocol's, per channel.  A new field is a `growth.later` one.
+    `mean` and `std` are the protocol's, per channel, and so is the `padding_mode` of random crops: `zeros`, or
+    `reflect`.  A new field is a `growth.later` one.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class Images:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     student_images: int | None = None
+    padding_mode: Literal["zeros", "reflect"] = growth.later("zeros")
 
     def canonical(self) -> dict[str, Any]:
         info = datasets.info(self.dataset)

@@ -18,6 +18,7 @@ from kdnb.analysis import Observed, Subject
 from kdnb.errors import KdnbError, StoreError
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
+from kdnb.models.initialisation import uniform_norms
 from kdnb.models.network import Network
 from kdnb.randomness import keyed_seed
 from kdnb.study.experiment import Experiment, Images, Run
@@ -174,7 +175,8 @@ class Workbench:
         def on_device(
             pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype
         ) -> DeviceImages:
-            return DeviceImages(pixels, labels, normalisation, self.numerics.torch_device, dtype, padding)
+            device, mode = self.numerics.torch_device, images.padding_mode
+            return DeviceImages(pixels, labels, normalisation, device, dtype, padding, mode)
 
         material = Material(
             training=on_device(data.train.images[chosen], data.train.labels[chosen], augmentation.padding),
@@ -191,7 +193,10 @@ def _network(experiment: Experiment, seed: int) -> Network:
     classes = datasets.info(experiment.images.dataset).num_classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(seed, "network", experiment.network))
-        return models.create(experiment.network, classes)
+        network = models.create(experiment.network, classes)
+        if experiment.recipe is not None and experiment.recipe.norm_scale == "uniform":
+            uniform_norms(network)
+        return network
 
 
 def supervision(experiment: Experiment) -> Supervision:
