@@ -6,6 +6,7 @@ pytest -m gpu tests/test_capture.py
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,30 @@ def test_in_company_a_captured_run_gives_what_it_gives_alone():
         alone, _ = run_watched([key], numerics("captured"), 6)
         assert together[key] == pytest.approx(alone[key], rel=1e-2), key
     assert len({id(cohort._stepper.stream(m)) for m in cohort.members}) == len(METHODS)
+
+
+@gpu
+@needs_cuda
+def test_a_cohort_goes_on_when_another_that_was_captured_beside_it_is_gone():
+    """Their graphs share no workspace: one is dropped, memory is used for something else, the other is replayed."""
+    eager, _ = run_watched(["kd"], numerics("eager"), 12)
+    how, lasting = numerics("captured"), lambda key, stage: dataclasses.replace(stage, epochs=12)
+    kept, dropped = (company([key], how, lasting) for key in ("kd", "mmd-gaussian+kd"))
+    pair = [kept.steps(), dropped.steps()]
+    for _ in range(15):  # both batch sizes are captured by then, or will be from graphs of one cohort alone
+        for steps in pair:
+            next(steps)
+    assert kept._stepper.graphs and dropped._stepper.graphs
+    steps = pair.pop(0)
+    del pair, dropped
+    gc.collect()
+    torch.cuda.empty_cache()
+    spoiler = torch.full((64, 2**20), float("nan"), device="cuda")
+    spoiler @ spoiler.T
+    for _ in steps:
+        pass
+    assert kept.members[0].failed is None
+    assert kept.members[0].history["ce"] == pytest.approx(eager["kd"], rel=5e-2)
 
 
 @gpu

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import weakref
 
 import pytest
 from study_samples import TINY, experiment
@@ -23,29 +25,42 @@ FOUR = dataclasses.replace(TINY, at_most=5, student_images=150)
 
 
 class KeptForLater:
-    """Streams that are all the same, and recordings that are functions."""
+    """Streams that have a number, the shared one 0, and recordings that are functions."""
 
     refused = ""
 
+    def __init__(self):
+        self.handed_out = itertools.count()
+        self.current = "main"
+
     def new(self):
-        return object()
+        return next(self.handed_out)
 
-    main = new
+    def main(self):
+        return self.current
 
+    @contextlib.contextmanager
     def on(self, stream):
-        return contextlib.nullcontext()
+        before, self.current = self.current, stream
+        ran_on.add((id(self), stream))
+        yield
+        self.current = before
 
     def wait(self, waiting, awaited):
-        assert waiting is not None and awaited is not None
+        assert waiting != awaited
 
     def synchronize(self):
         pass
 
-    def record(self, work, stream=None):
-        if stream is not None and KeptForLater.refused:
+    def record(self, work, stream):
+        if stream != 0 and KeptForLater.refused:
             raise RuntimeError(KeptForLater.refused)
+        assert (id(self), stream) in ran_on, "recorded on a stream that was not warmed up"
         replays.append(work)
         return work
+
+
+ran_on: set[tuple[int, int]] = set()
 
 
 replays: list = []
@@ -89,3 +104,18 @@ def test_what_cannot_be_captured_runs_eagerly_with_one_notice(eager_and_captured
     notices = [line for line in lines if "cannot be captured" in line]
     assert all("(operation not permitted)" in line for line in notices)
     assert len(notices) == len(set(notices)) > len(ROWS)
+
+
+def test_cohorts_together_have_no_more_streams_than_the_pool(monkeypatch):
+    """Each its own and one for what is shared; who comes too late goes on the shared one."""
+    monkeypatch.setattr(capture, "Streams", KeptForLater)
+    monkeypatch.setattr(capture, "_ALIVE", weakref.WeakSet())
+    monkeypatch.setattr(capture, "POOL", 6)
+    members = [object() for _ in range(4)]
+    first, second = capture.CapturedSteps(None), capture.CapturedSteps(None)
+    assert [first.shared_stream(), *map(first.stream, members)] == [0, 1, 2, 3, 4]
+    assert [second.shared_stream(), *map(second.stream, members)] == [0, 0, 0, 0, 0]  # numbers of its own
+    assert [first.stream(member) for member in members] == [1, 2, 3, 4]
+    first = None
+    third = capture.CapturedSteps(None)
+    assert [third.shared_stream(), third.stream(members[0])] == [0, 1]

@@ -223,3 +223,11 @@ def test_the_published_tables_go_on_in_float32_on_one_thread(clock):
 def test_a_mode_that_is_gone_is_said():
     with pytest.raises(KdnbError, match="Compiled steps are gone"):
         numerics.detect("cpu", mode="compiled")
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_step_of_the_teacher_alone_is_computed_as_suits_the_teacher(clock):
+    student = pilot("kd").experiment
+    lines: list[str] = []
+    run = Run(dataclasses.replace(student, network=None, recipe=None, method="paraphraser", arguments={}), 1)
+    assert Choice(Store.open(), "cpu", say=lines.append)(run).dtype == "bfloat16" and lines[-1].startswith("resnet20: ")

@@ -150,25 +150,26 @@ def usual(experiment: Experiment, seed: int, device: torch.device) -> np.ndarray
     if images.student_images is not None:
         chosen = datasets.class_balanced(data.train.labels, images.student_images, f"student/{images.dataset}")
     torch.manual_seed(seed)
+    recipe, profile, run = experiment.recipe, experiment.profile, Run(experiment, seed)
+    assert experiment.network is not None and recipe is not None, "a student"
     student = models.create(experiment.network, data.info.num_classes)
-    teacher, run = torch.nn.Module(), Run(experiment, seed)
-    if experiment.teacher is not None:
-        teacher = models.create(experiment.teacher.network, data.info.num_classes)
-        weights = Store.open().load_weights(run.needs()[0])
-        if weights is None:
+    teacher = torch.nn.Module()
+    if run.teacher is not None:
+        weights, network = Store.open().load_weights(run.teacher), run.teacher.experiment.network
+        if weights is None or network is None:
             raise KdnbError(f"The teacher of {run.label} is not trained yet; train it first.")
+        teacher = models.create(network, data.info.num_classes)
         teacher.load_state_dict(student_weights(weights))
     loop = UsualLoop(
         np.array(data.train.images[chosen]),
         np.array(data.train.labels[chosen]),
         teacher,
         student,
-        experiment.recipe,
+        recipe,
         supervision(experiment),
         Normalisation(images.mean, images.std),
         device,
     )
-    recipe, profile = experiment.recipe, experiment.profile
     ratio = min(profile.factor, Fraction(profile.at_most or recipe.epochs, recipe.epochs))
     epochs, *milestones = (max(1, math.ceil(count * ratio)) for count in (recipe.epochs, *recipe.milestones))
     loop.train(epochs, milestones)
@@ -178,6 +179,6 @@ def usual(experiment: Experiment, seed: int, device: torch.device) -> np.ndarray
 def _experiments(profile: str, dataset: str) -> Iterator[tuple[str, Experiment]]:
     table = exhibits.get(EXHIBIT)
     for cell in table.cells(get_profile(profile), dataset, [table.row(line) for line in LINES]):
-        assert cell.experiment is not None
+        assert cell.experiment is not None and cell.experiment.recipe is not None
         recipe = dataclasses.replace(cell.experiment.recipe, selection="last")
         yield cell.row.key, dataclasses.replace(cell.experiment, recipe=recipe)

@@ -44,7 +44,7 @@ class Choice:
     def __call__(self, run: Run) -> Numerics:
         """The numerics of this run: chosen once for all runs of the same network, images and scale."""
         e = run.experiment
-        key = (e.profile, e.images, e.network)
+        key = (e.profile, e.images, _network(run))
         if key not in self._chosen:
             self._chosen[key] = self._demo() if e.profile.embedded_data else self._begun(run) or self._probed(run)
         return self._chosen[key]
@@ -70,14 +70,24 @@ class Choice:
         e = run.experiment
         info = datasets.load(e.images.dataset).info  # first of all: without images there is nothing to choose
         of_machine.apply(self.machine)  # the threads to measure with
-        found = probe(e.network, info.num_classes, info.side, say=self.say)
-        self.say(f"{e.network}: {found.told}")
+        network = _network(run)
+        found = probe(network, info.num_classes, info.side, say=self.say)
+        self.say(f"{network}: {found.told}")
         return self._with({"dtype": found.dtype})
 
     def _with(self, found: dict[str, Any]) -> Numerics:
         """What was found, where nothing else is asked for."""
         asked = {name: value for name, value in self.asked.items() if value != "auto"}
         return of_machine.detect(**{**found, **asked}, deterministic=self.deterministic)
+
+
+def _network(run: Run) -> str:
+    """The network that a run trains; where it trains none, a step of the teacher alone, the teacher."""
+    e = run.experiment
+    if e.network is None:
+        assert e.teacher is not None
+        return _network(Run(e.teacher, run.seed))
+    return e.network
 
 
 def _beside(record: Record, run: Run) -> bool:

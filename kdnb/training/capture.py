@@ -2,12 +2,14 @@
 
 The first steps of a shape run eagerly on the streams they will be captured on: they are steps of the
 training like any other, and leave the optimiser's state and the library's choice of kernels behind.  Then
-the shared part (gather, crop, flip, teacher) becomes one graph, and every member's step one of its own, on
-a stream of its own.  What cannot be captured runs eagerly from then on, with one notice that says why.
+the shared part (gather, crop, flip, teacher) becomes one graph, and every member's step one of its own, each on
+a stream of its own: a library's workspace belongs to its stream, and graphs that share one would lose it when
+the first of them goes.  What cannot be captured runs eagerly from then on, with one notice that says why.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,6 +21,8 @@ from kdnb.training.member import Inputs, Member
 from kdnb.training.steps import Stepped, stepping
 
 WARM_UP = 3
+#: CUDA hands out so many streams, and then the same ones again.
+POOL = 32
 
 
 class Streams:
@@ -39,8 +43,8 @@ class Streams:
     def synchronize(self) -> None:
         torch.cuda.synchronize()
 
-    def record(self, work: Callable[[], None], stream: Any = None) -> Callable[[], None]:
-        """Record the work without doing it, and return what does it; RuntimeError if it cannot be captured."""
+    def record(self, work: Callable[[], None], stream: Any) -> Callable[[], None]:
+        """Record the work on a stream without doing it, and return what does it; RuntimeError if it cannot be."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             work()
@@ -53,7 +57,9 @@ class CapturedSteps:
     def __init__(self, cohort: Stepped) -> None:
         self.cohort = cohort
         self.streams = Streams()
+        self.common: Any = None
         self.own_streams: dict[int, Any] = {}
+        _ALIVE.add(self)
         self.warm: dict[int, int] = {}
         self.graphs: dict[int, _Graphs] = {}
         self.captured_for: tuple[int, ...] = ()
@@ -67,17 +73,38 @@ class CapturedSteps:
         if size in self.graphs:
             self.graphs[size].replay(draws)
             return
-        inputs = self.cohort.inputs(draws)
+        inputs = self.shared(lambda: self.cohort.inputs(draws))
         self.side_by_side(lambda member: member.compute(inputs, member.draw(size)), draws)
         self.warm[size] = self.warm.get(size, 0) + 1
         if self.warm[size] >= WARM_UP:
             self.streams.synchronize()
             self.graphs[size] = _Graphs(self, draws)
 
+    def shared_stream(self) -> Any:
+        """The stream of what all members have in common."""
+        if self.common is None:
+            self.common = self.streams.new()
+        return self.common
+
     def stream(self, member: Member) -> Any:
+        """The member's own stream; the shared one where all cohorts together have as many as there are."""
         if id(member) not in self.own_streams:
-            self.own_streams[id(member)] = self.streams.new()
+            taken = sum(steps.streams_held() for steps in _ALIVE)
+            self.own_streams[id(member)] = self.streams.new() if taken < POOL else self.shared_stream()
         return self.own_streams[id(member)]
+
+    def streams_held(self) -> int:
+        """How many streams of the pool these steps have, or will have: one that is shared, and the members'."""
+        return 1 + sum(stream is not self.common for stream in self.own_streams.values())
+
+    def shared(self, work: Callable[[], Inputs]) -> Inputs:
+        """Do something on the shared stream, after all that was begun, before all that follows."""
+        main, common = self.streams.main(), self.shared_stream()
+        self.streams.wait(common, main)
+        with self.streams.on(common):
+            found = work()
+        self.streams.wait(main, common)
+        return found
 
     def side_by_side(self, work: Callable[[Member], None], draws: EpochDraws) -> None:
         """Do something for every member on its own stream, after all that was begun, before all that follows."""
@@ -88,6 +115,10 @@ class CapturedSteps:
                 work(member)
         for member in members:
             self.streams.wait(main, self.stream(member))
+
+
+#: Whoever holds streams of the pool: the cohorts that are alive.
+_ALIVE: weakref.WeakSet[CapturedSteps] = weakref.WeakSet()
 
 
 class _Graphs:
@@ -105,7 +136,7 @@ class _Graphs:
             id(member): {name: value.clone() for name, value in member.draw(len(draws.order)).items()}
             for member in steps.cohort.active
         }
-        self.shared = steps.streams.record(self._share)
+        self.shared = steps.streams.record(self._share, steps.shared_stream())
         self.members = {id(member): self._captured(member) for member in steps.cohort.active}
 
     def replay(self, draws: EpochDraws) -> None:
