@@ -378,7 +378,7 @@ def test_the_table_has_the_papers_and_the_stores_numbers(html, book, monkeypatch
     heads = [th.text for th in table.thead.find_all("tr")[0].find_all("th")]
     assert heads[:3] == ["Method", "The paper", "Measured at paper scale"]
     assert heads[-1] == "Demo of this build"  # between them stands what else has been published
-    lines = {tr.td.text: [td.text for td in tr.find_all("td")] for tr in table.tbody.find_all("tr")}
+    lines = {tr.th.text: [entry.text for entry in tr.find_all(["th", "td"])] for tr in table.tbody.find_all("tr")}
     store = Store.open()
     assert len(lines) == 17
     for cell in exhibit.cells("demo", "digits"):
@@ -394,7 +394,7 @@ def test_the_table_has_the_papers_and_the_stores_numbers(html, book, monkeypatch
 def test_a_measured_number_leads_to_its_runs_and_their_records(html):
     page = html / "book" / "executed" / "comparison" / "table1.html"
     table = soup(page).find("table", class_="kdnb-results")
-    line = next(tr for tr in table.tbody.find_all("tr") if tr.td.text == "FitNet + KD")
+    line = next(tr for tr in table.tbody.find_all("tr") if tr.th.text == "FitNet + KD")
     file, _, anchor = line.find_all("td")[-1].a["href"].partition("#")
     runs = soup((page.parent / file).resolve())
     place = runs.find(id=anchor)
@@ -416,7 +416,7 @@ def test_a_verdict_leads_in_two_steps_to_the_runs_that_it_rests_on(html):
     led = table.find("tbody").find("a")
     file, _, anchor = led["href"].partition("#")
     row = soup((evidence.parent / file).resolve()).find(id=anchor).find_parent("tr")
-    assert "pilot" in anchor and row.td.text.strip() == led.text
+    assert "pilot" in anchor and row.th.text.strip() == led.text
 
 
 @pytest.mark.book

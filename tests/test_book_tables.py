@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -72,8 +75,8 @@ def test_a_table_by_hand_is_html_and_leaves_no_file(tmp_path):
     table = Table("t", "A & B", [line("x", "y")], [line("1 < 2", Entry("wide", columns=2))], pd.DataFrame({"x": [1]}))
     bundle = table._repr_mimebundle_()
     html = BeautifulSoup(bundle["text/html"], "html.parser")
-    assert html.caption.text == "A & B" and html.find_all("td")[0].text == "1 < 2"
-    assert html.find_all("td")[1]["colspan"] == "2"
+    assert html.caption.text == "A & B" and html.tbody.th["scope"] == "row" and html.tbody.th.text == "1 < 2"
+    assert html.find("td")["colspan"] == "2"
     assert "text/markdown" not in bundle and not list(tmp_path.glob("*.csv"))
 
 
@@ -420,3 +423,54 @@ def test_claims_can_be_asked_for_by_name():
         tables.claims("comparison", ids=["C111"])
     with pytest.raises(KdnbError, match="did you mean comparison"):
         tables.claims("comparisons")
+
+
+PAGE = """\
+Page
+====
+
+.. list-table:: A list
+   :class: kdnb-table
+   :header-rows: 1
+
+   * - Method
+     - Score
+   * - KD
+     - 1
+
+.. table:: A grid
+   :class: kdnb-table
+
+   +--------+-----------+
+   | Method | two       |
+   +========+=====+=====+
+   | KD     | 1   | 2   |
+   +--------+-----+-----+
+
+===== =====
+other table
+===== =====
+"""
+
+
+def test_the_first_entry_of_a_line_heads_it_in_the_book(tmp_path):
+    (tmp_path / "index.rst").write_text(PAGE, encoding="utf-8")
+    (tmp_path / "conf.py").write_text('extensions = ["row_heads"]\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", str(tmp_path), str(tmp_path / "html")],
+        env={**os.environ, "PYTHONPATH": str(paths.ROOT / "book")}, capture_output=True, encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = BeautifulSoup((tmp_path / "html" / "index.html").read_text(encoding="utf-8"), "html.parser")
+    listed, drawn, other = page.find_all("table")
+    for table in (listed, drawn):
+        assert [th.text.strip() for th in table.find_all("th", scope="row")] == ["KD"]
+        assert {th["scope"] for th in table.thead.find_all("th")} == {"col"}
+    assert not other.find_all("th", scope="row")
+
+
+def test_paper_gets_every_column():
+    sheet = (paths.ROOT / "book" / "_static" / "kdnb.css").read_text(encoding="utf-8")
+    printed = sheet.partition("@media print")[2]
+    assert re.search(r"pst-scrollable-table-container.*overflow: visible", printed)
+    assert "white-space: normal !important" in printed and "position: static !important" in printed

@@ -184,3 +184,30 @@ def test_the_documents_are_there():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
         assert yaml.safe_load(path.read_text())["jobs"]
+
+
+# -- hooks and workflows ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["make's environment", "an environment of one's own"])
+def test_types_are_checked_in_the_environment_that_is_there(there, tmp_path):
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    command = next(hook["entry"] for hook in hooks if hook["id"] == "mypy")
+    places = {"make": tmp_path / ".venv" / "bin" / "python", "active": tmp_path / "bin" / "python3"}
+    for name, python in places.items():
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\necho {name} $*\n", encoding="utf-8")
+        python.chmod(0o755)
+    if not there:
+        places["make"].unlink()
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VENV": ""}
+    said = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+    assert said.stdout.strip() == f"{'make' if there else 'active'} -m mypy kdnb"
+
+
+def test_only_the_job_that_publishes_may_write():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}
+        writing = {name for name, job in workflow["jobs"].items() if "write" in job.get("permissions", {}).values()}
+        assert writing <= {"publish"}

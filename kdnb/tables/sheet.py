@@ -108,13 +108,15 @@ class Table:
 
         def rows(lines: Sequence[Line], tag: str) -> Iterator[str]:
             for line in lines:
-                yield "<tr>" + "".join(_html(entry, tag) for entry in line) + "</tr>"
+                first = _html(line[0], 'th scope="row"' if tag == "td" else tag)
+                yield "<tr>" + first + "".join(_html(entry, tag) for entry in line[1:]) + "</tr>"
 
         caption = html.escape(re.sub(r"[`*]", "", self.caption))
         return "\n".join(
             [
                 f'<table class="kdnb-table"><caption>{caption}</caption>',
-                "<thead>", *rows(self.head, "th"), "</thead>", "<tbody>", *rows(self.body, "td"), "</tbody></table>",
+                "<thead>", *rows(self.head, 'th scope="col"'), "</thead>",
+                "<tbody>", *rows(self.body, "td"), "</tbody></table>",
             ]
         )  # fmt: skip
 
@@ -133,7 +135,7 @@ def _myst(text: str) -> str:
 
 def _html(entry: Entry, tag: str) -> str:
     spans = f' colspan="{entry.columns}"' * (entry.columns > 1) + f' rowspan="{entry.rows}"' * (entry.rows > 1)
-    return f"<{tag}{spans}>{html.escape(entry.text)}</{tag}>"
+    return f"<{tag}{spans}>{html.escape(entry.text)}</{tag.split()[0]}>"
 
 
 def line(*texts: object) -> list[Entry]:
