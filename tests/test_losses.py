@@ -210,6 +210,45 @@ def test_teacher_by_name_and_too_many_arguments() -> None:
         losses.pkt(student, teacher, 3)  # type: ignore[call-arg]
 
 
+@every_loss
+def test_batches_that_do_not_belong_together_are_refused(name: str) -> None:
+    """One image of the teacher's would be broadcast over all of the student's, in silence."""
+    loss, make = CASES[name]
+    with pytest.raises(KdnbError, match="different batches"):
+        loss(make(BATCH, 1), make(1, 2))
+
+
+def test_labels_and_classes_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(KdnbError, match="labels 5"):
+        losses.cross_entropy(logits(3, 1), LABELS)
+    with pytest.raises(KdnbError, match=r"kd.*\(5, 4\).*\(5, 1\)"):
+        losses.kd(logits(BATCH, 1), logits(BATCH, 2)[:, :1], 4.0)
+    with pytest.raises(KdnbError, match="dkd"):
+        losses.dkd(logits(BATCH, 1), logits(BATCH, 2)[:, :3], LABELS, 1.0, 1.0, 4.0)
+
+
+@pytest.mark.parametrize("target", [1, 2])
+def test_a_class_that_the_teacher_rules_out_is_none(target: int) -> None:
+    """-inf in the teacher's logits is probability 0: the limit of a very negative logit, in value and gradient."""
+    labels = torch.full((BATCH,), target)
+    for loss in (
+        lambda s, t: losses.kd(s, t, 4.0),
+        lambda s, t: losses.coupled_kd(s, t, 4.0),
+        lambda s, t: losses.dkd(s, t, labels, 1.0, 8.0, 4.0),
+    ):
+        found = []
+        for ruled_out in (-torch.inf, -1e6):
+            student, teacher = logits(BATCH, 1).requires_grad_(), logits(BATCH, 2)
+            teacher[:, 1] = ruled_out
+            value = loss(student, teacher)
+            value.backward()
+            found.append((value.item(), student.grad))
+        assert math.isfinite(found[0][0])
+        if target != 1:  # a teacher that rules the label out is infinitely far from any student that does not
+            assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
+        assert torch.allclose(found[0][1], found[1][1], atol=1e-9)
+
+
 # -- logits -----------------------------------------------------------------------------------------------
 
 

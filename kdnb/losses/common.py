@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, ParamSpec
 
@@ -17,18 +17,25 @@ from kdnb.errors import KdnbError
 P = ParamSpec("P")
 
 
+#: The beginnings of the names of arguments that have an entry for each image of the batch.
+PER_IMAGE = ("student", "teacher", "guide", "logits", "labels")
+
+
 def loss(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Make a formula a loss: full precision in, and no gradient into what belongs to the teacher.
 
     Floating tensors (also in lists) below float32 are converted to float32, float64 stays; autocast is off
-    inside; arguments whose names begin with `teacher` are detached.
+    inside; arguments whose names begin with `teacher` are detached.  Raises KdnbError where the arguments that have an
+    entry an image (`PER_IMAGE`) are not of the same batch.
     """
-    constants = [name.startswith("teacher") for name in inspect.signature(function).parameters]
+    names = list(inspect.signature(function).parameters)
+    constants = [name.startswith("teacher") for name in names]
 
     @functools.wraps(function)
     def computed(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         known = zip(args, chain(constants, repeat(False)), strict=False)  # too many: the call below objects
         positional = [_ready(v, constant) for v, constant in known]
+        need_one_batch(function.__name__, {**dict(zip(names, args, strict=False)), **kwargs})
         named = {name: _ready(v, name.startswith("teacher")) for name, v in kwargs.items()}
         with exactly(*positional, *named.values()):
             return function(*positional, **named)  # type: ignore[arg-type]
@@ -64,6 +71,19 @@ def layers(student: Sequence[Tensor], teacher: Sequence[Tensor], at_least: int =
             f"it was given {len(student)} and {len(teacher)}."
         )
     return list(zip(student, teacher, strict=True))
+
+
+def need_one_batch(what: str, arguments: Mapping[str, Any]) -> None:
+    """An error where tensors of different batches would otherwise be broadcast against each other, or cut short."""
+    sizes: dict[str, int] = {}
+    for name, value in arguments.items():
+        if name.startswith(PER_IMAGE):
+            for tensor in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(tensor, Tensor) and tensor.dim():
+                    sizes.setdefault(name, len(tensor))
+                    if len(tensor) != next(iter(sizes.values())):
+                        told = ", ".join(f"{n} {size}" for n, size in {**sizes, name: len(tensor)}.items())
+                        raise KdnbError(f"{what}: its arguments are of different batches ({told} images).")
 
 
 def need_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Losses on the classifier's answers: labels, softened teachers, decoupled distillation.
 
-Logits are z [B, K] of B images and K classes; p^T = softmax(z / T) row by row; labels y [B] are int64.
+Logits are z [B, K] of B images and K classes; p^T = softmax(z / T) row by row; labels y [B] are int64.  A teacher's
+-inf is a class that it rules out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdnb.losses.common import loss
+from kdnb.losses.common import loss, need_same_shape
 
 
 @loss
@@ -34,9 +35,15 @@ def coupled_kd(student_logits: Tensor, guide_logits: Tensor, temperature: float)
 
 
 def _softened(student_logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
+    need_same_shape("kd", student_logits, target_logits)
     log_student = F.log_softmax(student_logits / temperature, dim=1)
-    log_target = F.log_softmax(target_logits / temperature, dim=1)
+    log_target = _ruling_out(F.log_softmax(target_logits / temperature, dim=1))
     return temperature**2 * F.kl_div(log_student, log_target, reduction="batchmean", log_target=True)
+
+
+def _ruling_out(log_p: Tensor) -> Tensor:
+    """log p with a very negative number where p is 0: a class that the teacher rules out adds 0 log 0 = 0."""
+    return log_p.masked_fill(log_p.isneginf(), -1e30)
 
 
 @loss
@@ -54,9 +61,10 @@ def dkd(
     target.  All in logarithms, so that a teacher sure of its answer does no harm; with two classes q is one
     number, 1, and its term is zero.
     """
+    need_same_shape("dkd", student_logits, teacher_logits)
     target = labels[:, None] == torch.arange(student_logits.shape[1], device=labels.device)
     binary_student, rest_student = _decoupled(student_logits / temperature, target)
-    binary_teacher, rest_teacher = _decoupled(teacher_logits / temperature, target)
+    binary_teacher, rest_teacher = (_ruling_out(t) for t in _decoupled(teacher_logits / temperature, target))
     among_rest = rest_teacher.masked_fill(target, -torch.inf).exp()  # q_T, and 0 at the target
     target_part = (binary_teacher.exp() * (binary_teacher - binary_student)).sum(1)
     rest_part = (among_rest * (rest_teacher - rest_student)).sum(1)
