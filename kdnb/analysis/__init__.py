@@ -10,11 +10,17 @@ from kdnb.analysis import representation  # its analyses are registered
 from kdnb.analysis.registry import Analysis, Observed, Subject, analysis, get, names
 
 if TYPE_CHECKING:
+    from kdnb.analysis.information import nearest_centroid, qmi
     from kdnb.analysis.neurons import active_neurons
     from kdnb.losses.relations import linear_cka
 
 #: Measurement -> the file that it lives in.
-_ON_TENSORS = {"active_neurons": "kdnb.analysis.neurons", "linear_cka": "kdnb.losses.relations"}
+_ON_TENSORS = {
+    "active_neurons": "kdnb.analysis.neurons",
+    "linear_cka": "kdnb.losses.relations",
+    "nearest_centroid": "kdnb.analysis.information",
+    "qmi": "kdnb.analysis.information",
+}
 
 __all__ = [
     "Analysis",
@@ -25,6 +31,8 @@ __all__ = [
     "get",
     "linear_cka",
     "names",
+    "nearest_centroid",
+    "qmi",
     "representation",
 ]
 
