@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kdnb import methods, models
+from kdnb import methods, models, paths, tables
 from kdnb.bench import load, roofline, speed
 from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
@@ -210,3 +210,30 @@ def test_a_part_of_a_set_is_named_as_one(tmp_path, monkeypatch):
     samples.write_layout(tmp_path / "data", "cifar100", samples.splits("cifar100"))
     monkeypatch.setattr(speed, "LEAST_IMAGES", 300)
     assert speed._images()[-1] == "300 images of CIFAR-100"
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_table_says_how_it_was_computed_and_what_others_had_of_the_machine():
+    folder = paths.committed_results() / "bench"
+    folder.mkdir(parents=True)
+    cohort = {"size": 1, "images_per_s": 90.0, "ratio": 1.5, "peak_gib": None, "images_per_cpu_s": 99.0}
+    content = {
+        "device": "a machine",
+        "networks": "a -> b",
+        "images": "CIFAR-100",
+        "numerics": {"device": "cpu", "dtype": "bfloat16", "mode": "eager", "threads": 1},
+        "rounds": 3,
+        "others": 0.54,
+        "reference_images_per_s": 60.0,
+        "cohorts": [cohort],
+        "roofline": {"best_tflops": 1.0, "reached": {"1": 0.5}},
+    }
+    (folder / "x.json").write_text(json.dumps(content), encoding="utf-8")
+    (table,) = tables.speed()
+    assert "a -> b, KD; bfloat16, eager, 1 thread; images: CIFAR-100" in table.caption
+    assert [entry.text for entry in table.body[1]] == ["1", "90", "1.50", "99", "50 %", "–"]
+    assert "convolutions" in table.note and "Other processes had 54 % of the machine" in table.note
+    del content["others"], content["roofline"]["best_tflops"]
+    (folder / "x.json").write_text(json.dumps(content), encoding="utf-8")
+    (table,) = tables.speed()
+    assert "matmul or copy rate" in table.note and "Other processes" not in table.note

@@ -46,13 +46,12 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
         )
     return Table(
         name=slug(f"speed {name}"),
-        caption=f"Training images per second on {content['device']}: {content['networks']}, KD; "
+        caption=f"Training images per second on {content['device']}: {content['networks']}, KD"
         f"{_computed(content)}; images: {content['images']}; median of {content['rounds']} rounds.",
         head=[_HEAD],
         body=body,
         frame=pd.DataFrame(content["cohorts"]),
-        note="In brackets the slowest and the fastest round. The roofline is the least time that the best rate of the "
-        f"machine allows, of arithmetic or of copies, as it was seen in this run.{_others(content)}",
+        note=f"In brackets the slowest and the fastest round. {_roofline(content)}{_others(content)}",
     )
 
 
@@ -154,6 +153,17 @@ def _computed(content: Mapping[str, Any]) -> str:
     how = content.get("numerics") or {}
     threads = f", {how['threads']} thread{'s' * (how['threads'] != 1)}" if how.get("device") == "cpu" else ""
     return f"; {how['dtype']}, {how['mode']}{threads}" if how else ""
+
+
+def _roofline(content: Mapping[str, Any]) -> str:
+    """What the roofline of a measurement is: older ones took matrix products for the best of arithmetic."""
+    if "best_tflops" in content.get("roofline", {}):
+        best = (
+            "the best rate of convolutions, matrix products, copies and the steps themselves that was seen in this run"
+        )
+    else:
+        best = "the machine's measured matmul or copy rate"
+    return f"The roofline is the time that {best} allows at best."
 
 
 def _others(content: Mapping[str, Any]) -> str:
