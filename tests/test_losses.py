@@ -73,7 +73,10 @@ CASES: dict[str, tuple[Callable[[Any, Any], Tensor], Make]] = {
     "similarity": (losses.similarity, pyramid),
     "fsp": (losses.fsp, pyramid),
     "pkt": (losses.pkt, vectors),
+    "pkt-jeffreys": (lambda s, t: losses.pkt(s, t, divergence="jeffreys"), vectors),
     "rkd": (losses.rkd, vectors),
+    "relative_distances": (losses.relative_distances, vectors),
+    "relative_distances-l1": (lambda s, t: losses.relative_distances(s, t, "l1", normalised=True), vectors),
     "mmd-linear": (lambda s, t: losses.mmd(s, t, "linear"), maps),
     "mmd-polynomial": (lambda s, t: losses.mmd(s, t, "polynomial"), maps),
     "mmd-gaussian": (lambda s, t: losses.mmd(s, t, "gaussian"), maps),
@@ -479,6 +482,50 @@ def test_pkt_by_hand() -> None:
     teacher = torch.tensor([[1.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)
     student = torch.tensor([[1.0, 0.0], [0.0, 5.0]], dtype=torch.float64)
     assert losses.pkt(student, teacher).item() == pytest.approx(2 * math.log(1.5) / 4, rel=1e-5)
+
+
+def test_pkts_other_divergence_is_half_of_the_hybrid_one() -> None:
+    s, t = vectors(BATCH, 1), noise(BATCH, 3, seed=2)
+    q, p = (_conditional((cosine_similarity(x.numpy()) + 1) / 2) for x in (s, t))
+    expected = ((p - q) * (np.log(p) - np.log(q))).mean()
+    assert losses.pkt(s, t, divergence="jeffreys").item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(KdnbError, match="did you mean jeffreys"):
+        losses.pkt(s, t, divergence="jefreys")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_relative_distances_with_other_widths(normalised: bool) -> None:
+    s, t = vectors(BATCH, 1), noise(BATCH, 3, seed=2)
+    gap = np.subtract(*(cdist(e, e) for e in (normalize(x.numpy()) if normalised else x.numpy() for x in (s, t))))
+    assert losses.relative_distances(s, t, "l2", normalised).item() == pytest.approx((gap**2).mean(), rel=1e-6)
+    assert losses.relative_distances(s, t, "l1", normalised).item() == pytest.approx(np.abs(gap).mean(), rel=1e-6)
+    with pytest.raises(KdnbError, match="norm of relative_distances"):
+        losses.relative_distances(s, t, "l3")  # type: ignore[arg-type]
+
+
+def test_pairs_of_classes_by_loops() -> None:
+    embedding, margin = vectors(BATCH, 1) / 2, 2.5
+    far = cdist(embedding.numpy(), embedding.numpy())
+    costs = [
+        (far[i, j] ** 2 if LABELS[i] == LABELS[j] else max(0.0, margin - far[i, j]) ** 2) / 2
+        for i, j in itertools.permutations(range(BATCH), 2)
+    ]
+    assert losses.pairs_of_classes(embedding, LABELS, margin).item() == pytest.approx(np.mean(costs), rel=1e-6)
+    given = embedding.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda e: losses.pairs_of_classes(e, LABELS, margin), given)
+    equal = torch.zeros(3, 2, requires_grad=True)
+    losses.pairs_of_classes(equal, torch.tensor([0, 0, 1])).backward()
+    assert equal.grad is not None and torch.isfinite(equal.grad).all()
+
+
+def test_soft_cross_entropy_is_kd_with_the_teachers_entropy() -> None:
+    s, t, temperature = logits(BATCH, 1), logits(BATCH, 2).requires_grad_(), 2.0
+    answers = softmax(t.detach().numpy() / temperature, axis=1)
+    expected = losses.kd(s, t, temperature).item() / temperature**2 + entropy(answers, axis=1).mean()
+    value = losses.soft_cross_entropy(s.requires_grad_(), t, temperature)
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+    value.backward()
+    assert t.grad is None and torch.autograd.gradcheck(lambda x: losses.soft_cross_entropy(x, t, temperature), s)
 
 
 def test_rkd_by_loops() -> None:

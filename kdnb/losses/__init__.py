@@ -10,8 +10,16 @@ from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
 from kdnb.losses.factors import exploration, factor, inheritance
 from kdnb.losses.features import attention, fsp, hierarchical_context, hint, negative_mean, overhaul
-from kdnb.losses.logits import coupled_kd, cross_entropy, dkd, kd
-from kdnb.losses.relations import information_flow, linear_cka, pkt, rkd, similarity
+from kdnb.losses.logits import coupled_kd, cross_entropy, dkd, kd, soft_cross_entropy
+from kdnb.losses.relations import (
+    information_flow,
+    linear_cka,
+    pairs_of_classes,
+    pkt,
+    relative_distances,
+    rkd,
+    similarity,
+)
 
 __all__ = [
     "Contrastive",
@@ -32,9 +40,12 @@ __all__ = [
     "mmd",
     "negative_mean",
     "overhaul",
+    "pairs_of_classes",
     "pixel_labels",
     "pkt",
+    "relative_distances",
     "rkd",
     "similarity",
+    "soft_cross_entropy",
     "sparse_code",
 ]

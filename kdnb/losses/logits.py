@@ -26,6 +26,13 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Te
 
 
 @loss
+def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """-1/B sum_b sum_c p_T^T log p_S^T: `kd` without its T^2 and with the teacher's entropy, which is a constant."""
+    targets = F.softmax(teacher_logits / temperature, dim=1)
+    return F.cross_entropy(student_logits / temperature, targets)
+
+
+@loss
 def coupled_kd(student_logits: Tensor, guide_logits: Tensor, temperature: float) -> Tensor:
     """`kd` with a guide that is no constant: the gradient goes to both sides, and draws them together.
 

@@ -67,17 +67,58 @@ def _product_of_grams(x: Tensor, y: Tensor, block: int = 1024) -> Tensor:
 
 
 @loss
-def pkt(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+def pkt(
+    student_embedding: Tensor, teacher_embedding: Tensor, *, divergence: Literal["kl", "jeffreys"] = "kl"
+) -> Tensor:
     """Probabilistic knowledge transfer (Passalis and Tefas 2018): a KL divergence of the batch's geometry.
 
     1/B^2 sum_ij p_ij log((p_ij + e)/(q_ij + e)), where s_ij = (cos(u_i, u_j) + 1)/2 and rows divided by their
     sums are q (student) and p (teacher).  The diagonal counts; e = 1e-7, which also keeps the direction of a
-    zero vector finite.
+    zero vector finite.  divergence = "jeffreys": 1/B^2 sum_ij (p_ij - q_ij)(log p_ij - log q_ij), as in the code of
+    information flow modelling, whose "PKT" may be this one.
     """
+    if divergence not in ("kl", "jeffreys"):
+        raise unknown("divergence of pkt", divergence, ["kl", "jeffreys"])
+    if divergence == "jeffreys":
+        return _jeffreys(_cosine_kernel(student_embedding), _cosine_kernel(teacher_embedding), diagonal=True)
     epsilon = 1e-7
     q = _rows(_cosine_kernel(student_embedding, epsilon))
     p = _rows(_cosine_kernel(teacher_embedding, epsilon))
     return (p * ((p + epsilon) / (q + epsilon)).log()).mean()
+
+
+@loss
+def relative_distances(
+    student_embedding: Tensor, teacher_embedding: Tensor, norm: Literal["l2", "l1"] = "l2", normalised: bool = False
+) -> Tensor:
+    """Metric learning's relative teacher (MKT; Yu et al. 2019): 1/B^2 sum_ij (d^S_ij - d^T_ij)^2, or |...| for "l1".
+
+    d_ij are Euclidean distances within the batch, of embeddings as they are or, `normalised`, of length 1.
+    """
+    if norm not in ("l2", "l1"):
+        raise unknown("norm of relative_distances", norm, ["l2", "l1"])
+    gap = _distances(student_embedding, normalised) - _distances(teacher_embedding, normalised)
+    return gap.square().mean() if norm == "l2" else gap.abs().mean()
+
+
+def _distances(embedding: Tensor, normalised: bool) -> Tensor:
+    """||e_i - e_j|| [B, B]; of equal vectors the distance is a constant, since a root has no slope at 0."""
+    flat = embedding.flatten(1)
+    flat = F.normalize(flat, dim=1) if normalised else flat
+    return squared_distances(flat, flat).clamp_min(1e-12).sqrt()
+
+
+@loss
+def pairs_of_classes(student_embedding: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
+    """Contrastive supervision (Hadsell, Chopra and LeCun 2006), a mean over the pairs i != j of the batch.
+
+    1/2 d_ij^2 where the labels are equal, 1/2 max(0, m - d_ij)^2 where they are not; d_ij are Euclidean distances.
+    """
+    distance = _distances(student_embedding, normalised=False)
+    size = len(labels)
+    apart = (margin - distance).clamp_min(0).square()
+    cost = torch.where(labels[:, None] == labels, distance.square(), apart) / 2
+    return (cost * (1 - torch.eye(size, dtype=cost.dtype, device=cost.device))).sum() / max(1, size * (size - 1))
 
 
 @loss
