@@ -38,7 +38,7 @@ def table(profile: str = "demo", seeds: int = 3) -> list[Run]:
     return [run for cell in cells for run in of_cell(cell, seeds)]
 
 
-# -- needs and groups --------------------------------------------------------------------------------------
+# -- needs and jobs ----------------------------------------------------------------------------------------
 
 
 def test_needs_come_before_users_and_each_once():
@@ -56,20 +56,20 @@ def test_needs_come_before_users_and_each_once():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_groups_hold_every_run_once_and_need_no_circle(profile):
+def test_jobs_hold_every_run_once_and_need_no_circle(profile):
     runs = table(profile)
-    groups = plan.groups(runs)
-    ids = [group.id for group in groups]
+    jobs = plan.jobs(runs)
+    ids = [job.id for job in jobs]
     assert len(set(ids)) == len(ids)
-    held = [run.key for group in groups for run in group.runs]
+    held = [run.key for job in jobs for run in job.runs]
     assert sorted(held) == sorted(run.key for run in plan.with_needs(runs))
-    for place, group in enumerate(groups):
-        assert all(ids.index(need) < place for need in group.needs)  # in order: no circle
-        assert len({(run.seed, run.experiment.images, run.experiment.profile) for run in group.runs}) == 1
-        for need in {need.key for run in group.runs for need in run.needs()}:
-            (home,) = [g.id for g in groups if need in {r.key for r in g.runs}]
-            assert home in group.needs
-    assert plan.groups(list(reversed(runs)))[0].id == groups[0].id  # a group's name does not depend on the order
+    for place, job in enumerate(jobs):
+        assert all(ids.index(need) < place for need in job.needs)  # in order: no circle
+        assert len({(run.seed, run.experiment.images, run.experiment.profile) for run in job.runs}) == 1
+        for need in {need.key for run in job.runs for need in run.needs()}:
+            (home,) = [g.id for g in jobs if need in {r.key for r in g.runs}]
+            assert home in job.needs
+    assert plan.jobs(list(reversed(runs)))[0].id == jobs[0].id  # a job's name does not depend on the order
 
 
 def test_of_stored_runs_nothing_is_missing_and_needs_only_where_needed():
@@ -124,9 +124,9 @@ def test_a_run_that_is_wanted_twice_keeps_what_either_keeps():
     bare = [Run(kd, 1), Run(plain, 1)]
     for runs in (plan.with_needs(wanted), plan.missing(wanted, Store.open()), plan.missing(iter(wanted), Store.open())):
         assert [run.keeps for run in runs] == [(), ("plane", "logits_by_class"), ()]
-    held, alike = plan.groups(iter(wanted)), plan.groups(bare)
-    assert [group.id for group in held] == [group.id for group in alike] and held == alike
-    assert [run.keeps for group in held for run in group.runs] == [(), ("plane", "logits_by_class"), ()]
+    held, alike = plan.jobs(iter(wanted)), plan.jobs(bare)
+    assert [job.id for job in held] == [job.id for job in alike] and held == alike
+    assert [run.keeps for job in held for run in job.runs] == [(), ("plane", "logits_by_class"), ()]
 
 
 def test_a_teacher_keeps_what_is_wanted_of_it_though_its_students_ask_for_less():
@@ -336,7 +336,7 @@ assert len(shown.missing) == int(sys.argv[1]), shown.missing
 exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits")
 status.told(status.report())
 runs = [r for e in exhibits.all_exhibits() for c in e.cells("demo", "digits") for r in c.runs(3)]
-assert plan.groups(runs) and plan.missing(runs, Store.open())
+assert plan.jobs(runs) and plan.missing(runs, Store.open())
 import kdnb.cli
 for command in (["run", "kd", "--seed", "9"], ["status"], ["study", "--plan", "--json"]):
     sys.argv = ["kdnb", *command]
@@ -364,11 +364,11 @@ def test_planning_and_showing_import_no_torch(tmp_path):
 def test_no_job_is_larger_than_what_trains_side_by_side(monkeypatch):
     monkeypatch.setattr(plan, "LARGEST_COHORT", 3)
     runs = [Run(experiment(key), 1) for key in ("plain", "kd", "fitnet", "fitnet+kd", "mmd-linear", "pkt", "crd")]
-    found = plan.groups(runs)
-    assert max(len(group.runs) for group in found) <= 3
-    held = [run.key for group in found for run in group.runs]
+    found = plan.jobs(runs)
+    assert max(len(job.runs) for job in found) <= 3
+    held = [run.key for job in found for run in job.runs]
     assert len(held) == len(set(held)) and set(held) == {run.key for run in plan.with_needs(runs)}
-    home = {run.key: group.id for group in found for run in group.runs}
-    for group in found:
-        assert set(group.needs) == {home[need.key] for run in group.runs for need in run.needs()} - {group.id}
+    home = {run.key: job.id for job in found for run in job.runs}
+    for job in found:
+        assert set(job.needs) == {home[need.key] for run in job.runs for need in run.needs()} - {job.id}
     assert sorted(len(part) for _, part in plan._parts(("key",), runs)) == [2, 2, 3]  # not three, three and one

@@ -8,6 +8,7 @@ from kdnb.datasets.checking import Description, check, describe
 from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.loading import load
 from kdnb.datasets.preparing import prepare
+from kdnb.datasets.splits import halves_key
 from kdnb.datasets.subsets import class_balanced, digest_of_indices, halves
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "describe",
     "digest_of_indices",
     "halves",
+    "halves_key",
     "info",
     "load",
     "names",

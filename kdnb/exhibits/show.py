@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from kdnb import exhibits
+from kdnb import exhibits, kinds
 from kdnb.exhibits.exhibit import Asked, Cell, Exhibit
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.exhibits.wanted import of_cell
@@ -45,8 +45,11 @@ def show(
 
     `rows` are keys of the exhibit, or rows of one's own (`comparison.variation`).  In a batch
     (`KDNB_BATCH` is set) nothing is trained, and showing imports no torch.  A count of seeds says how many
-    to train; all that are stored are shown.
+    to train; all that are stored are shown.  Raises KdnbError for a name, count or device that there is not, whether or
+    not anything is missing.
     """
+    seeds = kinds.limited("seeds", kinds.brought("seeds", "int", seeds), 1)
+    device = kinds.brought("device", "Literal['auto', 'cpu', 'cuda']", device)
     exhibit = exhibits.get(exhibit)
     cells = exhibit.cells(profile, dataset or exhibit.datasets_of(profile)[0], rows)
     store = Store.open()

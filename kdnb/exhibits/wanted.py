@@ -94,7 +94,7 @@ def jobs(wanted: Iterable[Run], store: Store) -> list[Planned]:
     missing = {run.key for run in plan.missing(wanted, store)}
     return [
         Planned(job.id, job.runs, job.needs, all(run.key not in missing for run in job.runs))
-        for job in plan.groups(wanted)
+        for job in plan.jobs(wanted)
     ]
 
 

@@ -181,6 +181,11 @@ class Stage:
     def __post_init__(self) -> None:
         if (self.student_depth is None) == ("student" in self.modules):
             raise KdnbError(f"Stage '{self.name}' needs a student among its modules and a depth for it, or neither.")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise KdnbError(
+                f"Stage '{self.name}' has {self.epochs} epochs of batches of {self.batch_size}; both are at least 1. "
+                "A step that is not wanted is left out of its method's list."
+            )
         for name in self.selection.modules if self.selection is not None else ():
             if name not in self.modules:
                 raise unknown(f"module of stage '{self.name}' to select", name, self.modules)

@@ -14,7 +14,7 @@ LARGEST_COHORT = 16
 
 
 @dataclass(frozen=True)
-class Group:
+class Job:
     """Runs of one seed that share images and can start together, as many as train side by side: one job of a batch.
 
     Inside, stages of the same batch size form the cohorts proper.
@@ -66,8 +66,8 @@ def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
     return list(todo.values())
 
 
-def groups(wanted: Iterable[Run]) -> list[Group]:
-    """All runs in groups, needs before users, in the order of the first run of each."""
+def jobs(wanted: Iterable[Run]) -> list[Job]:
+    """All runs in jobs, needs before users, in the order of the first run of each."""
     runs = with_needs(wanted := list(wanted))
     level: dict[tuple[str, int], int] = {}
     for run in runs:
@@ -80,16 +80,16 @@ def groups(wanted: Iterable[Run]) -> list[Group]:
         depth = level[run.key] if run.key in goes_on else max(level[run.key], 1)
         key = (e.images, e.profile, run.seed, depth)
         members.setdefault(key, []).append(run)
-    members = {part: group for key, runs in members.items() for part, group in _parts(key, runs)}
-    home = {run.key: key for key, group in members.items() for run in group}
-    ids = {key: _identity(key, group) for key, group in members.items()}
+    members = {part: job for key, runs in members.items() for part, job in _parts(key, runs)}
+    home = {run.key: key for key, job in members.items() for run in job}
+    ids = {key: _identity(key, job) for key, job in members.items()}
     return [
-        Group(
+        Job(
             ids[key],
-            tuple(group),
-            tuple(sorted({ids[home[need.key]] for run in group for need in run.needs()} - {ids[key]})),
+            tuple(job),
+            tuple(sorted({ids[home[need.key]] for run in job for need in run.needs()} - {ids[key]})),
         )
-        for key, group in sorted(members.items(), key=lambda item: int(str(item[0][3])))
+        for key, job in sorted(members.items(), key=lambda item: int(str(item[0][3])))
     ]
 
 
@@ -128,8 +128,8 @@ def _parts(key: tuple[object, ...], runs: list[Run]) -> list[tuple[tuple[object,
     return [((*key, i), runs[bounds[i] : bounds[i + 1]]) for i in range(count)]
 
 
-def _identity(key: tuple[object, ...], group: list[Run]) -> str:
-    first = group[0].experiment
-    text = "|".join(sorted(f"{f}:{s}" for f, s in (run.key for run in group)))
+def _identity(key: tuple[object, ...], job: list[Run]) -> str:
+    first = job[0].experiment
+    text = "|".join(sorted(f"{f}:{s}" for f, s in (run.key for run in job)))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{first.profile.name}-{first.images.dataset}-seed{group[0].seed}-{digest}"
+    return f"{first.profile.name}-{first.images.dataset}-seed{job[0].seed}-{digest}"

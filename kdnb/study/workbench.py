@@ -170,7 +170,7 @@ class Workbench:
         everything = np.arange(len(data.test.labels))
         validation, score = everything, everything
         if images.split == "halves":
-            validation, score = datasets.halves(data.test.labels, f"comparison/{images.dataset}")
+            validation, score = datasets.halves(data.test.labels, datasets.halves_key(images.dataset))
 
         def on_device(
             pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype
