@@ -20,12 +20,13 @@ def ft(
     """
     teacher = setup.teacher_network()
     paraphraser = setup.steps["paraphraser"]["paraphraser"]
+    encode = paraphraser.get_submodule("encoder")
     factors = max(1, round(paraphraser_share * teacher.stage_widths[-1]))
     translator = setup.build("translator", lambda: encoder(setup.student.stage_widths[-1], factors))
 
     def objective(batch: Batch) -> Losses:
         student = translator(batch.student.stages[-1])
-        taught = paraphraser.encoder(batch.teacher.stages[-1])
+        taught = encode(batch.teacher.stages[-1])
         return {**setup.supervision(batch), "factor": weight * losses.factor(*to_smaller(student, taught))}
 
     return [

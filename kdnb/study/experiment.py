@@ -243,7 +243,9 @@ class Run:
 
 def _named(experiment: Experiment | None) -> dict[str, Any] | None:
     """Another experiment, as a canonical form has it."""
-    return experiment and {"name": experiment.network or experiment.method, "fingerprint": experiment.fingerprint}
+    if experiment is None:
+        return None
+    return {"name": experiment.network or experiment.method, "fingerprint": experiment.fingerprint}
 
 
 def _plain(value: Any) -> Any:
