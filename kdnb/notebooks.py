@@ -53,8 +53,7 @@ def execute(
     check_parameters(source, parameters)
     made_from = made_from or digest(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _kernel_environment(project or paths.ROOT), tempfile.TemporaryDirectory(prefix="kdnb-") as place:
-        os.environ["JUPYTER_RUNTIME_DIR"] = place  # short, since sockets lie in it
+    with tempfile.TemporaryDirectory(prefix="kdnb-", dir=_short_place()) as place, _kernel_environment(project, place):
         draft = Path(place) / "page.ipynb"
         try:
             papermill.execute_notebook(
@@ -72,6 +71,7 @@ def execute(
             raise KdnbError(f"{source} failed in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
         notebook = nbformat.read(draft, as_version=4)
     _tag_injected(notebook)
+    _put_warnings_into_the_log(notebook, source)
     notebook.metadata["kdnb"] = {**notebook.metadata.get("kdnb", {}), "digest": made_from}
     notebook.metadata.pop("papermill", None)
     written = target.with_suffix(f".{os.getpid()}.tmp")
@@ -150,11 +150,35 @@ def _tag_injected(notebook: Any) -> None:
             cell.metadata["tags"] = [*tags, "hide-input"]
 
 
+def _put_warnings_into_the_log(notebook: Any, source: Path) -> None:
+    """What libraries write to stderr is for who builds the book, not for who reads it."""
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        for said in [output for output in outputs if output.get("name") == "stderr"]:
+            print(f"{source.stem}: {said.text.rstrip()}", file=sys.stderr)
+            outputs.remove(said)
+
+
+#: Bytes that the path of a folder with sockets may have; systems allow some 100 for the whole path.
+_LONGEST_PLACE = 70
+
+
+def _short_place() -> str | None:
+    """Where temporary folders go whose sockets' paths must be short: the usual place, or /tmp where that is long."""
+    return None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_PLACE else "/tmp"
+
+
 @contextlib.contextmanager
-def _kernel_environment(project: Path) -> Iterator[None]:
-    """What the kernel inherits: that it only shows, which book it is for, and this environment's kernel."""
+def _kernel_environment(project: Path | None, place: str) -> Iterator[None]:
+    """What the kernel inherits: that it only shows, which book it is for, this environment's kernel, UTF-8.
+
+    Where the home cannot be written, what would be kept there lies in `place`.
+    """
     before = dict(os.environ)
-    os.environ |= {"KDNB_BATCH": "1", "KDNB_BOOK": str(project), "JUPYTER_PREFER_ENV_PATH": "1"}
+    os.environ |= {"KDNB_BATCH": "1", "KDNB_BOOK": str(project or paths.ROOT), "JUPYTER_PREFER_ENV_PATH": "1"}
+    os.environ |= {"PYTHONUTF8": "1", "JUPYTER_RUNTIME_DIR": place}
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ |= {"IPYTHONDIR": place, "MPLCONFIGDIR": place, "XDG_CACHE_HOME": place, "JUPYTER_DATA_DIR": place}
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -159,6 +160,24 @@ def test_a_page_shows_without_torch_and_hides_its_injected_cell(tmp_path):
     assert notebooks.is_current(source, target, STUDY)
 
 
+def test_a_page_is_made_with_a_long_temporary_folder_a_home_that_cannot_be_written_and_another_locale(tmp_path):
+    source = notebook(
+        tmp_path / "notebooks" / "comparison" / "a.ipynb",
+        "import sys, warnings\nimport matplotlib.pyplot\nwarnings.warn('for the log')\nprint('für die Seite')",
+    )
+    target, long = tmp_path / "out" / "a.ipynb", tmp_path / ("t" * 120)
+    long.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-m", "kdnb.notebooks", "run", str(source), str(target)],
+        env={**os.environ, "HOME": "/proc/nobody", "TMPDIR": str(long), "LC_ALL": "C", "PYTHONUTF8": "0",
+             "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0 and b"for the log" in ended.stderr, ended.stderr
+    outputs = [o for c in nbformat.read(target, as_version=4).cells for o in c.get("outputs", [])]
+    assert [o.text for o in outputs] == ["für die Seite\n"]
+
+
 def test_a_failing_cell_is_an_error_that_names_it_and_leaves_no_page(tmp_path):
     source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", "1 / 0")
     target = tmp_path / "out" / "a.ipynb"
@@ -185,6 +204,7 @@ def test_a_page_is_stale_when_notebook_parameters_or_records_change(tmp_path):
 
 def test_a_page_is_stale_when_a_file_it_reads_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "data" / "reported").mkdir(parents=True)
     source = notebook(tmp_path / "notebooks" / "engine" / "a.ipynb", exhibits=[], files=["bench/*.json"])
     before = notebooks.digest(source, STUDY)
     (tmp_path / "bench").mkdir()
