@@ -379,8 +379,8 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
     bench.mkdir(parents=True)
     (bench / "here.json").write_text(json.dumps(BENCH))
     (table,) = speed()
-    assert texts(table.body)[1] == ["4", "5,000", "5.00", "42 %", "1.50"]
-    assert texts(table.body)[2] == ["8", "6,000 (5,900–6,100)", "6.00", "–", "–"]
+    assert texts(table.body)[1] == ["4", "5,000", "5.00", "–", "42 %", "1.50"]
+    assert texts(table.body)[2] == ["8", "6,000 (5,900–6,100)", "6.00", "–", "–", "–"]
     assert "not yet measured" in method_costs()[0].to_text()
     measured = {"device": "a machine", "networks": "resnet56 -> resnet20", "methods": METHODS}
     (bench / "methods.json").write_text(json.dumps(measured))

@@ -191,9 +191,9 @@ def test_a_run_that_cannot_be_recorded_fails_alone_and_keeps_its_checkpoint(monk
     keep_teacher(runs[0].experiment)
     record = Recorder.record
 
-    def troubled(self, work, selected, last):
+    def troubled(self, work, *weights):
         if work.run == RUN:
-            return record(self, work, selected, last)
+            return record(self, work, *weights)
         work.member.student.load_state_dict({k: v * 0 for k, v in work.member.student.state_dict().items()})
         raise StoreError("the disk is full.")
 

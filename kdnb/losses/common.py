@@ -47,7 +47,7 @@ def exactly(*arguments: Any) -> torch.autocast:
     """A context in which autocast is off on the device of the first tensor among the arguments."""
     flat = (t for a in arguments for t in (a if isinstance(a, list) else [a]))
     device = next((t.device.type for t in flat if isinstance(t, Tensor)), "cpu")
-    return torch.autocast(device, enabled=False)
+    return torch.autocast("cuda" if device == "cuda" else "cpu", enabled=False)  # others, as meta, have no autocast
 
 
 def full(tensor: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from kdnb.errors import KdnbError
+from kdnb.losses.common import exactly
 
 #: How far a forward goes: 0 is the stem, k the k-th stage, then the embedding and the logits.
 Depth: TypeAlias = int | Literal["embedding", "logits"]
@@ -103,7 +103,7 @@ class Network(nn.Module):
         """
         acts.embedding = self.embed(features).float()
         if depth == "logits":
-            with torch.autocast(features.device.type, enabled=False):
+            with exactly(features):
                 acts.logits = self.classifier(acts.embedding.to(self.classifier.weight.dtype))
 
     def forward(self, images: Tensor) -> Tensor:
