@@ -353,7 +353,10 @@ BAD = {
     "no name": (_meta(lambda m: m.pop("name")), "meta.json: has no 'name'"),
     "no classes": (_meta(lambda m: m.pop("classes")), "meta.json: has no 'classes'"),
     "no splits": (_meta(lambda m: m.pop("splits")), "meta.json: has no 'splits'"),
-    "no test split": (_meta(lambda m: m["splits"].pop("test")), "meta.json: 'splits' does not describe both"),
+    "no test split": (
+        _meta(lambda m: m["splits"].pop("test")),
+        "meta.json: 'splits' does not describe 'train' and 'test'",
+    ),
     "another name": (_meta(lambda m: m.update(name="cifar100")), "describes 'cifar100', not 'cifar10'"),
     "a class less": (_meta(lambda m: m["classes"].pop()), "'classes' names 9 classes, but CIFAR-10 has 10"),
     "a class twice": (_meta(lambda m: m["classes"].__setitem__(0, "cat")), "'classes' names 9 classes"),
@@ -433,7 +436,7 @@ def test_describe_lists_what_is_there(tmp_path, monkeypatch):
 
     assert states()["digits"][0] == "embedded"
     assert states()["cifar100"] == ("missing", "Run `kdnb data prepare cifar100`.")
-    assert " ".join(str(datasets.describe(tmp_path)[-1]).split()) == (
+    assert " ".join(str(datasets.describe(tmp_path)[2]).split()) == (
         "cifar100 missing Run `kdnb data prepare cifar100`."
     )
     parts = samples.splits("cifar100")

@@ -343,13 +343,13 @@ def test_a_file_that_may_not_be_read_is_named_as_such(tmp_path, source, monkeypa
     parts, unpacked, _ = source("cifar10")
     tree = samples.write_tree(tmp_path / "tree", "cifar10", parts)
 
-    def forbidden(path, *_):
+    def forbidden(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", forbidden)
     with pytest.raises(DataError, match=r"train/airplane/\d+.png: may not be read by this user"):
         datasets.prepare("cifar10", tree, root=tmp_path / "root")
-    monkeypatch.setattr(archives.Path, "read_bytes", forbidden)
+    monkeypatch.setattr(archives, "_file", forbidden)
     with pytest.raises(DataError, match=r"data_batch_1.bin: cannot be read .*Permission denied"):
         datasets.prepare("cifar10", unpacked, root=tmp_path / "root")
 

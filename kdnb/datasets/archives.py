@@ -1,7 +1,7 @@
-"""Published archives of binary records (CIFAR's "binary version"): download, check, read; no pickles.
+"""Published archives of binary files: download, check, read; no pickles.
 
-A record is `label_bytes` labels (the last is the class), then side x side bytes each of red, green and blue,
-row by row. Source of the format: https://www.cs.toronto.edu/~kriz/cifar.html.
+Of CIFAR's "binary version" a record is `label_bytes` labels (the last is the class), then side x side bytes each of
+red, green and blue, row by row. Source of the format: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from kdnb.datasets import stl10
 from kdnb.datasets.catalogue import Archive, DatasetInfo
 from kdnb.datasets.imageset import Splits
 from kdnb.errors import DataError
@@ -36,13 +38,12 @@ def download(archive: Archive, info: DatasetInfo, folder: Path) -> Path:
 
 
 def read_packed(path: Path, archive: Archive, info: DatasetInfo) -> Splits:
-    """Both splits from the packed archive (.tar.gz), nothing unpacked to disk.
+    """The splits from the packed archive (.tar.gz), nothing unpacked to disk.
 
     Raises DataError if its md5 is not the published one or a file in it is missing or torn.
     """
     with _readable(path):
-        with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        md5 = _md5(path)
         if md5 != archive.md5:
             raise DataError(f"{path}: has the md5 {md5}, not {archive.md5}; it is torn or another file.")
         with tarfile.open(path, "r:gz") as packed:
@@ -50,8 +51,16 @@ def read_packed(path: Path, archive: Archive, info: DatasetInfo) -> Splits:
 
 
 def read_unpacked(folder: Path, archive: Archive, info: DatasetInfo) -> Splits:
-    """Both splits from the folder of an unpacked archive. Raises DataError naming a missing or torn file."""
-    return _read(lambda name: _whole(folder / name), folder, archive, info)
+    """The splits from the folder of an unpacked archive.
+
+    Raises DataError naming a file that is missing or torn, or is not the published one where its md5 is known.
+    """
+    for name, known in archive.md5s.items():
+        with _readable(folder / name):
+            found = _md5(folder / name)
+        if found != known:
+            raise DataError(f"{folder / name}: has the md5 {found}, not {known}; it is torn or another file.")
+    return _read(lambda name: _file(folder / name), folder, archive, info)
 
 
 def parse(raw: bytes, source: str, label_bytes: int, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
@@ -68,27 +77,38 @@ def parse(raw: bytes, source: str, label_bytes: int, info: DatasetInfo) -> tuple
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
 
 
-def _read(content: Callable[[str], bytes], home: Path, archive: Archive, info: DatasetInfo) -> Splits:
-    """Both splits, each from one or several files of records."""
+def _read(opened: stl10.Opener, home: Path, archive: Archive, info: DatasetInfo) -> Splits:
+    """The splits, each from one or several files."""
+    if not archive.label_bytes:
+        return stl10.read(opened, str(home), archive, info)
     splits = {}
     for split, names in (("train", archive.train), ("test", archive.test)):
-        parts = [parse(content(name), f"{home}: {name}", archive.label_bytes, info) for name in names]
+        parts = []
+        for name in names:
+            with opened(name) as file:
+                parts.append(parse(file.read(), f"{home}: {name}", archive.label_bytes, info))
         images, labels = zip(*parts, strict=True)
         splits[split] = np.concatenate(images), np.concatenate(labels)
     return splits
 
 
-def _whole(path: Path) -> bytes:
-    with _readable(path):
-        return path.read_bytes()
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _member(packed: tarfile.TarFile, name: str) -> bytes:
-    """Content of one regular file of the archive."""
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[IO[bytes]]:
+    with _readable(path), path.open("rb") as file:
+        yield file
+
+
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    """One regular file of the archive."""
     file = packed.extractfile(name)
     if file is None:
         raise KeyError(name)
-    return file.read()
+    return file
 
 
 @contextlib.contextmanager

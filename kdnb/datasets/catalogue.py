@@ -9,9 +9,13 @@ from kdnb import errors
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive of fixed-length binary records: label bytes, then the planes R, G, B.
+    """A published archive of binary files; which of them make up a split, and how they are laid out.
 
-    `md5` is the one printed on https://www.cs.toronto.edu/~kriz/cifar.html beside the "binary version".
+    CIFAR's are fixed-length records: `label_bytes`, then the planes R, G, B.  STL-10's have none: each split's images
+    are one file, its labels another, and an image without a label is in `unlabelled`.
+
+    `md5` is the one printed on https://www.cs.toronto.edu/~kriz/cifar.html beside the "binary version", or the one by
+    which torchvision knows the archive; `md5s` are its files', where they are known.
     """
 
     url: str
@@ -20,6 +24,8 @@ class Archive:
     train: tuple[str, ...]
     test: tuple[str, ...]
     label_bytes: int
+    unlabelled: tuple[str, ...] = ()
+    md5s: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def filename(self) -> str:
@@ -29,7 +35,9 @@ class Archive:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What an image set is. `side` in pixels; `published` holds each split's `order_free_sha256`.
+    """What an image set is. `side` in pixels; `published` holds each split's `order_free_sha256`, if it is known.
+
+    Where it is not, the archive's md5 vouches for the images, and their number for the whole set.
 
     `crop_padding` pixels are added around an image before a random crop of the old size is taken, and
     `flip` says whether a mirrored image still shows the same thing. `revision` is raised when the pixels,
@@ -49,6 +57,17 @@ class DatasetInfo:
     published: dict[str, str] = field(repr=False, compare=False)
     archive: Archive | None = field(default=None, repr=False)
     channels: int = 3
+    unlabelled_count: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Each split's number of images; `unlabelled` is one where there are such images."""
+        found = {"train": self.train_count, "test": self.test_count, "unlabelled": self.unlabelled_count}
+        return {split: count for split, count in found.items() if count or split != "unlabelled"}
+
+    def is_whole(self, counts: dict[str, int], digests: dict[str, str]) -> bool:
+        """Whether splits with these numbers and digests are the published set and not a part of it."""
+        return digests == self.published if self.published else counts == self.counts
 
     @property
     def embedded(self) -> bool:
@@ -142,7 +161,38 @@ CIFAR100 = DatasetInfo(
     ),
 )
 
-_CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100)}
+STL10 = DatasetInfo(
+    name="stl10",
+    title="STL-10",
+    num_classes=10,
+    side=32,
+    train_count=5_000,
+    test_count=8_000,
+    unlabelled_count=100_000,
+    crop_padding=4,
+    flip=True,
+    revision=1,
+    class_names=_words("airplane bird car cat deer dog horse monkey ship truck"),
+    published={},  # of images of 96x96; those that are made of them here nobody has published
+    archive=Archive(
+        url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+        md5="91f7769df0f17e558f3565bffb0c7dfb",
+        folder="stl10_binary",
+        train=("train_X.bin", "train_y.bin"),
+        test=("test_X.bin", "test_y.bin"),
+        unlabelled=("unlabeled_X.bin",),
+        label_bytes=0,
+        md5s={
+            "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+            "train_y.bin": "5a34089d4802c674881badbb80307741",
+            "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+            "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+            "unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",
+        },
+    ),
+)
+
+_CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100, STL10)}
 
 
 #: Sets that papers use and kdnb cannot prepare yet: tables name them, nothing runs on them.

@@ -28,8 +28,8 @@ def check(name: str, root: str | Path | None = None) -> list[str]:
     for k, (given, known) in enumerate(zip(meta.classes, info.class_names, strict=True)):
         if given != known:
             raise DataError(f"{folder / layout.META}: class {k} is called '{given}', not '{known}'.")
-    arrays = {split: layout.open_split(folder, split, info, meta) for split in layout.SPLITS}
-    return [_check_split(split, arrays[split], meta, info) for split in layout.SPLITS]
+    arrays = {split: layout.open_split(folder, split, info, meta) for split in info.counts}
+    return [_check_split(split, arrays[split], meta, info) for split in info.counts]
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ def describe(root: str | Path | None = None) -> list[Description]:
     return [_describe(catalogue.info(name), root) for name in catalogue.names()]
 
 
-def not_published(split: str, count: int, digest: str, info: DatasetInfo) -> str:
-    """The sentence for images that are not the published ones."""
-    expected = {"train": info.train_count, "test": info.test_count}[split]
-    return (
-        f"The {split} split is not that of the published {info.title}: {count} images with the digest "
-        f"{digest[:12]}, where {expected} with {info.published[split][:12]} were published."
+def need_published(split: str, count: int, digest: str, info: DatasetInfo, where: str = "") -> None:
+    """Raise DataError for a split whose images are not the published ones; without digests their number tells."""
+    known, expected = info.published.get(split, ""), info.counts[split]
+    if digest == known or (not known and count == expected):
+        return
+    found, were = (f" with the digest {digest[:12]}", f" with {known[:12]}") if known else ("", "")
+    raise DataError(
+        f"{where}The {split} split is not that of the published {info.title}: {count} images{found}, where "
+        f"{expected}{were} were published."
     )
 
 
@@ -64,20 +67,19 @@ def _check_split(split: str, arrays: Arrays, meta: Meta, info: DatasetInfo) -> s
     digest = canonical.order_free_sha256(canonical.item_digests(arrays.images, arrays.labels))
     if digest != meta.digests[split]:
         raise layout.wrong_digest(arrays, info)
-    if digest != info.published[split]:
-        raise DataError(f"{arrays.images_path.parent}: {not_published(split, len(arrays.labels), digest, info)}")
-    return _finding(split, len(arrays.labels), digest, info)
+    need_published(split, len(arrays.images), digest, info, where=f"{arrays.images_path.parent}: ")
+    return _finding(split, len(arrays.images), digest, info)
 
 
 def _finding(split: str, count: int, digest: str, info: DatasetInfo) -> str:
-    return (
-        f"{split}: {count} images of {info.side}x{info.side} pixels in {info.num_classes} classes, "
-        f"digest {digest[:12]} as published"
-    )
+    classes = f"in {info.num_classes} classes" if split in layout.SPLITS else "without labels"
+    vouched = "as published" if info.published else "as it was made of the published archive"
+    return f"{split}: {count} images of {info.side}x{info.side} pixels {classes}, digest {digest[:12]} {vouched}"
 
 
 def _describe(info: DatasetInfo, root: str | Path | None) -> Description:
     counts = f"{info.train_count} training and {info.test_count} test images"
+    counts += f", {info.unlabelled_count} without labels" if info.unlabelled_count else ""
     if info.embedded:
         return Description(info.name, info.title, "embedded", f"{counts}, from scikit-learn.", None)
     folder = folder_of(info, root)
@@ -85,7 +87,7 @@ def _describe(info: DatasetInfo, root: str | Path | None) -> Description:
         if not folder.is_dir() or not any(folder.iterdir()):
             return Description(info.name, info.title, "missing", f"Run {layout.remedy(info)}.", folder)
         meta = layout.read_meta(folder, info)
-        for split in layout.SPLITS:
+        for split in info.counts:
             layout.open_split(folder, split, info, meta)
     except (DataError, PermissionError) as error:
         return Description(info.name, info.title, "broken", str(error), folder)
@@ -94,6 +96,6 @@ def _describe(info: DatasetInfo, root: str | Path | None) -> Description:
 
 def _extent(info: DatasetInfo, meta: Meta, counts: str) -> str:
     """How much of the published set is there, as meta.json has it."""
-    if meta.digests == info.published:
+    if info.is_whole(meta.counts, meta.digests):
         return f"{counts}."
     return f"{meta.counts['train']} + {meta.counts['test']} images, not the published set ({counts})."

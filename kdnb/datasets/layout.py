@@ -1,7 +1,8 @@
 """The prepared layout: `<root>/<name>/{train,test}_{images,labels}.npy` and `meta.json`.
 
-Images are uint8 [N, side, side, 3], labels uint8 [N]; nothing is ever unpickled. Whatever does not fit is a
-DataError that names the file and the fault; for that only headers and labels are read, no image.
+Images are uint8 [N, side, side, 3], labels uint8 [N]; a split without labels is `unlabelled_images.npy`. Nothing is
+ever unpickled. Whatever does not fit is a DataError that names the file and the fault; for that only headers and
+labels are read, no image.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.errors import DataError
 
+#: The splits that have labels.
 SPLITS = ("train", "test")
 META = "meta.json"
 
@@ -32,12 +34,17 @@ class Meta:
 
 @dataclass(frozen=True)
 class Arrays:
-    """One split as it lies on disk: images memory-mapped, labels in memory, both uint8."""
+    """One split as it lies on disk: images memory-mapped, labels in memory, both uint8; [0] and no file for none."""
 
     images: np.ndarray
     labels: np.ndarray
     images_path: Path
-    labels_path: Path
+    labels_path: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The split's files."""
+        return [self.images_path] if self.labels_path is None else [self.images_path, self.labels_path]
 
 
 def remedy(info: DatasetInfo) -> str:
@@ -67,6 +74,8 @@ def open_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> Array
     images_path, labels_path = (folder / f"{split}_{part}.npy" for part in ("images", "labels"))
     count = meta.counts[split]
     images = _open(images_path, (count, info.side, info.side, info.channels), info)
+    if split not in SPLITS:
+        return Arrays(images, np.zeros(0, np.uint8), images_path, None)
     labels = np.array(_open(labels_path, (count,), info))
     if labels.max() >= info.num_classes:
         where = int(np.argmax(labels >= info.num_classes))
@@ -76,7 +85,7 @@ def open_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> Array
 
 def wrong_digest(arrays: Arrays, info: DatasetInfo) -> DataError:
     """The error for a split whose images and labels are not those that meta.json describes."""
-    names = f"{arrays.images_path.name} and {arrays.labels_path.name}"
+    names = " and ".join(path.name for path in arrays.files)
     return DataError(
         f"{arrays.images_path.parent}: {names} do not have the digest that {META} gives, so a pixel or a "
         f"label was changed; run {remedy(info)} to make it anew."
@@ -93,12 +102,12 @@ def _meta(content: Any, info: DatasetInfo) -> Meta:
     if content["name"] != info.name:
         raise DataError(f"describes '{content['name']}', not '{info.name}'")
     splits = content["splits"]
-    if not isinstance(splits, dict) or not all(isinstance(splits.get(split), dict) for split in SPLITS):
-        raise DataError("'splits' does not describe both 'train' and 'test'")
+    if not isinstance(splits, dict) or not all(isinstance(splits.get(split), dict) for split in info.counts):
+        raise DataError(f"'splits' does not describe {' and '.join(map(repr, info.counts))}")
     return Meta(
         classes=_classes(content["classes"], info),
-        counts={split: _count(split, splits[split]) for split in SPLITS},
-        digests={split: _digest(split, splits[split]) for split in SPLITS},
+        counts={split: _count(split, splits[split]) for split in info.counts},
+        digests={split: _digest(split, splits[split]) for split in info.counts},
     )
 
 

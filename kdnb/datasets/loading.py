@@ -25,8 +25,8 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         return digits.load()
     folder = folder_of(info, root)
     meta = layout.read_meta(folder, info)
-    train, test = (_load_split(folder, split, info, meta) for split in layout.SPLITS)
-    return Dataset(info.with_counts(len(train), len(test)), meta.classes, train, test)
+    found = {split: _load_split(folder, split, info, meta) for split in info.counts}
+    return Dataset(info.with_counts(len(found["train"]), len(found["test"])), meta.classes, **found)
 
 
 def folder_of(info: DatasetInfo, root: str | Path | None) -> Path:
@@ -46,7 +46,7 @@ def _load_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> Imag
             f"{arrays.images_path} does not fit into the memory of this machine; `kdnb data prepare` writes it in "
             "the order in which it can stay on the disk."
         ) from None
-    labels = arrays.labels[indices].astype(np.int64)
+    labels = (arrays.labels[indices] if len(arrays.labels) else arrays.labels).astype(np.int64)
     images.setflags(write=False)
     labels.setflags(write=False)
     return ImageSet(images, labels, meta.digests[split])

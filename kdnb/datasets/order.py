@@ -42,7 +42,7 @@ def of_split(arrays: Arrays, split: str, digest: str, info: DatasetInfo) -> np.n
 def _path(arrays: Arrays, split: str, digest: str) -> Path:
     """Where the order of exactly these files is kept."""
     parts = [digest]
-    for path in (arrays.images_path, arrays.labels_path):
+    for path in arrays.files:
         status = path.stat()
         parts += [str(status.st_size), str(status.st_mtime_ns)]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
@@ -55,12 +55,14 @@ def _read(path: Path, arrays: Arrays) -> np.ndarray | None:
         order = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if not isinstance(order, np.ndarray) or order.dtype != np.int32 or order.shape != arrays.labels.shape:
+    if not isinstance(order, np.ndarray) or order.dtype != np.int32 or order.shape != arrays.images.shape[:1]:
         return None
     if not np.array_equal(np.sort(order), np.arange(len(order))):
         return None
     sample = order[np.linspace(0, len(order) - 1, _SAMPLE).astype(np.int64)]
-    digests = canonical.item_digests(arrays.images[sample], arrays.labels[sample])
+    digests = canonical.item_digests(
+        arrays.images[sample], arrays.labels[sample] if len(arrays.labels) else arrays.labels
+    )
     return order.astype(np.int64) if digests == sorted(digests) else None
 
 

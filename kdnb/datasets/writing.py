@@ -16,13 +16,13 @@ from kdnb.datasets.layout import Meta
 
 
 def write(folder: Path, work: Path, splits: Splits, meta: Meta, info: DatasetInfo) -> None:
-    """Write both splits and meta.json to `work` (on the same file system), then put them into `folder`.
+    """Write the splits and meta.json to `work` (on the same file system), then put them into `folder`.
 
     Until the new files are complete and on disk nothing in `folder` changes.
     """
     arrays = []
     for split, (images, labels) in splits.items():
-        arrays += [(f"{split}_images.npy", images), (f"{split}_labels.npy", labels)]
+        arrays += [(f"{split}_images.npy", images), (f"{split}_labels.npy", labels)][: 2 if len(labels) else 1]
     for name, array in arrays:
         with (work / name).open("wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -55,7 +55,7 @@ def _put_in_place(folder: Path, work: Path, names: list[str]) -> None:
 
 def _described(meta: Meta, info: DatasetInfo) -> dict[str, object]:
     """The content of meta.json."""
-    splits = {split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]} for split in layout.SPLITS}
+    splits = {split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]} for split in info.counts}
     return {"name": info.name, "classes": list(meta.classes), "splits": splits}
 
 
