@@ -1,136 +1,154 @@
-# The study as a graph: data -> cohorts -> notebooks -> book.
+# The study as a graph: data -> jobs of runs -> notebooks -> book.
 #
 # `make book` runs it here; on a cluster: snakemake --executor slurm --jobs 20 --config profile=paper.
-# Outputs are stamps.  Records, checkpoints and pages are never outputs, since Snakemake deletes the outputs
-# of a job that was killed, and a job of ours goes on from where it stopped.
+# What is to be done is read from the records and the pages that are there, and reading it changes nothing.  Outputs
+# are stamps of this one build.  Records, checkpoints and pages are never outputs, since Snakemake deletes the
+# outputs of a job that was killed, and a job of ours goes on from where it stopped.
 
 import json
-import os
 import shlex
-import subprocess
+import shutil
 import sys
+import time
 from pathlib import Path
 
-from kdnb import exhibits, notebooks
+from kdnb.book import Book
+from kdnb.errors import KdnbError
 
-PROFILE = config.get("profile", "demo")
-# Seeds of every run; without it each exhibit has as many as its profile has time for.
-SEEDS = {"seeds": int(config.get("seeds", 0))} if config.get("seeds") else {}
-# Papers or single exhibits, as `kdnb study --exhibit` takes them.
-STUDIED = config.get("exhibits", ",".join(sorted({e.paper for e in exhibits.select("all")}))).split(",")
-PARAMETERS = {"profile": PROFILE, **SEEDS}
+# `seeds` of every run; without it each exhibit has as many as its profile has time for.
+# `exhibits`: papers or single exhibits by commas, as `kdnb study --exhibit` takes them.
+BOOK = Book(Path.cwd(), config.get("profile", "demo"), config.get("seeds"), config.get("exhibits", "all"))
+try:
+    BOOK.check()
+except KdnbError as error:
+    raise WorkflowError(f"kdnb: {error}")
 
-PYTHON = shlex.quote(sys.executable)
-JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).parent / "jupyter-book"))
-STEP = f"{PYTHON} book/build.py step"
-STAMPS = Path(".stamps")
+ON_CPU = BOOK.profile in ("demo", "pilot")
+try:
+    CORES = workflow.cores
+except WorkflowError:  # a cluster's nodes have their own
+    CORES = int(config.get("cpus", 8))
 
-
-def study(key):
-    return f"-m kdnb study --exhibit {key} --profile {PROFILE}" + "".join(f" --seeds {n}" for n in SEEDS.values())
-
-
-def planned():
-    """Every group of runs by its id: what it needs, whether it is done, and the exhibit that asks for it."""
-    found = {}
-    for key in STUDIED:
-        command = [sys.executable, *study(key).split(), "--plan", "--json"]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
-        for group in json.loads(answer.stdout)["cohorts"]:
-            found.setdefault(group["id"], {**group, "exhibit": key})
-    return found
+RUN = f"{time.time_ns():x}"
+STAMPS = Path(".stamps") / "runs"
 
 
-def pages():
-    """`comparison/kd` for every page of _toc.yml that a notebook becomes."""
-    words = Path("_toc.yml").read_text(encoding="utf-8").split()
-    return [w.removeprefix("book/executed/") for w in words if w.startswith("book/executed/")]
+def stamps(kind, names, attempt=RUN):
+    """What says that something was done in this build."""
+    return [STAMPS / attempt / kind / name for name in names]
 
 
-def source(page):
-    return Path("notebooks") / f"{page}.ipynb"
+def missing(jobs):
+    return [job.id for job in jobs if not job.done]
 
 
-def executed(page):
-    return Path("book/executed") / f"{page}.ipynb"
+def step(phase, name, *command):
+    """A job's command line: said, timed, run.  As a parameter it may hold braces, as folders may."""
+    return shlex.join([sys.executable, "book/build.py", "step", phase, name, "--", *map(str, command)])
 
 
-def forget(*stamps):
-    """A stamp says that something is there as it should be: take it away where that is no longer so."""
-    for stamp in stamps:
-        Path(stamp).unlink(missing_ok=True)
+def python(*arguments):
+    return [sys.executable, "-m", *arguments]
 
 
-def remember(stamp):
-    """A stamp of old for what is there already, from another folder or before the stamps were lost."""
-    if not Path(stamp).exists():
-        Path(stamp).parent.mkdir(parents=True, exist_ok=True)
-        Path(stamp).touch()
-        os.utime(stamp, (1, 1))
+def study(job):
+    seeds = ["--seeds", BOOK.seeds] if BOOK.seeds else []
+    return python("kdnb", "study", "--exhibit", BOOK.exhibits, "--profile", BOOK.profile, *seeds, "--job", job)
 
 
-COHORTS = planned()
-PAGES = pages()
-DATASETS = sorted({d for key in STUDIED for e in exhibits.select(key) for d in e.datasets_of(PROFILE)})
+def everything(wildcards):
+    pages = BOOK.stale_pages()
+    book = [] if BOOK.is_bound() and not pages else ["book"]
+    return stamps("jobs", missing(BOOK.jobs.values())) + stamps("book", book)
 
-# Snakemake does not make again what is missing halfway, so whatever rests on a missing stamp goes with it.
-missing = [name for name, cohort in COHORTS.items() if not cohort["done"]]
-for name in COHORTS:
-    remember(STAMPS / "cohorts" / name)
-forget(*(STAMPS / "cohorts" / name for name in missing))
-stale = [p for p in PAGES if missing or not notebooks.is_current(source(p), executed(p), PARAMETERS)]
-forget(*(STAMPS / "pages" / page for page in stale))
-if stale or not Path("_build/html/index.html").exists():
-    forget(STAMPS / "book")
+
+localrules:
+    all,
+    data,
+    page,
+    book,
+
+
+wildcard_constraints:
+    attempt="[^/]+",
+    job="[^/]+",
 
 
 rule all:
     input:
-        STAMPS / "book",
+        everything,
 
 
 rule data:
     output:
-        touch(STAMPS / "data" / "{dataset}"),
+        touch(STAMPS / "{attempt}" / "data" / "{dataset}"),
+    params:
+        command=lambda w: step("data", f"data set {w.dataset}", *python("kdnb", "data", "check", w.dataset)),
+    resources:
+        mem_mb=2000,
+        runtime=15,
     shell:
-        f"{STEP} data 'data set {{wildcards.dataset}}' -- {PYTHON} -m kdnb data check {{wildcards.dataset}}"
+        "{params.command}"
 
 
-# A cohort that is done already only finds that out.  What it starts from is ancient: when it was made says nothing.
 rule cohort:
     input:
-        [ancient(STAMPS / "data" / name) for name in DATASETS],
-        lambda wildcards: [ancient(STAMPS / "cohorts" / need) for need in COHORTS[wildcards.cohort]["needs"]],
+        lambda w: stamps("data", BOOK.jobs[w.job].datasets, w.attempt),
+        lambda w: stamps("jobs", missing(BOOK.jobs[need] for need in BOOK.jobs[w.job].needs), w.attempt),
     output:
-        touch(STAMPS / "cohorts" / "{cohort}"),
+        touch(STAMPS / "{attempt}" / "jobs" / "{job}"),
     params:
-        study=lambda wildcards: study(COHORTS[wildcards.cohort]["exhibit"]),
-        title=lambda wildcards: f"training {wildcards.cohort} ({len(COHORTS[wildcards.cohort]['runs'])} runs)",
-    threads: 1 if PROFILE == "demo" else workflow.cores
+        command=lambda w: step("training", f"training {w.job} ({len(BOOK.jobs[w.job].runs)} runs)", *study(w.job)),
+    threads: 1 if BOOK.profile == "demo" else CORES
+    resources:
+        gpu=int(config.get("gpu", 0 if ON_CPU else 1)),
+        mem_mb=int(config.get("mem", 4000 if ON_CPU else 16000)),
+        runtime=int(config.get("minutes", 1440)),
     shell:
-        f"{STEP} training '{{params.title}}' -- {PYTHON} {{params.study}} --cohort {{wildcards.cohort}}"
+        "{params.command}"
 
 
 rule page:
     input:
-        source=lambda wildcards: source(wildcards.page),
-        cohorts=[STAMPS / "cohorts" / name for name in COHORTS],
+        source=lambda w: BOOK.source(w.page),
+        jobs=lambda w: stamps("jobs", [job.id for job in BOOK.waits_for(w.page)], w.attempt),
     output:
-        touch(STAMPS / "pages" / "{page}"),
+        touch(STAMPS / "{attempt}" / "pages" / "{page}"),
     params:
-        target=lambda wildcards: executed(wildcards.page),
-        parameters=shlex.quote(json.dumps(PARAMETERS)),
+        command=lambda w: step(
+            "notebooks",
+            f"notebook {w.page}",
+            *python("kdnb.notebooks", "run", BOOK.source(w.page), BOOK.executed(w.page)),
+            *("--study", json.dumps(BOOK.parameters), "--project", "."),
+        ),
+    resources:
+        mem_mb=2000,
+        runtime=15,
     shell:
-        f"{STEP} notebooks 'notebook {{wildcards.page}}' -- {PYTHON} -m kdnb.notebooks run {{input.source}} "
-        "{params.target} --study {params.parameters} --project ."
+        "{params.command}"
 
 
 rule book:
     input:
-        pages=[STAMPS / "pages" / page for page in PAGES],
-        config=["_config.yml", "_toc.yml"],
-        texts=[str(p) for pattern in ("*.md", "*.bib", "_static/*.*") for p in sorted(Path("book").glob(pattern))],
+        lambda w: stamps("pages", BOOK.stale_pages(), w.attempt),
     output:
-        touch(STAMPS / "book"),
+        touch(STAMPS / "{attempt}" / "book" / "book"),
+    params:
+        command=lambda w: step("book", "building the book", *python("kdnb.book", "build")),
+    resources:
+        mem_mb=2000,
+        runtime=30,
     shell:
-        f"{STEP} book 'building the book' -- {JUPYTER_BOOK} build . -n -W --keep-going --all -q"
+        "{params.command}"
+
+
+onsuccess:
+    if workflow.is_main_process:
+        shutil.rmtree(STAMPS / RUN, ignore_errors=True)
+
+
+onerror:
+    if workflow.is_main_process:
+        shutil.rmtree(STAMPS / RUN, ignore_errors=True)
+        for line in BOOK.left():
+            print(f"missing: {line}", flush=True)

@@ -32,7 +32,16 @@ ROOT = Path(os.environ.get("KDNB_BOOK") or Path(__file__).resolve().parents[1]).
 STAMPS = ROOT / ".stamps"
 TIMES = STAMPS / "times.jsonl"
 LOCK, JOBS = STAMPS / "lock", STAMPS / "jobs-lock"
+SAID = STAMPS / "snakemake.log"
+#: What Snakemake says while nothing is wrong, and of a job that failed.
+CHATTER = re.compile(
+    "Assuming |Building DAG|Using shell|Select jobs|Execute [0-9]+ jobs|Touching output|Complete log|Elapsed time|"
+    "Storing |RuleException:$|CalledProcessError in file|Command '|Exiting because a job|WorkflowError:$|"
+    "At least one job did not|Shutting down|Removing output files|Terminating processes"
+)
 VENV = Path(os.environ.get("VENV") or ".venv").expanduser()
+#: Exit codes of a job that was told to stop: by a closing terminal, the keyboard, SIGTERM.
+STOPPED = (129, 130, 143)
 OLDEST_PYTHON = (3, 11)
 #: The file in an environment that says what it was made of.
 STAMP = "kdnb-installed"
@@ -174,11 +183,20 @@ def build() -> None:
     python = ROOT / VENV / "bin" / "python"
     command = [str(python), "-m", "snakemake", "--directory", str(ROOT), "--snakefile", str(ROOT / "Snakefile")]
     command += ["--cores", os.environ.get("KDNB_CORES", "all"), "--nolock", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "mtime", "--keep-going", "--quiet", "all"]
-    if call(command, env=os.environ | {"KDNB_BOOK": str(ROOT)}):
+    command += ["--rerun-triggers", "mtime", "--keep-going", "--drop-metadata"]
+    command += ["--quiet", "progress", "rules", "host", "reason"]
+    with SAID.open("w", encoding="utf-8") as said:
+        code = call(command, env=os.environ | {"KDNB_BOOK": str(ROOT)}, stderr=said)
+    if code:
+        print(errors_in(SAID.read_text(encoding="utf-8", errors="replace")), end="", flush=True)
         raise SystemExit("The book is not complete; what went wrong stands above.  `make book` goes on from here.")
     report(time.time() - began)
     say(f"the book: {ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def errors_in(said: str) -> str:
+    """What Snakemake said, less its way of saying that it works and that a job failed: the job has said that itself."""
+    return "".join(line for line in said.splitlines(keepends=True) if line.strip() and not CHATTER.match(line))
 
 
 def clean() -> None:
@@ -197,10 +215,11 @@ def step(phase: str, name: str, command: list[str]) -> int:
     STAMPS.mkdir(exist_ok=True)
     with JOBS.open("a", encoding="utf-8") as lock:
         hold(lock, fcntl.LOCK_SH)
-        code = call(command, pass_fds=(lock.fileno(),))
+        code = call(command, pass_fds=(lock.fileno(),), stderr=subprocess.STDOUT)
     with TIMES.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"phase": phase, "name": name, "began": began, "ended": time.time()}) + "\n")
-    say(f"{name}: {'done' if code == 0 else 'FAILED'} after {told(time.time() - began)}")
+    ended = "done" if code == 0 else "stopped" if code in STOPPED else "FAILED"
+    say(f"{name}: {ended} after {told(time.time() - began)}")
     return code
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,8 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kdnb import paths
+from kdnb import exhibits, page, paths
 from kdnb.errors import KdnbError, unknown
+from kdnb.study.profile import PROFILES
+from kdnb.study.store import Store
 
 #: Rooms whose code never decides how a stored run is shown.
 NOT_SHOWING = ("training", "evaluation", "bench", "cli.py", "__main__.py")
@@ -33,7 +36,7 @@ def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
     """Refuse parameters that the notebook does not have: papermill itself only warns."""
     import papermill
 
-    known = papermill.inspect_notebook(str(source))
+    known = papermill.inspect_notebook(_plain(source))
     for name in parameters:
         if name not in known:
             raise unknown(f"parameter of {source.stem}.ipynb", name, known)
@@ -57,8 +60,8 @@ def execute(
         draft = Path(place) / "page.ipynb"
         try:
             papermill.execute_notebook(
-                str(source),
-                str(draft),
+                _plain(source),
+                _plain(draft),
                 parameters,
                 kernel_name="python3",
                 cwd=str(target.parent),
@@ -83,63 +86,87 @@ def taken(source: Path, study: dict[str, Any]) -> dict[str, Any]:
     """Those parameters of a whole study that the notebook has."""
     import papermill
 
-    known = papermill.inspect_notebook(str(source))
+    known = papermill.inspect_notebook(_plain(source))
     return {name: value for name, value in study.items() if name in known}
 
 
-def is_current(source: Path, target: Path, parameters: dict[str, Any]) -> bool:
+def _plain(path: Path) -> str:
+    """A path for papermill, which fills parameters into braces: those of a folder's name are doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def is_current(source: Path, target: Path, parameters: dict[str, Any], store: Store | None = None) -> bool:
     """Whether the executed page was made from what is there now."""
     try:
         kept = json.loads(target.read_text(encoding="utf-8"))["metadata"]["kdnb"]["digest"]
     except (OSError, ValueError, KeyError):
         return False
-    return bool(kept == digest(source, parameters))
+    return bool(kept == digest(source, parameters, store))
 
 
-def digest(source: Path, parameters: dict[str, Any]) -> str:
+def digest(source: Path, parameters: dict[str, Any], store: Store | None = None) -> str:
     """sha256 of everything a page is made from."""
     found = hashlib.sha256()
-    metadata = json.loads(source.read_text(encoding="utf-8"))["metadata"].get("kdnb", {})
     found.update(source.read_bytes())
     found.update(json.dumps(parameters, sort_keys=True).encode())
-    package = Path(__file__).parent
+    found.update(_code())
+    found.update(" ".join(sorted(page.pages(page.project()))).encode())  # pages lead to each other
+    for path in sorted(paths.reported().glob("*.csv")):
+        _add(found, path)
+    for pattern in _metadata(source).get("files", []):
+        for path in sorted(paths.ROOT.glob(pattern)):
+            _add(found, path)
+    for line in _records_shown(source, str(parameters.get("profile", "demo")), store):
+        found.update(line.encode())
+    return found.hexdigest()
+
+
+def exhibits_of(source: Path) -> list[str]:
+    """The exhibits that a notebook shows: those that it names, or all of the paper that its folder is called after."""
+    paper = source.parent.name
+    of_paper = [paper] if paper in {exhibit.paper for exhibit in exhibits.select("all")} else []
+    keys: list[str] = _metadata(source).get("exhibits", of_paper)
+    return [exhibit.key for key in keys for exhibit in exhibits.select(key)]
+
+
+def _metadata(source: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))["metadata"].get("kdnb", {})
+    return found
+
+
+@functools.cache
+def _code() -> bytes:
+    """What the code that shows says, as it was when this process began."""
+    found, package = hashlib.sha256(), Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         if path.relative_to(package).parts[0] not in NOT_SHOWING:
             _add(found, path)
-    for path in sorted(paths.reported().glob("*.csv")):
-        _add(found, path)
-    for pattern in metadata.get("files", []):
-        for path in sorted(paths.ROOT.glob(pattern)):
-            _add(found, path)
-    for line in _records_shown(source.parent.name, metadata.get("exhibits"), str(parameters.get("profile", "demo"))):
-        found.update(line.encode())
-    return found.hexdigest()
+    return found.digest()
 
 
 def _add(found: Any, path: Path) -> None:
     found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
 
 
-def _records_shown(paper: str, keys: list[str] | None, profile: str) -> Iterator[str]:
+def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[str]:
     """One line a record of the exhibits' cells, and of the first steps that they start from, in every profile."""
-    from kdnb import exhibits
-    from kdnb.study.store import Store
-
-    store = Store.open()
-    papers = {exhibit.paper for exhibit in exhibits.select("all")}
-    for key in keys if keys is not None else [paper] if paper in papers else []:
-        for exhibit in exhibits.select(key):
-            for cell in _cells(exhibit, profile):
-                for experiment in (cell.experiment, *cell.experiment.shared_stages()):
-                    for seed, record in store.records(experiment.fingerprint).items():
-                        yield f"{exhibit.key} {cell.profile.name} {cell.dataset} {cell.key} {seed} {record.to_json()}"
+    store = store or Store.open()
+    for key in exhibits_of(source):
+        for cell, fingerprint in _experiments(key, profile):
+            for seed, record in store.records(fingerprint).items():
+                yield f"{key} {cell} {seed} {record.to_json()}"
 
 
-def _cells(exhibit: Any, profile: str) -> Iterator[Any]:
-    from kdnb.study.profile import PROFILES
-
+@functools.cache
+def _experiments(key: str, profile: str) -> list[tuple[str, str]]:
+    """The cells of an exhibit in every profile, each with the fingerprints that its numbers come from."""
+    found, exhibit = [], exhibits.get(key)
     for name in dict.fromkeys([*PROFILES, profile]):
-        yield from (cell for cell in exhibit.cells(name) if cell.experiment is not None)
+        for cell in exhibit.cells(name):
+            if cell.experiment is not None:
+                for experiment in (cell.experiment, *cell.experiment.shared_stages()):
+                    found.append((f"{cell.profile.name} {cell.dataset} {cell.key}", experiment.fingerprint))
+    return found
 
 
 def _tag_injected(notebook: Any) -> None:

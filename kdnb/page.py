@@ -9,9 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdnb import paths
+from kdnb.errors import KdnbError
+
+#: Where the executed pages lie in the book's folder.
+EXECUTED = "book/executed/"
 
 
 def in_book() -> bool:
@@ -31,19 +36,53 @@ def folder() -> Path:
 
 def exists(paper: str, name: str) -> bool:
     """Whether the book has the page of this notebook."""
-    return in_book() and (project() / "notebooks" / paper / f"{name}.ipynb").exists()
-
-
-@functools.cache
-def _rows(paper: str, notebooks: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted((notebooks / paper).glob("*.ipynb")):
-        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-        for key in metadata.get("kdnb", {}).get("rows", []):
-            found[key] = path.stem
-    return found
+    return in_book() and f"{paper}/{name}" in pages(project())
 
 
 def of_row(paper: str, key: str) -> str:
     """The page that treats a row of the paper's tables, as its notebook's metadata says; "" without one."""
-    return _rows(paper, project() / "notebooks").get(key, "") if in_book() else ""
+    return _rows(paper, project()).get(key, "") if in_book() else ""
+
+
+def pages(book: Path) -> list[str]:
+    """`<paper>/<name>` of every notebook that is a page of the book, in its order: what `_toc.yml` lists, no other.
+
+    A folder without `_toc.yml` has none.  Raises KdnbError where it cannot be read.
+    """
+    found = [file.removeprefix(EXECUTED) for file in _files(book / "_toc.yml") if file.startswith(EXECUTED)]
+    return [file.removesuffix(".ipynb") for file in found]
+
+
+@functools.cache
+def _files(toc: Path) -> list[str]:
+    import yaml
+
+    if not toc.exists():
+        return []
+    try:
+        content = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise KdnbError(f"{toc.name} cannot be read: {' '.join(str(error).split())}.") from error
+    return list(_named(content))
+
+
+def _named(entry: object) -> Iterator[str]:
+    """The values of `root` and `file` in a table of contents, in their order."""
+    if isinstance(entry, list):
+        for part in entry:
+            yield from _named(part)
+    elif isinstance(entry, dict):
+        for key, value in entry.items():
+            yield from [str(value)] if key in ("root", "file") else _named(value)
+
+
+@functools.cache
+def _rows(paper: str, book: Path) -> dict[str, str]:
+    found = {}
+    for name in pages(book):
+        source = book / "notebooks" / f"{name}.ipynb"
+        if name.startswith(f"{paper}/") and source.exists():
+            metadata = json.loads(source.read_text(encoding="utf-8"))["metadata"]
+            for key in metadata.get("kdnb", {}).get("rows", []):
+                found[key] = source.stem
+    return found

@@ -30,6 +30,7 @@ FLOORS = (
     ("plots",),
     ("bench",),
     ("notebooks",),
+    ("book",),
     ("cli",),
     ("__main__",),
 )
@@ -95,7 +96,7 @@ def test_the_check_sees_what_it_should(tmp_path):
 
 
 #: What notebooks, the plan and the dashboard need must not wait for torch.
-TORCH_FREE = ("datasets", "exhibits", "page", "listing", "plots", "tables", "notebooks")
+TORCH_FREE = ("datasets", "exhibits", "page", "listing", "plots", "tables", "notebooks", "book")
 
 
 @pytest.mark.parametrize("room", TORCH_FREE)

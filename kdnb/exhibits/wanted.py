@@ -98,6 +98,12 @@ def jobs(wanted: Iterable[Run], store: Store) -> list[Planned]:
     ]
 
 
+def lacking(planned: Iterable[Planned], wanted: Iterable[Run], store: Store) -> list[Planned]:
+    """Those of the jobs that have to be done before all of the wanted runs are there."""
+    keys = {run.key for run in plan.missing(wanted, store)}
+    return [job for job in planned if any(run.key in keys for run in job.runs)]
+
+
 def _cells(chosen: Iterable[Exhibit], profile: Profile) -> Iterable[tuple[Exhibit, Cell]]:
     for exhibit in chosen:
         yield from ((exhibit, cell) for cell in exhibit.cells(profile))

@@ -1,0 +1,74 @@
+"""The cluster's command as README shows it, against a stand-in for Slurm: it starts, and asks for what jobs need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import slurm
+from book_samples import fill, project
+
+from kdnb import paths
+from kdnb.exhibits import wanted
+from kdnb.study.profile import PROFILES
+from kdnb.study.store import Store
+
+pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra 'cluster' is not installed")
+
+#: In place of a job: who wants to see what a node is given to do need not train it.
+NO_WORK = """
+import sys
+from pathlib import Path
+with Path("done.txt").open("a", encoding="utf-8") as stream:
+    stream.write(" ".join(sys.argv[2:4]) + "\\n")
+"""
+
+
+@pytest.fixture
+def command() -> list[str]:
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"(snakemake --executor slurm[^`\n]*)", readme)
+    return shlex.split(found)
+
+
+def test_the_readmes_command_gives_nodes_what_is_missing_and_asks_for_what_it_needs(command, tmp_path, monkeypatch):
+    folder, place = project(tmp_path / "study"), tmp_path / "slurm"
+    place.mkdir()
+    monkeypatch.setenv("KDNB_STORE", str(folder / "store"))
+    fill(Store.open(), "paper", seeds=3, key="all")
+    (lost,) = wanted.runs(wanted.select("comparison/table1"), PROFILES["paper"], "cifar100", 1, "kd")
+    stored = Store.open().get(*lost.key)
+    assert stored is not None and stored.path is not None
+    stored.path.unlink()
+    (folder / "book" / "build.py").write_text(NO_WORK, encoding="utf-8")
+    (tmp_path / "profile").mkdir()  # the stand-in has no queue to be patient with
+    settings = "slurm-init-seconds-before-status-checks: 1\nquiet: [progress, rules, host, reason]\n"
+    (tmp_path / "profile" / "config.yaml").write_text(settings, encoding="utf-8")
+
+    path = os.pathsep.join([str(slurm.install(tmp_path / "bin")), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "IN_PLACE_OF_SLURM": str(place), "PYTHONPATH": str(paths.ROOT)}
+    environment["SNAKEMAKE_PROFILE"] = str(tmp_path / "profile")
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
+    )
+    logs = "".join(log.read_text(encoding="utf-8") for log in place.glob("*.log"))
+    assert done.returncode == 0, done.stderr + logs
+
+    asked = [" ".join(words[:-1]) for words in slurm.submitted(place)]
+    assert len(asked) == 2 and all("rule_cohort" in words for words in asked)  # the teacher, then what it teaches
+    for words in asked:
+        assert re.search(r"-t 1440 .*--mem 16000 .*--cpus-per-(task|gpu)=8.*--gpus=1", words), words
+    done_by = (folder / "done.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in done_by if line.startswith("training")] == [
+        next(line for line in done_by if "seed0" in line), next(line for line in done_by if "seed1" in line),
+    ]  # fmt: skip
+    assert done_by[-1] == "book building the book"
+    trained = max(number for number, line in enumerate(done_by) if line.startswith("training"))
+    pages = [line for line in done_by if line.startswith("notebooks")]
+    assert len(pages) == 9 and "notebooks notebook comparison/kd" in done_by[trained:]
+    assert "notebooks notebook slkd/table2" in done_by[:trained]  # it shows nothing that is missing
