@@ -46,7 +46,7 @@ OLDEST_PYTHON = (3, 11)
 #: The file in an environment that says what it was made of.
 STAMP = "kdnb-installed"
 #: What the book and the tests need on top of the package.
-EXTRAS = ("book", "test")
+EXTRAS = ("book", "cluster", "test")
 #: Variables of the environment that name folders: relative ones mean where the command was given.
 PLACES = ("KDNB_DATA", "KDNB_STORE", "KDNB_BOOK")
 #: Phases of a build in the order of their times' report.
