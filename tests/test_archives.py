@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -22,7 +23,7 @@ from kdnb.study.archives import export_store, import_archives
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
 from kdnb.study.runner import Runner
-from kdnb.study.store import Store
+from kdnb.study.store import Store, is_whole
 from kdnb.training.checkpoint import load_checkpoint, save_checkpoint
 from kdnb.training.numerics import detect
 
@@ -133,6 +134,33 @@ def test_a_description_that_names_files_elsewhere_is_refused(tmp_path, elsewhere
     assert load_checkpoint(store.own.checkpoints / "running" / "0000-seed1") is None
 
 
+BROKEN_DESCRIPTIONS = {
+    "a list": b"[]",
+    "deep": b"[" * 100_000,
+    "an index that is no number": b'{"files": [], "meta": {"index": "1"}}',
+    "an endless index": b'{"files": [], "meta": {"epoch": 1e999}}',
+    "a large index": b'{"files": [], "meta": {"step": 1%s}}' % (b"0" * 400),
+    "a negative index": b'{"files": [], "meta": {"index": -1}}',
+    "files that are no names": b'{"files": [3], "meta": {}}',
+    "a description that is a list": b'{"files": [], "meta": [1]}',
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_DESCRIPTIONS)
+def test_a_broken_description_is_left_out_in_a_sentence(name, tmp_path, elsewhere):
+    store, place = elsewhere(), "checkpoints/running/0000-seed1/checkpoint.json"
+    (line,) = import_archives(store, [archive(tmp_path / "in.tar.gz", **{place: BROKEN_DESCRIPTIONS[name]})])
+    assert "does not describe a checkpoint" in line and not store.own.checkpoints.exists()
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"w": 3}', b'{"w": {"data_offsets": [0]}}', b'{"w": {"data_offsets": 1}}'])
+def test_weights_with_a_broken_header_are_not_whole(header, tmp_path):
+    """Nor do they end what looks for weights."""
+    (tmp_path / "checkpoint.json").write_text('{"files": ["w.safetensors"], "meta": {}}')
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert not is_whole(tmp_path)
+
+
 TEARS = {
     "cut": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
@@ -153,15 +181,26 @@ def test_a_torn_archive_is_said_and_leaves_nothing_half_done(name, tmp_path, els
     assert not store.own.results.exists()
 
 
+def without(text: str, part: str, name: str) -> str:
+    """A record of another version, that has no such thing, under its own fingerprint."""
+    content = json.loads(text)
+    del content[part][name]
+    form = json.dumps(content["experiment"], sort_keys=True, separators=(",", ":"))
+    return json.dumps({**content, "fingerprint": hashlib.sha256(form.encode()).hexdigest()[:16]})
+
+
 def test_broken_records_are_refused_and_the_others_taken(tmp_path, elsewhere):
     path = keep(RUN)
     text, name = path.read_text(), "results/comparison/p/d/n/{}/seed1.json"
     bad = {"cut": text[:300], "nan": text.replace('"headline": 0.5', '"headline": NaN'), "bits": "\x00\x01"}
     bad["foreign"] = text.replace('"engine": 1', '"engine": 7')
+    bad["large"] = text.replace('"headline": 0.5', '"headline": 1' + "0" * 400)
+    bad["older"] = without(text, "experiment", "profile")
+    bad["unpriced"] = without(text, "cost", "wall_seconds")
     files = {name.format(key): value.encode() for key, value in bad.items()} | {name.format("good"): text.encode()}
     store = elsewhere()
     lines = list(import_archives(store, [archive(tmp_path / "in.tar.gz", **files)]))
-    assert sum(line.startswith("refused: ") for line in lines) == 4 and len(lines) == 5
+    assert sum(line.startswith("refused: ") for line in lines) == 7 and len(lines) == 8
     assert [p.parent.name for p in store.own.results.rglob("*.json")] == ["good"] and not store.problems
     assert store.get(*RUN.key) is not None
 

@@ -15,7 +15,7 @@ import torch
 from study_samples import TINY, experiment, keep, keep_teacher, record, some_arrays
 
 from kdnb import analysis, exhibits
-from kdnb.errors import KdnbError, StoreError
+from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.evaluation.correct import pack, unpack
 from kdnb.exhibits import measure, status
 from kdnb.study import arrays as array_files
@@ -38,6 +38,14 @@ def changed(text: str, **fields: object) -> str:
     return json.dumps({**json.loads(text), **fields})
 
 
+def inside(text: str, part: str, **fields: object) -> str:
+    return changed(text, **{part: {**json.loads(text)[part], **fields}})
+
+
+def nested(depth: int) -> object:
+    return [nested(depth - 1)] if depth else 1
+
+
 BROKEN = {
     "cut in the middle": (lambda text: text[: len(text) // 2], "is not a whole record"),
     "empty": (lambda text: "", "is not a whole record"),
@@ -48,13 +56,37 @@ BROKEN = {
     "NaN in the history": (lambda text: text.replace("[0.2, 0.5]", "[0.2, NaN]"), "it holds NaN"),
     "another experiment's": (lambda text: changed(text, fingerprint="0" * 16), "another experiment's fingerprint"),
     "stale": (lambda text: text.replace('"engine": 1', '"engine": 0'), "another experiment's fingerprint"),
-    "a field too many": (lambda text: changed(text, extra=1), "is not a whole record"),
-    "a field too few": (lambda text: json.dumps({"seed": 1}), "is not a whole record"),
-    "metrics of another kind": (lambda text: changed(text, metrics=[1]), "is not a whole record"),
-    "history of another kind": (lambda text: changed(text, history=3), "is not a whole record"),
-    "a seed of another kind": (lambda text: changed(text, seed="1"), "of another kind"),
-    "arrays of another kind": (lambda text: changed(text, arrays=["plane"]), "another thing than the digest"),
-    "no metrics": (lambda text: changed(text, metrics={}), "holds no metrics"),
+    "a field too many": (lambda text: changed(text, extra=1), "'extra' is no field of a record"),
+    "a field too few": (lambda text: json.dumps({"seed": 1}), "it has no fingerprint"),
+    "metrics of another kind": (lambda text: changed(text, metrics=[1]), "metrics is not an object"),
+    "history of another kind": (lambda text: changed(text, history=3), "history is not an object"),
+    "a history of words": (lambda text: changed(text, history={"epoch": ["a"]}), "an entry of history.epoch is not"),
+    "a ragged history": (lambda text: inside(text, "history", lr=[0.1]), "columns of several lengths"),
+    "a history without epochs": (lambda text: changed(text, history={"lr": [0.1]}), "goes on after its epochs"),
+    "a seed of another kind": (lambda text: changed(text, seed="1"), "seed is not a whole number"),
+    "a seed that is a truth": (lambda text: changed(text, seed=True), "seed is not a whole number"),
+    "a negative seed": (lambda text: changed(text, seed=-1), "its seed is negative"),
+    "arrays of another kind": (lambda text: changed(text, arrays=["plane"]), "arrays is not a text"),
+    "no bits": (lambda text: changed(text, correct=None), "correct is not a text"),
+    "bits of no base64": (lambda text: changed(text, correct="ä!"), "correct is no base64"),
+    "no metrics": (lambda text: changed(text, metrics={}), "its metrics lack epochs, headline"),
+    "a metric of another kind": (
+        lambda text: inside(text, "metrics", headline="1"),
+        "metrics.headline is not a number",
+    ),
+    "no profile": (lambda text: inside(text, "experiment", profile=None), "experiment.profile is not an object"),
+    "a teacher of another kind": (lambda text: inside(text, "experiment", teacher=[1]), "teacher is not an object"),
+    "no seconds": (lambda text: changed(text, cost={}), "it has no cost.wall_seconds"),
+    "seconds of another kind": (
+        lambda text: inside(text, "cost", wall_seconds="1"),
+        "cost.wall_seconds is not a number",
+    ),
+    "numerics of another kind": (lambda text: changed(text, environment={"numerics": 3}), "numerics is not an object"),
+    "too large": (lambda text: text.replace('"headline": 0.5', f'"headline": 1{"0" * 400}'), "a number too large"),
+    "larger still": (lambda text: text.replace('"headline": 0.5', f'"headline": 1{"0" * 5000}'), "is not a whole"),
+    "deep": (lambda text: changed(text, cost=nested(20)), "nested too deep"),
+    "deeper": (lambda text: text.replace('"cost": ', '"cost": ' + "[" * 100_000), "nested too deep"),
+    "half a character": (lambda text: inside(text, "cost", device="\ud800"), "is not a whole record"),
 }
 
 
@@ -484,7 +516,9 @@ def test_what_a_table_shows_is_what_the_record_says():
     demo = PROFILES["demo"]
     run = Run(experiment("kd", demo), 2)
     store = Store.open()
-    store.write(run, record(run, metrics={"headline": 0.875, "last": 0.75, "all_images": 0.5}), "comparison")
+    store.write(
+        run, record(run, metrics={"epochs": 2, "headline": 0.875, "last": 0.75, "all_images": 0.5}), "comparison"
+    )
     frame = measure(exhibits.get("comparison/table1"), "demo", "digits")
     (line,) = frame.to_dict("records")
     assert (line["value"], line["last"], line["all_images"], line["seed"]) == (87.5, 75.0, 50.0, 2)
@@ -529,3 +563,19 @@ def test_a_student_is_not_taught_by_other_weights_than_its_companions():
         KdnbError, match=r"kd .*seed 2: the weights of its teacher here .* taught the stored runs \(aaaa\)"
     ):
         bench.stages(run)
+
+
+def test_a_split_that_scores_nothing_is_told_before_training(monkeypatch):
+    """Half of one test image is none."""
+    from kdnb import datasets
+    from kdnb.study.workbench import Workbench
+    from kdnb.training.numerics import detect
+
+    digits, whole = datasets.load("digits"), RUN.experiment.images
+    one = dataclasses.replace(digits.test, images=digits.test.images[:1], labels=digits.test.labels[:1])
+    monkeypatch.setattr(datasets, "load", lambda name: dataclasses.replace(digits, test=one))
+    bench = Workbench(Store.open(), detect("cpu", "float32", "eager"))
+    with pytest.raises(DataError, match="The 1 test images of digits are too few for the split 'halves'"):
+        bench.stages(RUN)
+    _, evidence = bench.material(dataclasses.replace(whole, split="test"))
+    assert len(evidence.score) == 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from kdnb.errors import StoreError
 from kdnb.study import arrays as array_files
+from kdnb.study.checking import parsed
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.record import Record, parse
 from kdnb.study.store import Home, Store, fingerprint_of, is_whole, taught_by, write_pair
@@ -99,7 +100,7 @@ def _left_told(home: Home, unit: Unit) -> str:
 def _ledger(home: Home) -> dict[str, list[str]]:
     """What has gone: the name of a record or a checkpoint's description -> its digest, and the target of the export."""
     try:
-        told = json.loads((home.checkpoints / LEDGER).read_text(encoding="utf-8"))
+        told = parsed((home.checkpoints / LEDGER).read_bytes())
         return {str(name): [str(value) for value in entry] for name, entry in told.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
@@ -264,10 +265,11 @@ class _Progress:
 def _progress(description: bytes) -> _Progress | None:
     """None where this is no description, or one that names files elsewhere."""
     try:
-        content = json.loads(description)
+        content = parsed(description)
         meta, files = content["meta"], tuple(content["files"])
-        position = int(meta.get("index", 0)), int(meta.get("epoch", 0)), int(meta.get("step", 0))
-        within = all(PurePosixPath(f).name == f and f.endswith(".safetensors") for f in files)
+        position = meta.get("index", 0), meta.get("epoch", 0), meta.get("step", 0)
+        counts = all(type(number) is int and number >= 0 for number in position)
+        within = counts and all(PurePosixPath(f).name == f and f.endswith(".safetensors") for f in files)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return _Progress(files, position, meta.get("numerics")) if within else None

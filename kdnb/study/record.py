@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kdnb.errors import StoreError
+from kdnb.study import checking
 
 #: A history longer than this is thinned, evenly, keeping the first and the last epoch.
 LONGEST_HISTORY = 64
@@ -97,14 +97,13 @@ def read(path: Path) -> Record:
 def parse(text: str, path: Path) -> Record:
     """The record that a file at `path` holds, or would hold; raises StoreError that says what is wrong."""
     try:
-        content = json.loads(text, parse_constant=_refuse)
-        record = Record(**content, path=path)
-        problem = _problem(record)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is not a whole record ({error}).") from error
+        content = checking.parsed(text)
+        problem = checking.problem(content)
+    except ValueError as error:
+        problem = str(error)
     if problem:
-        raise StoreError(f"{path} {problem}.")
-    return record
+        raise StoreError(f"{path} is not a whole record ({problem}).")
+    return Record(**content, path=path)
 
 
 def thinned(history: dict[str, list[float]], longest: int = LONGEST_HISTORY) -> dict[str, list[float]]:
@@ -125,20 +124,3 @@ def thinned(history: dict[str, list[float]], longest: int = LONGEST_HISTORY) -> 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def _problem(record: Record) -> str:
-    numbers = [*record.metrics.values(), *(v for column in record.history.values() for v in column)]
-    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-        return "holds a number that is not finite"
-    if not record.metrics:
-        return "holds no metrics"
-    if type(record.seed) is not int or not isinstance(record.experiment, dict) or not isinstance(record.cost, dict):
-        return "holds a seed, an experiment or costs of another kind than a record's"
-    if not isinstance(record.arrays, str):
-        return "holds another thing than the digest of its arrays"
-    return ""
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}")

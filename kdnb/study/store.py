@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from kdnb import analysis, paths
 from kdnb.errors import StoreError
 from kdnb.study import arrays as array_files
+from kdnb.study.checking import parsed
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read
@@ -286,9 +287,9 @@ def _most(counted: Counter[str]) -> str:
 def is_whole(folder: Path) -> bool:
     """Whether a checkpoint is there with all its files, none of them cut short; free of torch."""
     try:
-        names = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["files"]
+        names = parsed((folder / "checkpoint.json").read_bytes())["files"]
         return all(_is_whole_file(folder / name) for name in names)
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return False
 
 
@@ -297,7 +298,7 @@ def _is_whole_file(path: Path) -> bool:
     size = path.stat().st_size
     with open(path, "rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(min(length, size)))
+        header = parsed(stream.read(min(length, size)))
     end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     return size == 8 + length + int(end)
 

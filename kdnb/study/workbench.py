@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdnb import datasets, methods, models
 from kdnb.analysis import Observed, Subject
-from kdnb.errors import KdnbError, StoreError
+from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
 from kdnb.models.initialisation import uniform_norms
@@ -171,6 +171,11 @@ class Workbench:
         validation, score = everything, everything
         if images.split == "halves":
             validation, score = datasets.halves(data.test.labels, datasets.halves_key(images.dataset))
+        if not len(validation) or not len(score):
+            raise DataError(
+                f"The {len(everything)} test images of {images.dataset} are too few for the split '{images.split}': "
+                "none would be left to select by, or to score; prepare more of them."
+            )
 
         def on_device(
             pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype

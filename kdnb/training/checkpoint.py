@@ -94,7 +94,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         for name in content["files"]:
             tensors |= load_file(folder / name)
         return _joined(tensors), dict(content["meta"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise StoreError(f"its checkpoint is damaged ({error})") from error
 
 
