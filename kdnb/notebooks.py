@@ -110,7 +110,7 @@ def digest(source: Path, parameters: dict[str, Any], store: Store | None = None)
     found.update(source.read_bytes())
     found.update(json.dumps(parameters, sort_keys=True).encode())
     found.update(_code())
-    found.update(" ".join(sorted(page.pages(page.project()))).encode())  # pages lead to each other
+    found.update(" ".join(sorted(page.pages(source.resolve().parents[2]))).encode())  # pages lead to each other
     for path in sorted(paths.reported().glob("*.csv")):
         _add(found, path)
     for pattern in _metadata(source).get("files", []):
