@@ -29,7 +29,7 @@ from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
 #: Rooms whose code never decides how a stored run is shown.
-NOT_SHOWING = ("training", "evaluation", "bench", "cli.py", "__main__.py")
+NOT_SHOWING = ("training", "evaluation", "bench", "book.py", "cli.py", "__main__.py")
 
 
 def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
