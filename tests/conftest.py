@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
+
+# Whoever started the suite in the background may have had these ignored; what is stopped here must notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Tiny networks gain nothing from a second thread, and lose much where another process wants the core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
