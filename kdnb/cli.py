@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdnb import __version__
 from kdnb.errors import KdnbError
 
 if TYPE_CHECKING:
@@ -60,10 +61,25 @@ AnyNumericsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kdnb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def run(
-    row: Annotated[str, typer.Argument(help="Row of the exhibit: kd, fitnet+kd, teacher, ...")],
-    exhibit: ExhibitOption = "comparison/table1",
+    row: Annotated[str | None, typer.Argument(help="Row of the exhibit: kd, fitnet+kd, teacher, ...")] = None,
+    exhibit: Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>.")] = "comparison/table1",
     profile: ProfileOption = "demo",
     dataset: DatasetOption = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the run.")] = 1,
@@ -73,8 +89,20 @@ def run(
     dtype: DtypeOption = "auto",
     deterministic: DeterministicOption = None,
     any_numerics: AnyNumericsOption = False,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", help="Repeat the run of this record under its own numerics, and compare; keep nothing."),
+    ] = None,
 ) -> None:
-    """Train one run of a table, with what it needs; a stored one is shown at once."""
+    """Train one run of a table, with what it needs; a stored one is shown at once.
+
+    With --like the exit code is 0 where the record is repeated digit for digit, 1 where it is not.
+    """
+    if like is not None:
+        _repeat(like)
+        return
+    if row is None:
+        raise KdnbError("Name a row of the exhibit, as in `kdnb run kd`, or a record to repeat: --like RECORD.json.")
     from kdnb import exhibits
     from kdnb.study.environment import made_now, source_digest
     from kdnb.study.experiment import Run
@@ -184,13 +212,19 @@ def import_(
     from kdnb.study.archives import import_archives
     from kdnb.study.store import Store
 
+    lines = []
     for line in import_archives(Store.open(), archives):
         typer.echo(line)
+        lines.append(line)
+    taken = sum(line.startswith("record ") for line in lines)
+    refused = sum(line.startswith("refused") for line in lines)
+    typer.echo(f"{len(archives)} archives read: {taken} records taken, {refused} refused; what was here already stays")
 
 
 @app.command()
 def bench(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the numbers to this file, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", hidden=True, help="--out, as it was called.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
     only: Annotated[str | None, typer.Option(help="With --methods: KD and these, separated by commas.")] = None,
     rounds: Annotated[
@@ -208,6 +242,7 @@ def bench(
     deterministic: DeterministicOption = None,
 ) -> None:
     """Measure the engine against the usual loop and the machine, in one process, in turns."""
+    json_file = out or json_file
     if conformity:
         _conformity(json_file, device, _seconds(budget))
         return
@@ -273,6 +308,25 @@ def main() -> None:
         sys.exit(2)
     finally:
         let_go(sys.stdout, sys.stderr)
+
+
+def _repeat(path: Path) -> None:
+    from kdnb.exhibits import wanted
+    from kdnb.study.record import read
+    from kdnb.study.repeat import repeat
+
+    record = read(path)
+    experiment = wanted.experiment_of(record.fingerprint)
+    if experiment is None:
+        raise KdnbError(f"{path} belongs to no cell of an exhibit as it is defined now; it cannot be repeated.")
+    found = repeat(record, experiment, say=lambda line: typer.echo(line, err=True))
+    for line in found.other_numerics:
+        typer.echo(f"numerics: {line}; equal digits are not promised")
+    for line in found.differences:
+        typer.echo(f"differs: {line}")
+    if found.differences:
+        raise typer.Exit(1)
+    typer.echo(f"equal: metrics, history and the test images that are right, as in {path}")
 
 
 def _conformity(json_file: Path | None, device: str, budget: float | None) -> None:

@@ -133,7 +133,7 @@ def test_a_few_images_are_refused(monkeypatch):
 
 def test_the_command_writes_every_key(small, tmp_path):
     target = tmp_path / "bench.json"
-    done = CliRunner().invoke(app, ["bench", "--rounds", "1", "--json", str(target)])
+    done = CliRunner().invoke(app, ["bench", "--rounds", "1", "--out", str(target)])
     assert done.exit_code == 0, done.output
     found = json.loads(target.read_text())
     assert found.keys() >= KEYS
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_p
     monkeypatch.setattr(speed, "Bench", None)  # it is not asked for
     (tmp_path / "file").write_text("", encoding="utf-8")
     for target in (tmp_path, tmp_path / "file" / "bench.json"):
-        done = CliRunner().invoke(app, ["bench", "--json", str(target)])
+        done = CliRunner().invoke(app, ["bench", "--out", str(target)])
         assert isinstance(done.exception, StoreError) and "cannot be written" in str(done.exception)
 
 

@@ -266,3 +266,57 @@ def test_a_run_is_filed_under_its_own_paper(empty_project):
     wanted = Run(experiment("plain"), 1)
     Runner(Store.open(), detect("cpu"), {wanted.experiment.fingerprint: "slkd"}, say=lambda line: None).run([wanted])
     assert "slkd" in Store.open().get(*wanted.key).path.parts
+
+
+# -- a record again ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_a_record_is_repeated_under_its_own_numerics_and_nothing_of_it_stays(kdnb, empty_project, tmp_path):
+    assert kdnb("run", "plain", "--seed", "3").code == 0
+    (stored,) = Store.open().all()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    found = kdnb("run", "--like", str(stored.path))
+    assert found.code == 0 and found.out.startswith("equal: ")
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert after == before
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_where_a_record_is_not_repeated_is_told(kdnb, tmp_path):
+    kdnb("run", "plain")
+    (stored,) = Store.open().all()
+    content = json.loads(stored.path.read_text(encoding="utf-8"))
+    content["metrics"]["headline"] += 0.25
+    content["history"]["ce"][0] += 1
+    content["environment"]["numerics"]["torch_version"] = "2.0"
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content), encoding="utf-8")
+    found = kdnb("run", "--like", str(other))
+    assert found.code == 1
+    assert "differs: headline: " in found.out and "differs: history of ce: from epoch 1 on" in found.out
+    assert "torch version 2.0 there" in found.out and "differs: last" not in found.out
+
+
+def test_a_record_that_cannot_be_repeated_is_refused(kdnb, tmp_path):
+    assert "--like RECORD.json" in kdnb("run").err
+    assert "not a whole record" in kdnb("run", "--like", str(tmp_path / "none.json")).err
+    path = keep(Run(experiment("plain"), 1))  # a profile of the tests
+    found = kdnb("run", "--like", str(path))
+    assert found.code == 2 and "belongs to no cell" in found.err
+
+
+def test_the_version_is_said(kdnb):
+    from kdnb import __version__
+
+    assert kdnb("--version").out == f"kdnb {__version__}\n"
+
+
+def test_an_import_says_what_it_did(kdnb, tmp_path, monkeypatch):
+    from kdnb.study.archives import export_store
+
+    keep(Run(experiment("plain"), 1))
+    export_store(Store.open(), tmp_path / "out.tar.gz")
+    assert "1 archives read: 0 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "elsewhere"))
+    assert "1 archives read: 1 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out

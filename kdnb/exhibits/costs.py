@@ -28,7 +28,7 @@ def bench_files() -> list[tuple[str, dict[str, Any]]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise KdnbError(f"{path} is not a measurement of `kdnb bench --json` ({error}).") from error
+            raise KdnbError(f"{path} is not a measurement of `kdnb bench --out` ({error}).") from error
         found.append((path.stem, content))
     return found
 

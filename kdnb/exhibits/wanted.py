@@ -12,8 +12,8 @@ from kdnb import exhibits
 from kdnb.errors import unknown
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.study import plan
-from kdnb.study.experiment import Run
-from kdnb.study.profile import Profile
+from kdnb.study.experiment import Experiment, Run
+from kdnb.study.profile import PROFILES, Profile
 from kdnb.study.store import Store
 
 
@@ -71,6 +71,15 @@ def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:
         for run in plan.with_needs(cell.runs(1)):
             found.setdefault(run.experiment.fingerprint, exhibit.paper)
     return found
+
+
+def experiment_of(fingerprint: str) -> Experiment | None:
+    """The experiment that a record belongs to, if a cell of today has it, or needs it, at any profile."""
+    for profile in PROFILES.values():
+        for run in plan.with_needs(runs(select("all"), profile, seeds=1)):
+            if run.experiment.fingerprint == fingerprint:
+                return run.experiment
+    return None
 
 
 @dataclass(frozen=True)
