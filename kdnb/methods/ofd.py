@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
-from kdnb.errors import unknown
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage
 from kdnb.models.initialisation import convolutions_fan_out
@@ -28,8 +27,6 @@ from kdnb.models.network import conv_norm
 @method("ofd", revision=2)
 def ofd(setup: Setup, weight: float = 1e-3, *, teacher_mode: Literal["train", "eval"] = "train") -> list[Stage]:
     """L = CE + w sum_i 2^(i-n) l_i over stages i = 1..n, l the partial L2 of `kdnb.losses.overhaul`."""
-    if teacher_mode not in ("train", "eval"):
-        raise unknown("teacher_mode of method 'ofd'", teacher_mode, ["train", "eval"])
     student, teacher = setup.student, setup.teacher_network()
     common = min(len(student.stages), len(teacher.stages))
     statistics = teacher.preactivation_statistics()[-common:]
