@@ -283,19 +283,19 @@ def test_make_lab_takes_arguments_and_runs_as_root(tmp_path, build, monkeypatch,
 
 
 def test_make_hands_on_what_was_named_and_the_arguments(tmp_path):
-    said = subprocess.run(
-        ["make", "-n", "lab", "PYTHON=python3.12", "LAB_ARGUMENTS=--no-browser"],
-        cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True,
-    ).stdout  # fmt: skip
-    assert said.strip() == "python3.12 book/build.py lab -- --no-browser"
     shows = f"include {paths.ROOT / 'Makefile'}\nshow:\n\t@echo named:$$KDNB_PYTHON utf8:$$PYTHONUTF8\n"
     (tmp_path / "Makefile").write_text(shows, encoding="utf-8")
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "KDNB_PYTHON") and not k.startswith("MAKE")}
 
-    def show(*arguments):
-        command = ["make", "-s", "show", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, encoding="utf-8").stdout.strip()
+    def make(*arguments, cwd=tmp_path):
+        done = subprocess.run(["make", *arguments], cwd=cwd, env=clean, capture_output=True, encoding="utf-8")
+        return done.stdout.strip()
 
+    def show(*arguments):
+        return make("-s", "show", *arguments)
+
+    lab = make("-n", "lab", "PYTHON=python3.12", "LAB_ARGUMENTS=--no-browser", cwd=paths.ROOT)
+    assert lab == "python3.12 book/build.py lab -- --no-browser"
     assert show() == "named: utf8:1" and show("PYTHON=python3.12") == "named:python3.12 utf8:1"
 
 
