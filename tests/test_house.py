@@ -15,7 +15,7 @@ PACKAGE = ROOT / "kdnb"
 
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
-    ("errors", "growth", "randomness"),
+    ("catalogue", "errors", "growth", "randomness"),
     ("kinds", "paths"),
     ("datasets", "losses"),
     ("models",),

@@ -113,7 +113,7 @@ def test_a_run_cannot_keep_what_it_does_not_have():
     with pytest.raises(KdnbError, match=r"'logits_by_class' compares .* plain resnet8 on digits, seed 1 has none"):
         Run(experiment("plain"), 1, keeps=("plane", "logits_by_class"))
     (stage,) = experiment("fitnet").shared_stages()
-    with pytest.raises(KdnbError, match="only whole runs keep arrays"):
+    with pytest.raises(KdnbError, match="only whole runs keep measurements"):
         Run(stage, 1, keeps=("plane",))
 
 
@@ -189,7 +189,7 @@ def test_an_argument_that_came_later_counts_only_where_it_says_something(tmp_pat
     """Behind the `*`: at its default it is left out, and the method is what it was."""
     text = '@method("mine", revision=1)\ndef mine(setup, weight: float = 1.0, *, layers: int = 3): ...\n'
     (tmp_path / "mine.py").write_text(text, encoding="utf-8")
-    (mine,) = methods.registry._registered(tmp_path / "mine.py")
+    (mine,) = methods.registry.found_in(tmp_path).values()
     assert mine.told({"weight": 2}) == {"weight": 2.0} == mine.told({"weight": 2.0, "layers": 3})
     assert mine.told({"layers": 4}) == {"weight": 1.0, "layers": 4}
     assert mine.arguments({}) == {"weight": 1.0, "layers": 3}

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from kdnb import analysis, models
-from kdnb.analysis import registry
 from kdnb.analysis.registry import Observed, Subject
 from kdnb.analysis.representation import class_means, logit_gap, plane, separability, small
 from kdnb.errors import KdnbError
@@ -218,50 +217,10 @@ def test_arrays_are_small_unless_that_would_spoil_them():
     assert np.array_equal(small(np.array([1.0, -70_000.0])), np.array([1.0, -70_000.0], np.float32))
 
 
-def test_an_unknown_analysis_is_answered_by_the_nearest():
+def test_an_unknown_measurement_is_answered_by_the_nearest():
     with pytest.raises(KdnbError, match="did you mean logits_by_class"):
         analysis.get("logits_by_clas")
     assert {"logits_by_class", "plane"} <= set(analysis.names())
-
-
-@pytest.fixture
-def empty_register(monkeypatch):
-    monkeypatch.setattr(registry, "_KNOWN", {})
-
-
-def given(arrays: dict, metrics: dict):
-    return lambda subject: (arrays, metrics)
-
-
-@pytest.mark.usefixtures("empty_register")
-@pytest.mark.parametrize(
-    ("found", "says"),
-    [
-        (({"a": np.ones(2)}, {}), "gave"),
-        (({"b": np.ones(2)}, {"m": 1.0}), "gave"),
-        (({"a": np.array([1.0, np.nan])}, {"m": 1.0}), "a of analysis 'x' would not be finite"),
-        (({"a": np.ones(2)}, {"m": float("inf")}), "m of analysis 'x' would not be finite"),
-    ],
-)
-def test_an_analysis_keeps_its_word(found, says):
-    registry.analysis("x", arrays=("a",), metrics=("m",))(given(*found))
-    with pytest.raises(KdnbError, match=says):
-        registry.get("x").of(None)
-
-
-@pytest.mark.usefixtures("empty_register")
-@pytest.mark.parametrize("names", [("x", ("b",), ()), ("y", ("a",), ()), ("y", ("b",), ("m",))])
-def test_two_analyses_share_no_name(names):
-    registry.analysis("x", arrays=("a",), metrics=("m",))(given({}, {}))
-    name, arrays, metrics = names
-    with pytest.raises(KdnbError, match="is a name of another analysis"):
-        registry.analysis(name, arrays=arrays, metrics=metrics)(given({}, {}))
-
-
-@pytest.mark.usefixtures("empty_register")
-def test_an_analysis_names_what_a_store_can_look_for():
-    with pytest.raises(KdnbError, match="names no array"):
-        registry.analysis("x", arrays=(), metrics=("m",))(given({}, {"m": 1.0}))
 
 
 def test_the_plane_gives_the_threads_back():

@@ -254,8 +254,8 @@ def quick(monkeypatch):
         arrays = {"plane": subject.student.outputs.embeddings[:, :2], "labels": subject.labels}
         return arrays, {"separability": 0.5}
 
-    entry = dataclasses.replace(analysis.get("plane"), compute=compute)
-    monkeypatch.setitem(registry._KNOWN, "plane", entry)
+    entry = dataclasses.replace(analysis.get("plane"), given=compute)
+    monkeypatch.setitem(registry.catalogue(), "plane", entry)
     return Quick
 
 
@@ -310,7 +310,7 @@ def test_arrays_are_those_of_the_headlines_weights(quick, monkeypatch):
         seen["right"] = subject.student.outputs.logits.argmax(axis=1) == subject.labels
         return {"plane": np.ones((2, 2)), "labels": subject.labels}, {"separability": 0.0}
 
-    monkeypatch.setitem(registry._KNOWN, "plane", dataclasses.replace(analysis.get("plane"), compute=compute))
+    monkeypatch.setitem(registry.catalogue(), "plane", dataclasses.replace(analysis.get("plane"), given=compute))
     choose = Member._select
 
     def first_epoch(member: Member, validated: dict[str, float]) -> None:
@@ -390,7 +390,7 @@ def test_an_analysis_that_fails_costs_the_run_nothing(trouble, quick):
     keep_teacher(run.experiment)
     quick.trouble = trouble
     outcome, lines = train([run, other])
-    says = f"{run.label}: the arrays 'plane' could not be computed ({trouble}); it is recorded without them."
+    says = f"{run.label}: the measurement 'plane' could not be computed ({trouble}); it is recorded without."
     assert outcome.failed[run.key] == says and says in lines and outcome.left == 2
     store = Store.open()
     record = store.get(*run.key)
@@ -415,7 +415,7 @@ def test_arrays_that_cannot_be_kept_cost_the_run_nothing(found, monkeypatch):
     run = drawn("plane", key="plain")
     given = {"plane": found, "labels": np.zeros(2)}, {"separability": 0.5}
     monkeypatch.setitem(
-        registry._KNOWN, "plane", dataclasses.replace(analysis.get("plane"), compute=lambda subject: given)
+        registry.catalogue(), "plane", dataclasses.replace(analysis.get("plane"), given=lambda subject: given)
     )
     outcome, _ = train([run])
     assert "'plane' could not be computed" in outcome.failed[run.key] and outcome.recorded == [run]

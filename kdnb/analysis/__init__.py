@@ -1,4 +1,4 @@
-"""What figures need of a trained network beyond its numbers, and what of it is kept beside a record.
+"""What is measured on a trained network, and what of it is kept in its record and beside it.
 
 The measurements on tensors stand here by their names too, whichever file they live in; torch comes with the first.
 """
@@ -6,8 +6,7 @@ The measurements on tensors stand here by their names too, whichever file they l
 import importlib
 from typing import TYPE_CHECKING
 
-from kdnb.analysis import representation  # its analyses are registered
-from kdnb.analysis.registry import Analysis, Observed, Subject, analysis, get, names
+from kdnb.analysis.registry import ALWAYS, Measurement, Observed, Subject, get, measure, names
 
 if TYPE_CHECKING:
     from kdnb.analysis.information import nearest_centroid, qmi
@@ -23,17 +22,17 @@ _ON_TENSORS = {
 }
 
 __all__ = [
-    "Analysis",
+    "ALWAYS",
+    "Measurement",
     "Observed",
     "Subject",
     "active_neurons",
-    "analysis",
     "get",
     "linear_cka",
+    "measure",
     "names",
     "nearest_centroid",
     "qmi",
-    "representation",
 ]
 
 

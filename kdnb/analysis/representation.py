@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdnb.analysis.registry import Found, Subject, analysis
+from kdnb.analysis.registry import Found, Subject, measure
 from kdnb.errors import KdnbError
 from kdnb.randomness import keyed_seed
 
@@ -82,11 +82,11 @@ def separability(embeddings: np.ndarray, labels: np.ndarray) -> float:
         return float(silhouette_score(embeddings, labels, metric="euclidean"))
 
 
-@analysis(
+@measure(
     "logits_by_class",
     arrays=("student_means", "teacher_means"),
     metrics=("logit_gap", "logit_gap_max"),
-    needs_teacher=True,
+    needs=("teacher",),
 )
 def logits_by_class(subject: Subject) -> Found:
     """The mean logits of student and teacher by class, both [K, K], and how far they are apart (SLKD, Fig. 6)."""
@@ -100,7 +100,7 @@ def logits_by_class(subject: Subject) -> Found:
     return means, {"logit_gap": mean, "logit_gap_max": largest}
 
 
-@analysis("plane", arrays=("plane", "labels"), metrics=("separability",))
+@measure("plane", arrays=("plane", "labels"), metrics=("separability",))
 def embeddings_in_the_plane(subject: Subject) -> Found:
     """The student's embeddings of all test images in the plane [N, 2], with their labels [N] (SLKD, Fig. 5)."""
     embeddings = subject.student.outputs.embeddings

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnb import kinds
+from kdnb.catalogue import registered
 from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
@@ -139,12 +140,24 @@ def method(
 @functools.cache
 def catalogue() -> dict[str, Method]:
     """Every registered method by name, read from the files beside this one."""
+    return found_in(Path(__file__).parent)
+
+
+def found_in(folder: Path) -> dict[str, Method]:
+    """The methods of a folder's files by name; KdnbError where two share one."""
     found: dict[str, Method] = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        for entry in _registered(path):
-            if entry.name in found:
-                raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {path.name}.")
-            found[entry.name] = entry
+    for entry in registered(folder, "method"):
+        if entry.name in found:
+            raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {entry.file}.")
+        found[entry.name] = Method(
+            name=entry.name,
+            defaults=_literal_defaults(entry.function),
+            kinds=_annotations(entry.function),
+            later=tuple(argument.arg for argument in entry.function.args.kwonlyargs),
+            file=entry.file,
+            function=entry.function.name,
+            **entry.fields,
+        )
     return found
 
 
@@ -162,29 +175,6 @@ def get(name: str) -> Method:
     return dataclasses.replace(
         base, name=name, with_kd=True, defaults={**base.defaults, **KD_DEFAULTS}, kinds={**base.kinds, **kinds_of_kd}
     )
-
-
-def _registered(path: Path) -> list[Method]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    entries = []
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "method":
-                fields = {str(k.arg): ast.literal_eval(k.value) for k in decorator.keywords}
-                entries.append(
-                    Method(
-                        name=ast.literal_eval(decorator.args[0]),
-                        defaults=_literal_defaults(node),
-                        kinds=_annotations(node),
-                        later=tuple(argument.arg for argument in node.args.kwonlyargs),
-                        file=path.name,
-                        function=node.name,
-                        **fields,
-                    )
-                )
-    return entries
 
 
 def _literal_defaults(node: ast.FunctionDef) -> dict[str, Any]:

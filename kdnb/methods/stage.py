@@ -190,6 +190,11 @@ class Stage:
             if name not in self.modules:
                 raise unknown(f"module of stage '{self.name}' to select", name, self.modules)
 
+    def epochs_of(self, paper: tuple[int, ...]) -> list[int]:
+        """How many epochs of this stage stand for so many of the paper's, in order: none beyond its end, 0 stays 0."""
+        scaled = {math.ceil(epoch * self.ratio) for epoch in paper}
+        return sorted(epoch for epoch in scaled if epoch <= self.epochs)
+
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The turns of a step, in order."""

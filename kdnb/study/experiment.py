@@ -181,8 +181,8 @@ class Experiment:
 class Run:
     """An experiment with a seed: what is computed once and leaves one record.
 
-    `keeps` names the arrays that figures need beside the record (`kdnb.analysis`); with or without, it is one run.
-    Raises KdnbError where there is no such analysis, or where this run cannot have it.
+    `keeps` names what is measured on it beyond what every run has (`kdnb.analysis`); with or without, it is one run.
+    Raises KdnbError where there is no such measurement, or where this run cannot have it.
     """
 
     experiment: Experiment
@@ -191,10 +191,10 @@ class Run:
 
     def __post_init__(self) -> None:
         for name in self.keeps:
-            if analysis.get(name).needs_teacher and self.experiment.teacher is None:
+            if "teacher" in analysis.get(name).needs and self.experiment.teacher is None:
                 raise KdnbError(f"'{name}' compares a student with its teacher; {self.label} has none.")
         if self.keeps and not self.experiment.scored:
-            raise KdnbError(f"{self.label} is a stage that others start from; only whole runs keep arrays.")
+            raise KdnbError(f"{self.label} is a stage that others start from; only whole runs keep measurements.")
 
     @property
     def key(self) -> tuple[str, int]:
@@ -209,7 +209,7 @@ class Run:
         return f"{e.told}{stage} {networks} on {e.images.dataset}, seed {self.seed}"
 
     def keeping(self, names: Iterable[str]) -> Run:
-        """The same run with the arrays of these analyses kept beside those it keeps anyway."""
+        """The same run with these measurements kept beside those it keeps anyway."""
         added = [name for name in dict.fromkeys(names) if name not in self.keeps]
         return dataclasses.replace(self, keeps=(*self.keeps, *added)) if added else self
 

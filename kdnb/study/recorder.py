@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 
 from kdnb import analysis
-from kdnb.analysis import Subject
+from kdnb.analysis import Measurement, Subject
 from kdnb.analysis.registry import Found
 from kdnb.datasets.identity import identity
-from kdnb.evaluation.calibration import agreement, brier, ece, nll, teacher_kl
+from kdnb.errors import KdnbError
 from kdnb.evaluation.correct import correct, pack
 from kdnb.study import arrays as array_files
 from kdnb.study import predictions
@@ -43,7 +44,7 @@ class Measured:
             arrays, metrics = compute()
             array_files.packed({**self.arrays, **arrays})  # it refuses what is too large
         except Exception as error:
-            self.failures.append(f"{what} could not be computed ({error}); it is recorded without them.")
+            self.failures.append(f"{what} could not be computed ({error}); it is recorded without.")
         else:
             self.arrays |= arrays
             self.metrics |= metrics
@@ -92,11 +93,11 @@ class Recorder:
         record = self.store.get(*run.key)
         assert record is not None
         measured = Measured()
-        self._analyse(measured, run, self.workbench.subject(run, self.workbench.teacher(run)))
-        if measured.arrays:
+        self._measure(measured, self.store.lacking(run), self.workbench.subject(run, self.workbench.teacher(run)))
+        if measured.arrays or measured.metrics:
             record = dataclasses.replace(record, metrics=record.metrics | _rounded(measured.metrics))
-            # Predictions stay those of the weights that were scored: what is left of them may be halved.
-            arrays = predictions.among(self.store.arrays(record)) | measured.arrays
+            # What is there stays: it is of the weights that were scored, and what is left of them may be halved.
+            arrays = self.store.arrays(record) | measured.arrays
             self.store.write(run, record, self._filed_under(run), arrays)
         measured.failures = [f"{run.label}: {reason}" for reason in measured.failures]
         return measured
@@ -115,22 +116,37 @@ class Recorder:
         run, student = work.run, work.member.student
         if work.member.best and work.member.best_epoch + 1 != work.member.epoch:
             student.load_state_dict(student_weights(last))
-            measured.metrics["last"] = _accuracy(self.workbench.subject(run, student))
+            measured.metrics["last"] = _accuracy(self.workbench.subject(run, student))["headline"]
         student.load_state_dict(student_weights(selected))
-        subject = self.workbench.subject(run, student)
-        logits, headline = subject.student.outputs.logits, _accuracy(subject)
+        subject = self.workbench.subject(run, student, work.member.stage.modules)
+        logits, accuracy = subject.student.outputs.logits, _accuracy(subject)
+        measured.metrics = {"last": accuracy["headline"], **measured.metrics, **accuracy}
         right = correct(logits, subject.labels)
-        measured.metrics |= {"headline": headline, "last": measured.metrics.get("last", headline)}
-        measured.metrics["all_images"] = float(right.mean())
         if len(right) <= predictions.MOST_BITS_IN_A_RECORD:
             measured.correct = pack(right)
         measured.add("the predictions", lambda: (predictions.packed(logits, subject.labels), {}))
-        measured.add("calibration", lambda: ({}, _calibration(subject)))
-        self._analyse(measured, run, subject)
-
-    def _analyse(self, measured: Measured, run: Run, subject: Subject) -> None:
+        known = [name for name in analysis.ALWAYS if name != "accuracy"]
+        known = [n for n in known if subject.teacher is not None or "teacher" not in analysis.get(n).needs]
+        self._measure(measured, known, subject)
+        self._measure(measured, [name for name in self.keeps(run) if not analysis.get(name).at], subject)
         for name in self.keeps(run):
-            measured.add(f"the arrays '{name}'", functools.partial(analysis.get(name).of, subject))
+            if analysis.get(name).at:
+                measured.add(f"the measurement '{name}'", functools.partial(_followed, work, analysis.get(name)))
+
+    def follow(self, work: Work) -> None:
+        """Take the measurements that are due after this epoch; one that cannot be taken is missed at the end."""
+        due = [entry for entry in map(analysis.get, self.keeps(work.run)) if entry.at and work.due(entry)]
+        if not due:
+            return
+        work.member.eval_mode()
+        subject = self.workbench.subject(work.run, work.member.student, work.member.stage.modules)
+        for entry in due:
+            with contextlib.suppress(Exception):
+                work.follow(entry, entry.of(subject)[1])
+
+    def _measure(self, measured: Measured, names: list[str], subject: Subject) -> None:
+        for name in names:
+            measured.add(f"the measurement '{name}'", functools.partial(analysis.get(name).of, subject))
 
     def _cost(self, work: Work) -> dict[str, Any]:
         rate = work.images / work.seconds if work.seconds else 0.0
@@ -164,19 +180,18 @@ def _of_training(work: Work) -> dict[str, float]:
     return metrics
 
 
-def _accuracy(subject: Subject) -> float:
-    """Of the images that score."""
-    return float(correct(subject.student.outputs.logits, subject.labels)[subject.score].mean())
+def _accuracy(subject: Subject) -> dict[str, float]:
+    return analysis.get("accuracy").of(subject)[1]
 
 
-def _calibration(subject: Subject) -> dict[str, float]:
-    """How sure the student is, and how far it says what its teacher says, on the images that score."""
-    student, labels = subject.student.log_probabilities[subject.score], subject.labels[subject.score]
-    found = {"nll": nll(student, labels), "brier": brier(student, labels), "ece": ece(student, labels)}
-    if subject.teacher is not None:
-        teacher = subject.teacher.log_probabilities[subject.score]
-        found |= {"agreement": agreement(student, teacher), "teacher_kl": teacher_kl(student, teacher)}
-    return found
+def _followed(work: Work, measurement: Measurement) -> Found:
+    """The columns of a measurement that was followed, as arrays; KdnbError where it was not taken at every epoch."""
+    columns, epochs = work.followed.get(measurement.name, {"epochs": []}), work.epochs_of(measurement)
+    if columns["epochs"] != epochs:
+        missed = ", ".join(str(epoch) for epoch in epochs if epoch not in columns["epochs"])
+        raise KdnbError(f"it was not taken after epoch {missed} of {work.stages[-1].epochs}")
+    arrays = {name: np.array(column) for name, column in columns.items()}
+    return {f"{measurement.name}_epochs": arrays.pop("epochs"), **arrays}, {}
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:

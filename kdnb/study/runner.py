@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from kdnb import analysis
 from kdnb.errors import DataError, KdnbError, StoreError, is_memory, reason
 from kdnb.study import plan
 from kdnb.study.environment import commit, environment, source_digest
@@ -210,6 +212,7 @@ class Runner:
         for company, cohort in pairs:
             if not all(work.trained for work in company):
                 self._announce(company, cohort)
+        self._follow(works)  # before the first step
         whole = self._run(cohorts, works)
         for company, cohort in pairs:
             self._account(company, cohort, began)
@@ -337,7 +340,17 @@ class Runner:
         teachers = [w.run.teacher for w in works if w.run.teacher is not None]
         teacher = workbench.teacher(teachers[0]) if teachers else None
         members = [w.member for w in works]
-        return Cohort(members, teacher, material, numerics, self.on_epoch, notice=self.say)
+        return Cohort(members, teacher, material, numerics, functools.partial(self._end_of_epoch, works), self.say)
+
+    def _end_of_epoch(self, works: list[Work], cohort: Cohort) -> None:
+        self._follow(works)
+        self.on_epoch(cohort)
+
+    def _follow(self, works: list[Work]) -> None:
+        """What is followed over the epochs of runs is measured now, where it is due."""
+        for work in works:
+            if work.member.failed is None and work.run.experiment.scored:
+                self.room(work.numerics)[1].follow(work)
 
     def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
         for work in works:
@@ -385,8 +398,10 @@ class Runner:
 
     def _only_lacks_arrays(self, run: Run) -> bool:
         """Whether a stored run left its weights, so that nothing has to be trained again for its figures."""
+        lacking = [analysis.get(name) for name in self.store.lacking(run)]
+        in_training = any(entry.at or "modules" in entry.needs for entry in lacking)
         stored = self.store.get(*run.key) is not None and self.store.weights_folder(run) is not None
-        return stored and bool(self.store.lacking(run))
+        return stored and bool(lacking) and not in_training
 
     def _add_arrays(self, run: Run) -> None:
         if not self._claimed([run]):
@@ -400,7 +415,7 @@ class Runner:
             self._fail(run, f"{run.label}: its arrays could not be added ({reason(error)}).")
             return
         self._not_analysed(run, analysed.failures)
-        if analysed.arrays:
+        if analysed.arrays or analysed.metrics:
             self.outcome.recorded.append(run)
         self._release(run)
 

@@ -136,12 +136,19 @@ class Store:
         return run.key in self._index and not self.lacking(run)
 
     def lacking(self, run: Run) -> list[str]:
-        """The analyses that the run keeps and whose arrays are not there, or not whole."""
-        return [name for name in run.keeps if not set(analysis.get(name).arrays) <= self.array_names(*run.key)]
+        """The measurements that the run keeps and that are not there, or not whole."""
+        return [name for name in run.keeps if not self._holds(run, name)]
 
     def kept(self, run: Run) -> list[str]:
-        """All analyses whose arrays are there, whoever asked for them."""
-        return [name for name in analysis.names() if set(analysis.get(name).arrays) <= self.array_names(*run.key)]
+        """All measurements that are there, whoever asked for them; but for those that every run has."""
+        return [name for name in analysis.names() if name not in analysis.ALWAYS and self._holds(run, name)]
+
+    def _holds(self, run: Run, name: str) -> bool:
+        """Whether a measurement of the run is there: its arrays, or, where it keeps none, its metrics."""
+        entry, record = analysis.get(name), self.get(*run.key)
+        if entry.kept_arrays:
+            return set(entry.kept_arrays) <= self.array_names(*run.key)
+        return record is not None and set(entry.metrics) <= record.metrics.keys()
 
     def array_names(self, fingerprint: str, seed: int) -> frozenset[str]:
         """The names of the arrays beside a record; none where they are missing, or not its own."""

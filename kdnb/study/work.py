@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from kdnb.analysis import Measurement
 from kdnb.errors import StoreError
 from kdnb.methods.stage import Stage
 from kdnb.study.environment import source_digest
@@ -31,6 +32,8 @@ class Work:
         self.images = 0.0
         self.company = 1
         self.sources = [source_digest()]
+        #: Measurements that are followed: name -> epochs and values so far, as columns.
+        self.followed: dict[str, dict[str, list[float]]] = {}
         #: Where in the stages it began, and where it went on under other numerics.
         self.segments = [self._segment(0, 0, 0, numerics.as_dict())]
         self.member = self._member()
@@ -42,6 +45,22 @@ class Work:
     def trained(self) -> bool:
         """Whether nothing is left to train."""
         return self.member.finished and self.index + 1 == len(self.stages)
+
+    def due(self, measurement: Measurement) -> bool:
+        """Whether a measurement that is followed is to be taken now: at this epoch of the last stage, and once."""
+        member, taken = self.member, self.followed.get(measurement.name, {}).get("epochs", [])
+        last = self.index + 1 == len(self.stages)
+        return last and not member.step and member.epoch not in taken and member.epoch in self.epochs_of(measurement)
+
+    def epochs_of(self, measurement: Measurement) -> list[int]:
+        """The epochs of the last stage at which a measurement is taken."""
+        return self.stages[-1].epochs_of(measurement.at)
+
+    def follow(self, measurement: Measurement, metrics: dict[str, float]) -> None:
+        """Keep what was measured after this epoch."""
+        columns = self.followed.setdefault(measurement.name, {"epochs": [], **{name: [] for name in metrics}})
+        for name, value in {"epochs": self.member.epoch, **metrics}.items():
+            columns[name].append(value)
 
     @property
     def place(self) -> tuple[int, int, int, Numerics]:
@@ -69,7 +88,7 @@ class Work:
     def save(self, store: Store) -> None:
         tensors, meta = self.member.state()
         meta |= {"index": self.index, "earlier": self.history, "seconds": self.seconds, "images": self.images}
-        meta |= {"sources": self.sources, "segments": self.segments}
+        meta |= {"sources": self.sources, "segments": self.segments, "followed": self.followed}
         save_checkpoint(store.running_folder(self.run), tensors, meta)
 
     def take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
@@ -86,6 +105,7 @@ class Work:
         self.sources = list(dict.fromkeys([*meta.get("sources", []), *self.sources]))
         self.index = meta["index"]
         self.history = meta["earlier"]
+        self.followed = meta.get("followed", {})
         self.seconds, self.images = meta["seconds"], meta["images"]
         self.segments = meta.get("segments") or [self._segment(0, 0, 0, meta["numerics"])]
         if not alike(meta["numerics"], self.numerics.as_dict()):

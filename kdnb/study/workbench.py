@@ -6,6 +6,7 @@ The only place where a description becomes tensors.  Nothing here decides what r
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,10 @@ class Workbench:
         self.teacher(run)
         return self._digests[run.key]
 
-    def subject(self, run: Run, student: Network) -> Subject:
-        """What analyses of a finished run look at; its teacher runs over the test images once for all its students."""
+    def subject(self, run: Run, student: Network, modules: Mapping[str, nn.Module] | None = None) -> Subject:
+        """What is measured of a run; its teacher runs over the test images once for all its students."""
         experiment = run.experiment
-        _, evidence = self.material(experiment.images)
+        material, evidence = self.material(experiment.images)
         return Subject(
             student=Observed(student, evidence.test),
             teacher=self._observed_teacher(run.teacher, experiment.images) if run.teacher else None,
@@ -100,6 +101,8 @@ class Workbench:
             score=evidence.score,
             num_classes=datasets.info(experiment.images.dataset).num_classes,
             seed=run.seed,
+            training=material.training,
+            modules=modules or {},
         )
 
     def _observed_teacher(self, teacher: Run, images: Images) -> Observed:
