@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from dataset_samples import publish, splits, write_layout
 from study_samples import TINY, experiment, keep_teacher
 
 from kdnb.errors import KdnbError
@@ -73,6 +74,26 @@ def test_a_probe_reads_off_what_another_student_has_learned():
     assert store.get(*run.key).metrics["headline"] >= 0
     with pytest.raises(KdnbError, match=r"cannot begin with a resnet8: its student is a resnet14"):
         dataclasses.replace(probe, network="resnet14")
+
+
+def test_a_probe_on_another_data_set(tmp_path, monkeypatch):
+    """What a student learned from digits, read off on a hundred classes of other images: only its classifier learns."""
+    parts = splits("cifar100")
+    publish(monkeypatch, "cifar100", parts)
+    write_layout(tmp_path / "data", "cifar100", parts)
+    learned = student("kd")
+    keep_teacher(learned)
+    moved = dataclasses.replace(learned.images, dataset="cifar100", student_images=None)
+    probe = Run(dataclasses.replace(learned, images=moved, method="probe", start=learned), 1)
+    store, bench = train(probe), Workbench(Store.open(), detect("cpu", "float32", "eager"))
+    before = weights(store, probe.start)
+    after = bench.stages(probe)[0].modules["student"]
+    assert before["student.classifier.weight"].shape[0] == 10 and after.classifier.weight.shape[0] == 100
+    kept = {k: v for k, v in after.state_dict().items() if not k.startswith("classifier.")}
+    assert all(torch.equal(before[f"student.{name}"], value) for name, value in kept.items())
+    record = store.get(*probe.key)
+    assert "ece" in record.metrics and "agreement" not in record.metrics  # its teacher tells ten other classes
+    assert record.metrics["epochs"] == 1 and record.experiment["images"]["dataset"] == "cifar100"
 
 
 def test_a_student_moves_to_other_classes_with_a_fresh_classifier():

@@ -125,8 +125,8 @@ class Recorder:
         if len(right) <= predictions.MOST_BITS_IN_A_RECORD:
             measured.correct = pack(right)
         measured.add("the predictions", lambda: (predictions.packed(logits, subject.labels), {}))
-        known = [name for name in analysis.ALWAYS if name != "accuracy"]
-        known = [n for n in known if subject.teacher is not None or "teacher" not in analysis.get(n).needs]
+        compared = subject.teacher is not None and subject.teacher.network.num_classes == subject.num_classes
+        known = [n for n in analysis.ALWAYS if n != "accuracy" and (compared or "teacher" not in analysis.get(n).needs)]
         self._measure(measured, known, subject)
         self._measure(measured, [name for name in self.keeps(run) if not analysis.get(name).at], subject)
         for name in self.keeps(run):
