@@ -14,6 +14,7 @@ from kdnb.errors import KdnbError
 from kdnb.study.statistics import (
     LargestT,
     Layout,
+    _root,
     correlation,
     largest_t,
     one_sample,
@@ -110,6 +111,16 @@ def test_a_comparison_told_twice_and_turned_is_one():
     turned = np.array([[1.0, -1.0], [-1.0, 1.0]])
     assert largest_t(turned, 7) == pytest.approx(stats.t.ppf(0.975, 7))
     assert math.isnan(largest_t(turned, 0))
+
+
+def test_alike_rows_have_the_same_quantile_whatever_eigenvectors_a_library_takes(monkeypatch):
+    """Equal correlations have equal eigenvalues: any basis of their space is right, and processors differ in theirs."""
+    everybody_against_everybody = np.array([np.eye(4)[i] - np.eye(4)[j] for i in range(4) for j in range(i)])
+    monkeypatch.setattr("numpy.linalg.eigh", None)
+    for contrasts in (np.eye(5), everybody_against_everybody):
+        root = _root(contrasts @ contrasts.T)
+        assert root.shape[1] == np.linalg.matrix_rank(contrasts)
+        assert np.allclose(root @ root.T, contrasts @ contrasts.T) and np.allclose(root, np.tril(root))
 
 
 def test_intervals_agree_with_scipys_dunnett():

@@ -308,12 +308,25 @@ def _spread(df: float) -> np.ndarray:
 @functools.lru_cache(maxsize=32)
 def _largest_z(correlation: bytes, size: int) -> np.ndarray:
     """Sorted draws of max |z_i| for a correlation matrix [size, size]; none for a single comparison."""
-    values, vectors = np.linalg.eigh(np.frombuffer(correlation).reshape(size, size))
-    root = vectors[:, values > 1e-8] * np.sqrt(values[values > 1e-8])
+    root = _root(np.frombuffer(correlation).reshape(size, size))
     if root.shape[1] <= 1:
         return np.empty(0)
     points = stats.qmc.Sobol(root.shape[1], seed=20211101).random_base2(16).clip(1e-12, 1 - 1e-12)
     return np.sort(np.abs(stats.norm.ppf(points) @ root.T).max(axis=1))
+
+
+def _root(correlation: np.ndarray) -> np.ndarray:
+    """Cholesky's factor [size, rank] of a correlation matrix, singular or not: root @ root.T is the matrix.
+
+    It is the only one of its shape, so that the draws are the same on every processor.  Eigenvectors are not: where
+    rows are alike eigenvalues coincide, and each library takes other vectors for them.
+    """
+    rest, columns = correlation.copy(), []
+    for place in range(len(rest)):
+        if rest[place, place] > 1e-6:  # else this contrast follows from those before it
+            columns.append(rest[:, place] / math.sqrt(rest[place, place]))
+            rest -= np.outer(columns[-1], columns[-1])
+    return np.stack(columns, axis=1)
 
 
 def largest_t(covariance: np.ndarray, df: float, level: float = LEVEL) -> float:
