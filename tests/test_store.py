@@ -23,7 +23,7 @@ from kdnb.study import plan
 from kdnb.study.environment import environment
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
-from kdnb.study.record import LARGEST_RECORD, LONGEST_HISTORY, read, thinned
+from kdnb.study.record import LARGEST_RECORD, LONGEST_HISTORY, Record, read, thinned
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store, record_path
 from kdnb.training import checkpoint
@@ -129,6 +129,26 @@ def test_own_records_lie_on_top_of_the_published_ones(tmp_path, monkeypatch):
     own.write_text("torn")
     store = Store.open()
     assert store.get(*paper.key).metrics["headline"] == 0.25 and [p.path for p in store.problems] == [own]
+
+
+def test_a_record_that_stood_still_is_read_once_and_a_new_one_always(monkeypatch):
+    """Pages and runners open the store again and again; what another process has written meanwhile is seen."""
+    read_now: list[Path] = []
+
+    def counted(path: Path) -> Record:
+        read_now.append(path)
+        return read(path)
+
+    path = keep(RUN, 0.5)
+    monkeypatch.setattr("kdnb.study.store.read", counted)
+    assert Store.open() and Store.open() and read_now == [path, path]  # written just now: its times tell nothing yet
+    monkeypatch.setattr("kdnb.study.store.STILL_SECONDS", -1.0)
+    assert Store.open() and Store.open() and read_now == [path] * 3
+    keep(RUN, 0.7, Store.open())
+    headlines = [store.get(*RUN.key).metrics["headline"] for store in (Store.open(), Store.open())]
+    assert headlines == [0.7, 0.7]
+    path.write_text(path.read_text()[:40])
+    assert Store.open().get(*RUN.key) is None
 
 
 def test_no_record_replaces_another_experiments():

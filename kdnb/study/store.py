@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,11 @@ from kdnb.study.record import Record, read
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+#: A file that was written longer ago has other times once it is written again, on any file system.
+STILL_SECONDS = 3.0
+#: Path -> what told its content when it was read, and its record.
+_known: dict[Path, tuple[tuple[int, ...], Record]] = {}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Store:
     custom: Home
     own: Home | None = None
     problems: list[Problem] = field(default_factory=list)
-    _index: dict[tuple[str, int], Record] = field(default_factory=dict)
+    #: Fingerprint -> seed -> record.
+    _index: dict[str, dict[int, Record]] = field(default_factory=dict)
     _arrays: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
 
     @classmethod
@@ -83,31 +90,27 @@ class Store:
         for home in self.homes():
             for path in _record_files(home.results):
                 try:
-                    record = read(path)
+                    self._take(_own_record(path))
                 except StoreError as error:
                     self.problems.append(Problem(path, str(error)))
-                    continue
-                if record.fingerprint != fingerprint_of(record):
-                    self.problems.append(Problem(path, f"{path} carries another experiment's fingerprint."))
-                    continue
-                self._take(record)
         self._set_aside_other_teachers()
 
     def _set_aside_other_teachers(self) -> None:
         """Leave out what was taught by other weights than most students of that teacher: these are never compared."""
         counts = self._counted_teachers()
-        for key, record in list(self._index.items()):
+        usual = {teacher: _most(counted) for teacher, counted in counts.items()}
+        for record in self.all():
             teacher, weights = taught_by(record)
-            if weights and weights != _most(counts[teacher]):
-                del self._index[key], self._arrays[key]
-                what = f"was taught by weights {weights}, and its companions by {_most(counts[teacher])}"
+            if weights and weights != usual[teacher]:
+                del self._index[record.fingerprint][record.seed], self._arrays[record.fingerprint, record.seed]
+                what = f"was taught by weights {weights}, and its companions by {usual[teacher]}"
                 self.problems.append(
                     Problem(record.path or Path(), f"{record.path} {what}; it is compared with nobody.")
                 )
 
     def _counted_teachers(self) -> dict[str, Counter[str]]:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for record in self._index.values():
+        for record in self.all():
             teacher, weights = taught_by(record)
             if weights:
                 counts[teacher][weights] += 1
@@ -119,7 +122,8 @@ class Store:
 
     def _take(self, record: Record) -> None:
         key = record.fingerprint, record.seed
-        self._index[key], self._arrays[key] = record, frozenset()
+        self._index.setdefault(record.fingerprint, {})[record.seed] = record
+        self._arrays[key] = frozenset()
         if record.arrays and record.path is not None:
             path = array_files.file_beside(record.path)
             try:
@@ -129,11 +133,11 @@ class Store:
 
     def get(self, fingerprint: str, seed: int) -> Record | None:
         """The record of a run, or None."""
-        return self._index.get((fingerprint, seed))
+        return self._index.get(fingerprint, {}).get(seed)
 
     def has(self, run: Run) -> bool:
         """Whether the run's record is there, and all arrays that the run keeps."""
-        return run.key in self._index and not self.lacking(run)
+        return self.get(*run.key) is not None and not self.lacking(run)
 
     def lacking(self, run: Run) -> list[str]:
         """The measurements that the run keeps and that are not there, or not whole."""
@@ -168,10 +172,10 @@ class Store:
 
     def records(self, fingerprint: str) -> dict[int, Record]:
         """All records of an experiment by seed, in order."""
-        return {s: r for (f, s), r in sorted(self._index.items()) if f == fingerprint}
+        return dict(sorted(self._index.get(fingerprint, {}).items()))
 
     def all(self) -> list[Record]:
-        return list(self._index.values())
+        return [record for seeds in self._index.values() for record in seeds.values()]
 
     def home(self, experiment: Experiment) -> Home:
         """Where a new record of this experiment goes."""
@@ -343,6 +347,33 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
 def _record_files(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         yield from (p for p in sorted(folder.rglob("seed*.json")) if "checkpoints" not in p.relative_to(folder).parts)
+
+
+def _own_record(path: Path) -> Record:
+    """The record at `path`; raises StoreError where there is none that is whole and its experiment's own.
+
+    A file that has stood still is read once by a process, however often stores are opened.
+    """
+    stamp = unchanging(path)
+    known = _known.get(path)
+    if stamp is not None and known is not None and known[0] == stamp:
+        return known[1]
+    record = read(path)
+    if record.fingerprint != fingerprint_of(record):
+        raise StoreError(f"{path} carries another experiment's fingerprint.")
+    if stamp is not None:
+        _known[path] = stamp, record
+    return record
+
+
+def unchanging(path: Path) -> tuple[int, ...] | None:
+    """What tells a file's content from any later one; None while it is so fresh that clocks cannot."""
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    still = time.time() - max(there.st_mtime, there.st_ctime) > STILL_SECONDS
+    return (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns) if still else None
 
 
 def fingerprint_of(record: Record) -> str:
