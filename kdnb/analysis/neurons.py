@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, unknown
+from kdnb.models.network import Network
+from kdnb.training.cohort import evaluation_batch
+from kdnb.training.images import DeviceImages
 
 
 def active_neurons(gradients: Tensor, epsilon: float = 0.05) -> int:
@@ -26,3 +32,33 @@ def active_neurons(gradients: Tensor, epsilon: float = 0.05) -> int:
     if energy[-1] == 0:
         return 0
     return int((energy.sqrt() < (1 - epsilon) * energy[-1].sqrt()).sum()) + 1
+
+
+def loss_gradients(
+    network: Network,
+    images: DeviceImages,
+    count: int | None = None,
+    at: Literal["preactivation", "embedding"] = "preactivation",
+) -> Tensor:
+    """The gradient of each image's own cross-entropy by a layer, in eval mode: [N, D], of the first `count` images.
+
+    The layer is the last stage's map before its ReLU, [N, C, H, W] (with `flatten(1)`, what `active_neurons` takes), or
+    the embedding.  Of K classes the embedding has K - 1 active neurons at most: behind it all is linear but for the
+    loss, whose gradients by the logits add up to 0.  The map behind the ReLU has no more, since every position's
+    gradient is the same; before the ReLU each position listens or does not.
+    """
+    if at not in ("preactivation", "embedding"):
+        raise unknown("layer of active neurons", at, ["preactivation", "embedding"])
+    network.eval()
+    found = []
+    wanted = len(images) if count is None else min(count, len(images))
+    size = evaluation_batch(images.labels.device)
+    for start in range(0, wanted, size):
+        batch, labels = images.plain(start, min(start + size, wanted))
+        with torch.enable_grad():
+            acts = network.activations(batch.requires_grad_())
+            layer = acts.preactivations[-1] if at == "preactivation" else acts.embedding
+            assert layer is not None and acts.logits is not None
+            loss = F.cross_entropy(acts.logits, labels, reduction="sum")
+        found.append(torch.autograd.grad(loss, layer)[0])
+    return torch.cat(found)

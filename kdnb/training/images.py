@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,6 +99,11 @@ class DeviceImages:
         columns = draws.left[:, None] + columns
         pixels = self.padded[draws.order[:, None, None], rows[:, :, None], columns[:, None, :]]
         return self._normalised(pixels).to(self.dtype), self.labels[draws.order]
+
+    def pixels(self, chosen: Sequence[int]) -> Tensor:
+        """Some images as they were given, uint8 [B, H, W, 3]."""
+        edge = self.padding
+        return self.padded[list(chosen), edge : edge + self.side, edge : edge + self.side]
 
     def plain(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images start .. stop-1 as they are, normalised: what evaluation sees."""

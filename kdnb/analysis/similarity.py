@@ -1,0 +1,56 @@
+"""How alike two networks' stages are, or two parts of one stage: linear CKA over a set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdnb.losses.relations import linear_cka
+from kdnb.models.network import Network
+from kdnb.training.cohort import evaluation_batch
+from kdnb.training.images import DeviceImages
+
+
+def stage_cka(
+    one: Network, other: Network, images: DeviceImages, *, unbiased: bool = True, pooled: bool = True
+) -> np.ndarray:
+    """Linear CKA of every stage of one network with every stage of another, on the same images: [stages, stages].
+
+    `pooled` compares channels' means over positions; without, whole maps, which need their memory.
+    """
+    ours, theirs = (stage_maps(network, images, pooled=pooled) for network in (one, other))
+    return np.array([[alike(x, y, unbiased=unbiased) for y in theirs] for x in ours])
+
+
+def channel_cka(
+    network: Network,
+    images: DeviceImages,
+    some: Sequence[int],
+    others: Sequence[int],
+    *,
+    unbiased: bool = True,
+    pooled: bool = True,
+) -> float:
+    """Linear CKA of two sets of channels of a network's last stage."""
+    features = stage_maps(network, images, pooled=pooled, last=True)[0]
+    return alike(features[:, list(some)], features[:, list(others)], unbiased=unbiased)
+
+
+def alike(x: Tensor, y: Tensor, *, unbiased: bool) -> float:
+    """Linear CKA of two representations of the same images."""
+    return float(linear_cka(x, y, unbiased))
+
+
+@torch.no_grad()
+def stage_maps(network: Network, images: DeviceImages, *, pooled: bool = True, last: bool = False) -> list[Tensor]:
+    """The maps of all images that leave the stages, or the last one: [N, C] of their means, or [N, C, H, W]."""
+    network.eval()
+    batches: list[list[Tensor]] = []
+    for _, batch, _ in images.plain_batches(evaluation_batch(images.labels.device)):
+        stages = network.activations(batch, depth=len(network.stage_widths)).stages
+        chosen = stages[-1:] if last else stages
+        batches.append([stage.double().mean((2, 3)) if pooled else stage for stage in chosen])
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
