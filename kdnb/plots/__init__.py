@@ -3,6 +3,7 @@
 from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains, rows
 from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
+from kdnb.plots.networks import noise, relevances, stages
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
 from kdnb.plots.training import training
@@ -17,8 +18,11 @@ __all__ = [
     "curves",
     "gains",
     "logit_gaps",
+    "noise",
     "planes",
+    "relevances",
     "rows",
+    "stages",
     "style",
     "training",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,11 @@ from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.analysis.representation import logit_gap
-from kdnb.exhibits import Cell, Column, Exhibit
-from kdnb.exhibits.runs import runs_of
-from kdnb.plots.panels import Panel, labels, nothing_yet, scales_told, strongest
+from kdnb.exhibits import Exhibit
+from kdnb.plots.kept import Found, Kept, find, plot, table
+from kdnb.plots.panels import labels, nothing_yet
 from kdnb.plots.style import WIDTH, Plot, style
-from kdnb.study.record import Record
-from kdnb.study.store import Store
-from kdnb.tables.words import NOT_YET, TITLES, slug
+from kdnb.tables.words import NOT_YET, slug
 
 #: Classes beyond these have the colours of others again, as in the paper's figure.
 CLASS_COLOURS = np.array(sns.color_palette("tab10"))
@@ -27,39 +24,20 @@ CLASS_COLOURS = np.array(sns.color_palette("tab10"))
 POINT_SIZE, POINTS, LARGEST_POINT = 1.0, 10_000, 8.0
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """One run with the arrays that lie beside its record."""
-
-    cell: Cell
-    record: Record
-    arrays: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is drawn for the first pair of networks that has the arrays: by line a run of the lowest common seed."""
-
-    exhibit: Exhibit
-    rows: Sequence[str]
-    panel: Panel | None
-    kept: Mapping[str, _Kept]
-
-
 def planes(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: Sequence[str] | None = None) -> Plot:
     """The test images as points of the plane, coloured by class: t-SNE of the student's features, a panel a row.
 
     For the first of the exhibit's columns whose arrays are kept, at its strongest scale; all rows, or those named.
     """
-    found = _find(exhibits.get(exhibit), profile, rows, ("plane", "labels"))
+    found = find(exhibits.get(exhibit), profile, rows, ("plane", "labels"))
     with style():
         figure = _side_by_side(found, _points, 3.9)
     several = any(k.arrays["labels"].max() >= len(CLASS_COLOURS) for k in found.kept.values())
     caption = "The student's features of all test images in the plane (t-SNE), coloured by class"
     caption += " in ten colours, over and over." if several else "."
     caption += " Separability is the mean silhouette of the features themselves, between −1 and 1."
-    frame = _table((_points_of(k) for k in found.kept.values()), ["line", "x", "y", "label"])
-    return _plot(figure, name or slug(f"planes {found.exhibit.key}"), caption, found, frame)
+    frame = table((_points_of(k) for k in found.kept.values()), ["line", "x", "y", "label"])
+    return plot(figure, name or slug(f"planes {found.exhibit.key}"), caption, found, frame)
 
 
 def logit_gaps(
@@ -75,7 +53,7 @@ def logit_gaps(
     For the first of the exhibit's columns whose arrays are kept, at its strongest scale.  Where the paper divides gaps,
     so does the figure, and says `as_in` what.
     """
-    found = _find(exhibits.get(exhibit), profile, rows, ("student_means", "teacher_means"))
+    found = find(exhibits.get(exhibit), profile, rows, ("student_means", "teacher_means"))
     with style():
         figure = _side_by_side(found, lambda axes, kept: _heat(axes, kept, divisor), 4.2)
         images = [image for axes in figure.axes for image in axes.images]
@@ -86,51 +64,14 @@ def logit_gaps(
     caption = "How far the mean logits of student and teacher are apart, by the images' class"
     caption += f"{divided}; the diagonal is set to 0."
     caption += "".join(f" {k.cell.row.label}: {_gap_told(k, divisor)}." for k in found.kept.values())
-    frame = _table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
-    return _plot(figure, name or slug(f"logit-gaps {found.exhibit.key}"), caption, found, frame)
-
-
-# -- what is kept ------------------------------------------------------------------------------------------
-
-
-def _find(exhibit: Exhibit, profile: str, rows: Sequence[str] | None, names: Sequence[str]) -> _Found:
-    store, rows = Store.open(), list(rows or [row.key for row in exhibit.rows])
-    for pair in exhibit.pairs or (None,):
-        columns = {scale: next(c for c in exhibit.columns_of(scale) if c.pair == pair) for scale in TITLES}
-        by_scale = {
-            scale: _with_arrays(exhibit, scale, column, rows, names, store) for scale, column in columns.items()
-        }
-        scale = strongest(profile, lambda scale, found=by_scale: len(found[scale]))  # type: ignore[misc]
-        if scale:
-            return _Found(exhibit, rows, Panel(scale, columns[scale]), _of_one_seed(by_scale[scale], names, store))
-    return _Found(exhibit, rows, None, {})
-
-
-def _with_arrays(
-    exhibit: Exhibit, scale: str, column: Column, rows: Sequence[str], names: Sequence[str], store: Store
-) -> dict[str, tuple[Cell, dict[int, Record]]]:
-    """By row its cell, and by seed the records beside which all these arrays lie; no row without one."""
-    found: dict[str, tuple[Cell, dict[int, Record]]] = {}
-    here = (cell for cell in exhibit.cells(scale, column.dataset, rows) if cell.column == column)
-    for cell, record in runs_of(here, store):
-        if {*names} <= store.array_names(record.fingerprint, record.seed):
-            found.setdefault(cell.row.key, (cell, {}))[1][record.seed] = record
-    return found
-
-
-def _of_one_seed(
-    by_line: Mapping[str, tuple[Cell, dict[int, Record]]], names: Sequence[str], store: Store
-) -> dict[str, _Kept]:
-    """Of each line the lowest seed that all have; where there is none, its own lowest."""
-    common = set.intersection(*({*records} for _, records in by_line.values()))
-    chosen = {line: (cell, records[min(common or records)]) for line, (cell, records) in by_line.items()}
-    return {line: _Kept(cell, record, store.arrays(record)) for line, (cell, record) in chosen.items()}
+    frame = table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
+    return plot(figure, name or slug(f"logit-gaps {found.exhibit.key}"), caption, found, frame)
 
 
 # -- figures -----------------------------------------------------------------------------------------------
 
 
-def _side_by_side(found: _Found, draw: Callable[[Axes, _Kept], None], height: float) -> Figure:
+def _side_by_side(found: Found, draw: Callable[[Axes, Kept], None], height: float) -> Figure:
     """A square panel a line; one that says so where a line's arrays are missing."""
     if found.panel is None:
         return nothing_yet(found.exhibit.title)
@@ -147,24 +88,10 @@ def _side_by_side(found: _Found, draw: Callable[[Axes, _Kept], None], height: fl
     return figure
 
 
-def _plot(figure: Figure, name: str, caption: str, found: _Found, frame: pd.DataFrame) -> Plot:
-    """The figure, with a caption that also says whose runs these are."""
-    if found.panel is None:
-        return Plot(figure, name, caption, frame)
-    seeds = sorted({k.record.seed for k in found.kept.values()})
-    caption += f" {found.panel.sentence}, seed {' and '.join(str(seed) for seed in seeds)}."
-    return Plot(figure, name, caption + scales_told(found.exhibit, [found.panel]), frame)
-
-
-def _table(parts: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    several = list(parts)
-    return pd.concat(several, ignore_index=True)[columns] if several else pd.DataFrame(columns=columns)
-
-
 # -- features in the plane ---------------------------------------------------------------------------------
 
 
-def _points(axes: Axes, kept: _Kept) -> None:
+def _points(axes: Axes, kept: Kept) -> None:
     """Points as an image within the picture, hard-edged: as paths, or smoothed, the file would be much larger."""
     x, y = kept.arrays["plane"].astype(np.float64).T
     size = min(LARGEST_POINT, max(POINT_SIZE, POINT_SIZE * POINTS / len(x)))
@@ -176,7 +103,7 @@ def _points(axes: Axes, kept: _Kept) -> None:
     axes.spines[:].set_visible(True)
 
 
-def _points_of(kept: _Kept) -> pd.DataFrame:
+def _points_of(kept: Kept) -> pd.DataFrame:
     plane = pd.DataFrame(kept.arrays["plane"].astype(np.float64), columns=["x", "y"]).round(2)
     return plane.assign(label=kept.arrays["labels"], line=kept.cell.row.key)
 
@@ -184,14 +111,14 @@ def _points_of(kept: _Kept) -> pd.DataFrame:
 # -- logits beside the teacher's ---------------------------------------------------------------------------
 
 
-def _heat(axes: Axes, kept: _Kept, divisor: float) -> None:
+def _heat(axes: Axes, kept: Kept, divisor: float) -> None:
     axes.imshow(_gap(kept) / divisor, cmap="rocket_r", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=f"{kept.cell.row.label}\n{_gap_told(kept, divisor)}", xlabel="logit", ylabel="class of the images")
     axes.title.set_fontsize(9)
     axes.label_outer()
 
 
-def _gap(kept: _Kept) -> np.ndarray:
+def _gap(kept: Kept) -> np.ndarray:
     """|M_S − M_T| in raw logits, [K, K], the diagonal 0."""
     student, teacher = (kept.arrays[f"{who}_means"].astype(np.float64) for who in ("student", "teacher"))
     gap = np.abs(student - teacher)
@@ -199,7 +126,7 @@ def _gap(kept: _Kept) -> np.ndarray:
     return gap
 
 
-def _gap_told(kept: _Kept, divisor: float) -> str:
+def _gap_told(kept: Kept, divisor: float) -> str:
     """Mean and maximum, divided and (in brackets) not."""
     mean, largest = logit_gap(kept.arrays["student_means"], kept.arrays["teacher_means"])
     if divisor == 1:
@@ -207,7 +134,7 @@ def _gap_told(kept: _Kept, divisor: float) -> str:
     return f"mean {mean / divisor:.3f} ({mean:.3f}), largest {largest / divisor:.2f} ({largest:.2f})"
 
 
-def _gaps_of(kept: _Kept) -> pd.DataFrame:
+def _gaps_of(kept: Kept) -> pd.DataFrame:
     gap = _gap(kept)
     rows, columns = np.indices(gap.shape)
     whole = {"class": rows.ravel(), "logit": columns.ravel(), "difference": gap.ravel().round(3)}
