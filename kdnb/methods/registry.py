@@ -47,12 +47,13 @@ class Method:
     arguments `<name>_<argument>`; `shared` names the stages with a record of their own,
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
     are the method's arguments, `kinds` their annotations, and `later` those that came after records were stored
-    (behind the `*`).
+    (behind the `*`).  A `label_free` method has no place for labels, and so none for KD in their stead.
     """
 
     name: str
     revision: int
     needs_teacher: bool = True
+    label_free: bool = False
     shared: tuple[str, ...] = ()
     of: str = "student"
     after: tuple[str, ...] = ()
@@ -100,8 +101,9 @@ class Method:
 
     @property
     def takes_kd(self) -> bool:
-        """Whether there is a `<method>+kd`: the method has a teacher, and no soft targets of its own."""
-        return self.needs_teacher and self.of == "student" and not set(self.defaults) & set(KD_DEFAULTS)
+        """Whether there is a `<method>+kd`: the method has a teacher and labels, and no soft targets of its own."""
+        taught = self.needs_teacher and self.of == "student" and not self.label_free
+        return taught and not set(self.defaults) & set(KD_DEFAULTS)
 
     def stages(self, setup: Setup, arguments: dict[str, Any]) -> list[Stage]:
         """Build the stages: imports the method's file, and with it torch."""
@@ -116,6 +118,7 @@ def method(
     *,
     revision: int,
     needs_teacher: bool = True,
+    label_free: bool = False,
     shared: tuple[str, ...] = (),
     of: str = "student",
     after: tuple[str, ...] = (),
