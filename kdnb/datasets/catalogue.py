@@ -196,7 +196,7 @@ _CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100, STL10)}
 
 
 #: Sets that papers use and kdnb cannot prepare yet: tables name them, nothing runs on them.
-PLANNED = {"imagenet": "ImageNet"}
+PLANNED = {"imagenet": "ImageNet", "cub200": "CUB-200", "sun_attribute": "SUN Attribute"}
 
 
 def title(name: str) -> str:

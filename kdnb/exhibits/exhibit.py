@@ -12,7 +12,7 @@ from typing import Any
 from kdnb import datasets
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.reported import KeyOf, Printed, key_of_method, reported
+from kdnb.exhibits.reported import KeyOf, MetricOf, Printed, key_of_method, metric_of_line, reported
 from kdnb.exhibits.score import ACCURACY, Score
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.profile import Profile, get_profile
@@ -207,6 +207,7 @@ class Exhibit:
     key_of: KeyOf = key_of_method
     demo_seeds: int = SEEDS
     gain: tuple[str, str] | None = None
+    metric_of: MetricOf = metric_of_line
 
     @property
     def key(self) -> str:
@@ -298,7 +299,7 @@ class Exhibit:
     def _cell(self, row: Row, column: Column, profile: Profile) -> Cell:
         built = self.build(row, column, profile)
         key = column.dataset, column.score.key, Part(row, column.pair).printed_key
-        printed = reported(self.paper, self.name, self.key_of).get(key)
+        printed = reported(self.paper, self.name, self.key_of, self.metric_of).get(key)
         if isinstance(built, Absent):
             return Cell(self.key, row, column, profile, None, printed, built.why)
         return Cell(self.key, row, column, profile, built, printed)

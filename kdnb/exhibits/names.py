@@ -9,6 +9,11 @@ _TITLES = {
     "mobilenet_v2": "MobileNetV2",
     "shufflenet_v1": "ShuffleNetV1",
     "shufflenet_v2": "ShuffleNetV2",
+    "preact_resnet18": "ResNet-18",
+    "cnn1": "CNN-1",
+    "cnn1_l": "CNN-1-L",
+    "cnn1_a": "CNN-1-A",
+    "cnn1_h": "CNN-1-H",
 }
 _FAMILIES = {"resnet": "ResNet", "vgg": "VGG", "wrn": "WRN"}
 

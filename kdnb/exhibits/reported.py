@@ -12,6 +12,8 @@ from kdnb.errors import KdnbError
 
 #: The key of the row, with its pair of networks where a table has several, that a line of a paper's CSV belongs to.
 KeyOf = Callable[[Mapping[str, str]], str]
+#: The key of the score that a line of a paper's CSV is a number of.
+MetricOf = Callable[[Mapping[str, str]], str]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,15 @@ def key_of_method(line: Mapping[str, str]) -> str:
     return "plain" if line["method"] == "baseline" else line["method"].lower()
 
 
+def metric_of_line(line: Mapping[str, str]) -> str:
+    """The score where a metric is measured in one way alone: the metric's name."""
+    return line["metric"]
+
+
 @functools.cache
-def reported(paper: str, exhibit: str, key_of: KeyOf = key_of_method) -> dict[tuple[str, str, str], Printed]:
+def reported(
+    paper: str, exhibit: str, key_of: KeyOf = key_of_method, metric_of: MetricOf = metric_of_line
+) -> dict[tuple[str, str, str], Printed]:
     """The numbers that a paper prints in an exhibit: (data set, metric, row) -> value and spread.
 
     A number that stands there twice is one.  Raises KdnbError where two different ones have one key.
@@ -38,7 +47,7 @@ def reported(paper: str, exhibit: str, key_of: KeyOf = key_of_method) -> dict[tu
         lines = [line for line in csv.DictReader(stream) if line["exhibit"] == exhibit and line["value"]]
     found: dict[tuple[str, str, str], Printed] = {}
     for line in lines:
-        key = line["dataset"], line["metric"], key_of(line)
+        key = line["dataset"], metric_of(line), key_of(line)
         printed = Printed(float(line["value"]), float(line["std"]) if line["std"] else None)
         if found.setdefault(key, printed) != printed:
             raise KdnbError(
