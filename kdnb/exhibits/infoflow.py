@@ -143,6 +143,8 @@ for _aux, _student in SIZES:
 # Figure 2: the student's third layer beside each layer of a teacher, and without.
 _vary("flow-last", "Information flow, last layer", "flow", {"layers": "last"}, recipe=STEADY)
 _vary("flow-resnet", "The same, from ResNet-18", "flow-last", teacher="teacher")
+_vary("aux-none", "No layer of CNN-1-A but the last", "flow-last", recipe=AFRESH)
+_vary("resnet-none", "No layer of ResNet-18 but the last", "flow-resnet", recipe=AFRESH)
 GUIDES = (1, 2, 3, 4)
 for _guide in GUIDES:
     _third = {"layers": "third", "guide": _guide}
@@ -349,7 +351,7 @@ EXHIBITS = (
     _exhibit(
         "fig2",
         "The student's third layer, taught by each layer of a teacher",
-        *("flow-last", *(f"aux-{k}" for k in GUIDES), "flow-resnet", *(f"resnet-{k}" for k in GUIDES)),
+        *(f"{who}-{layer}" for who in ("aux", "resnet") for layer in ("none", *GUIDES)),
     ),
 )
 
@@ -364,7 +366,8 @@ ABLATIONS = (
     _exhibit(
         "controls",
         "What of the method does it: the teacher, the layers, the weights, the optimiser?",
-        *("plain", "pkt", "pkt-aux", "flow-resnet", "flow-last", "flow-even", "flow-balanced", "flow-kept", "flow"),
+        *("plain", "pkt", "pkt-aux", "flow-resnet", "flow-last", "aux-none", "flow-even", "flow-balanced", "flow-kept"),
+        "flow",
         ablation=True,
     ),
     _exhibit(

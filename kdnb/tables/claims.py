@@ -22,6 +22,7 @@ from kdnb.exhibits.claims.words import (
     NO_VERDICT,
     NOT_MEASURED,
     OPEN,
+    OUR_READING,
     WORDS,
 )
 from kdnb.exhibits.exhibit import Asked, Part
@@ -114,7 +115,7 @@ def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
 
     Claims that the runs decide are told, and those that are undetermined for nothing but what is not measured yet.
     """
-    decided = {word for truth, word in WORDS[scale].items() if truth is not None}
+    decided = {word for truth, word in WORDS[scale].items() if truth is not None} | {OUR_READING}
     by_status: dict[str, list[Verdict]] = {}
     for verdict in sorted(judged.values(), key=lambda verdict: verdict.status not in decided):
         by_status.setdefault(verdict.status, []).append(verdict)

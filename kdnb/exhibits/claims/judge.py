@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from kdnb.exhibits.claims.evidence import Evidence, Frames, Printed, printed, printed_at
 from kdnb.exhibits.claims.predicates import TEACHER, Claim, Finding, Leaf, Predicate, in_print
-from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, WORDS
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.paper import Paper
 from kdnb.study.statistics import LEVEL
 
@@ -58,8 +58,8 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
 
     Where rows are missing the parts that are measured are told, and the whole is undetermined unless a part
     contradicts it; where nothing is measured, that is said.  So it is where a part has the same runs as another: they
-    are evidence once.  One seed, or a scale that says nothing, leaves the numbers and no verdict, neither of the whole
-    nor of a part.
+    are evidence once.  What speaks against it in our reading of the paper alone is told as that.  One seed, or a scale
+    that says nothing, leaves the numbers and no verdict, neither of the whole nor of a part.
     """
     if claim.predicate is None:
         beside = _findings(list(claim.evidence), measured, printed)
@@ -75,7 +75,10 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
         numbers = tuple(replace(finding, truth=None) for finding in findings.values())
         return Verdict(claim, profile, NO_VERDICT, numbers, missing, tuple(again))
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
-    status = WORDS[profile][claim.predicate.truth(truths)]
+    truth = claim.predicate.truth(truths)
+    status = WORDS[profile][truth]
+    if truth is False and not _however_read(claim, measured, printed):
+        status = OUR_READING
     seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
     weighed = list(dict.fromkeys(claim.predicate.weighed(truths, in_print(claim.predicate, printed))))
     return Verdict(
@@ -87,6 +90,18 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
         repeated=tuple(leaf for leaf in weighed if leaf in again),
         seeds_needed=seeds,
     )
+
+
+def _however_read(claim: Claim, measured: Measured, printed: Printed) -> bool:
+    """Whether what contradicts a claim does so in every reading: nothing was open, or all that were named agree."""
+    if claim.readings is None:
+        return True
+    truths = []
+    for reading in claim.readings:
+        leaves = list(dict.fromkeys(reading.leaves()))
+        found = _findings(leaves, measured, printed)
+        truths.append(reading.truth({leaf: found[leaf].truth if leaf in found else None for leaf in leaves}))
+    return bool(truths) and all(truth is False for truth in truths)
 
 
 def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:

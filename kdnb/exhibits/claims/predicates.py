@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from kdnb.exhibits.claims.words import FAILS, HOLDS, JUDGEMENT, MIXED, OPEN, Truth
@@ -307,12 +307,23 @@ def second_of(place: str, row: str, among: Sequence[str]) -> AnyOf:
     return AnyOf(tuple(behind(first) for first in others))
 
 
+def read_as(predicate: Predicate, rows: Mapping[str, str]) -> Predicate:
+    """The same statement where other rows stand for some of its own."""
+    if isinstance(predicate, Parts):
+        return replace(predicate, parts=tuple(read_as(part, rows) for part in predicate.parts))
+    if isinstance(predicate, Better):
+        return replace(predicate, a=rows.get(predicate.a, predicate.a), b=rows.get(predicate.b, predicate.b))
+    return predicate
+
+
 @dataclass(frozen=True)
 class Claim:
     """A checkable statement of a paper, with the exhibits it rests on.
 
     `predicate` is None for a judgement that no statistic decides; `why_not` then says so, and `evidence` names
     comparisons that a reader may want beside it.  `about` names rows that it is about though no comparison has them.
+    `readings` is for a claim on rows that the paper does not define to the end: the same statement of other readings,
+    named before anything was measured.  It is contradicted only where all of them are too; None: nothing is open.
     """
 
     id: str
@@ -324,6 +335,7 @@ class Claim:
     remark: str = ""
     evidence: tuple[Leaf, ...] = ()
     about: tuple[str, ...] = ()
+    readings: tuple[Predicate, ...] | None = None
 
     def word_in_print(self, printed: Printed) -> str:
         """What the numbers that the paper prints say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""

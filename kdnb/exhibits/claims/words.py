@@ -14,6 +14,8 @@ WORDS: dict[str, dict[Truth, str]] = {
     "short": {True: "agrees at that scale", False: "disagrees at that scale", None: "undetermined"},
     "pilot": {True: "agrees at that scale", False: "disagrees at that scale", None: "undetermined"},
 }
+#: Where runs contradict a claim only as we read what the paper does not say.
+OUR_READING = "disagrees under our reading"
 NOT_MEASURED = "not measured"
 JUDGEMENT = "a judgement"
 NO_VERDICT = "no verdict"
