@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 
 import pytest
+import torch
 
 from kdnb import exhibits, methods, paths
 from kdnb.exhibits import infoflow
 from kdnb.exhibits.exhibit import Column
+from kdnb.study import plan
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import get_profile
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store
+from kdnb.study.workbench import Workbench
+from kdnb.training.numerics import detect
 
 CIFAR = ("table1", "table2", "table6")
 
@@ -138,3 +144,22 @@ def test_a_variation_keeps_its_lesson():
     varied = infoflow.build(infoflow.variation("flow", decay=0.5), Column("cifar10"), get_profile("pilot"))
     usual = experiment("table1", "flow", "pilot")
     assert varied.teacher == usual.teacher and varied.arguments == {"decay": 0.5}
+
+
+def test_the_chain_runs_and_is_measured(empty_project):
+    """An epoch of each on the digits: five runs for one cell of Table 2, with every score of Tables 1 and 2."""
+    profile = get_profile("demo").limited(1)
+    (flow,) = exhibits.get("infoflow/table1").cells(profile, "digits", ["flow"])[0].runs(1)
+    (probe,) = exhibits.get("infoflow/table2").cells(profile, "digits", ["flow"])[0].runs(1)
+    assert [run.experiment.method for run in plan.with_needs([probe])].count("plain") == 2
+    store = Store.open()
+    outcome = Runner(store, detect("cpu", "float32", "eager"), "infoflow", say=lambda line: None).run([flow, probe])
+    assert not outcome.failed and not outcome.left
+    learned, read_off = (store.get(*run.key) for run in (flow, probe))
+    for score in (*infoflow.PUBLISHED, *infoflow.TEXTBOOK):
+        assert 5 < score.of(learned) <= 100, score.title
+    assert all(0 <= score.of(read_off) <= 100 for score in infoflow.ACCURACIES)
+    weights = store.load_weights(flow)
+    start = Workbench(store, detect("cpu", "float32", "eager")).stages(flow)[0].modules["student"].state_dict()
+    assert torch.equal(weights["student.classifier.weight"], start["classifier.weight"])  # untouched, as published
+    assert not torch.equal(weights["student.hidden.weight"], start["hidden.weight"])

@@ -14,6 +14,16 @@ def accuracy(subject: Subject) -> Found:
     return {}, {"headline": float(right[subject.score].mean()), "all_images": float(right.mean())}
 
 
+@measure("training_accuracy", metrics=("train_accuracy",), needs=("training",))
+def training_accuracy(subject: Subject) -> Found:
+    """The share of the images that the student learned from that is right, none of them augmented."""
+    from kdnb.evaluation.correct import correct
+
+    assert subject.training is not None
+    seen = subject.student.over(subject.training).outputs.logits
+    return {}, {"train_accuracy": float(correct(seen, subject.training.labels.cpu().numpy()).mean())}
+
+
 @measure("calibration", metrics=("nll", "brier", "ece"))
 def calibration(subject: Subject) -> Found:
     """How far the student's probabilities are from what comes, on the images that score."""
