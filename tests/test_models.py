@@ -118,6 +118,8 @@ VGG = ((64, 32), (128, 16), (256, 8), (512, 4), (512, 4), 512)
 SHAPES = {
     **{f"resnet{depth}": BASIC for depth in (8, 14, 20, 32, 44, 56, 110)},
     **{"resnet8x4": TIMES4, "resnet32x4": TIMES4, "vgg8": VGG, "vgg11": VGG, "vgg13": VGG},
+    "resnet110a": BASIC,
+    "vgg13_pool4": (*VGG[:4], (512, 2), 512),
     "resnet50": ((64, 32), (256, 32), (512, 16), (1024, 8), (2048, 4), 2048),
     **{
         f"wrn_{depth}_{k}": ((16, 32), (16 * k, 32), (32 * k, 16), (64 * k, 8), 64 * k)
@@ -235,6 +237,28 @@ def test_a_basic_block_is_torchvisions(inputs, outputs, stride):
     adopt(ours, theirs)
     features = torch.randn(2, inputs, 8, 8)
     assert torch.allclose(F.relu(ours(features)), theirs(features), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_padded_shortcut_puts_every_second_place_in_the_middle_channels():
+    block = lively(BasicBlock(6, 12, 2, padded=True))
+    block.second.norm.weight.zero_()
+    block.second.norm.bias.zero_()
+    features = torch.randn(2, 6, 8, 8)
+    given = block(features)
+    assert torch.equal(given[:, 3:9], features[:, :, ::2, ::2])
+    assert given[:, :3].abs().max() == given[:, 9:].abs().max() == 0
+
+
+@torch.no_grad()
+def test_a_pool_before_the_last_block_is_all_that_tells_vgg13_pool4_from_vgg13():
+    ours, pooled = lively(models.create("vgg13", 10)), models.create("vgg13_pool4", 10).eval()
+    adopt(pooled, ours)
+    images = torch.randn(2, 3, 32, 32)
+    one, other = ours.activations(images), pooled.activations(images)
+    assert all(torch.equal(a, b) for a, b in zip(one.stages[:-1], other.stages[:-1], strict=True))
+    last = ours.stages[-1](F.max_pool2d(one.stages[-2], 2))
+    assert torch.allclose(other.preactivations[-1], last, atol=1e-4)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride"), [(6, 6, 1), (6, 12, 1), (6, 6, 2)])

@@ -31,6 +31,7 @@ _NETWORKS = {
         f"resnet{depth}x4": _Entry("resnet", "ResNet", {"depth": depth, "widths": (32, 64, 128, 256)})
         for depth in (8, 32)
     },
+    "resnet110a": _Entry("resnet", "ResNet", {"depth": 110, "widths": (16, 16, 32, 64), "padded": True}),
     "resnet50": _Entry("resnet", "BottleneckResNet"),
     **{
         f"wrn_{depth}_{width}": _Entry("wrn", "WideResNet", {"depth": depth, "width": width})
@@ -39,6 +40,7 @@ _NETWORKS = {
     "vgg8": _Entry("vgg", "VGG", {"layers": (1, 1, 1, 1, 1)}),
     "vgg11": _Entry("vgg", "VGG", {"layers": (1, 1, 2, 2, 2)}),
     "vgg13": _Entry("vgg", "VGG", {"layers": (2, 2, 2, 2, 2)}),
+    "vgg13_pool4": _Entry("vgg", "VGG", {"layers": (2, 2, 2, 2, 2), "pools": 4}),
     "mobilenet_v1": _Entry("mobilenet", "MobileNetV1"),
     "mobilenet_v2": _Entry("mobilenet", "MobileNetV2"),
     "shufflenet_v1": _Entry("shufflenet", "ShuffleNetV1"),

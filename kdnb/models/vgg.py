@@ -1,5 +1,6 @@
 """VGG networks with batch norm for small images (Simonyan and Zisserman 2015), as the distillation benchmarks
-have them: five blocks, pooling before blocks 2 to 4 alone, one linear layer.
+have them: five blocks, pooling before blocks 2 to 4 alone, one linear layer.  `pool4` pools before the last block too,
+as the original does: 32x32 ends at 2x2.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ class ConvBlock(nn.Module):
 
 
 class VGG(Network):
-    """`layers` convolutions in each of the five blocks; the first block is the stem."""
+    """`layers` convolutions in each of the five blocks; the first is the stem, and `pools` of the others are pooled."""
 
-    def __init__(self, layers: tuple[int, int, int, int, int], num_classes: int) -> None:
+    def __init__(self, layers: tuple[int, int, int, int, int], num_classes: int, pools: int = 3) -> None:
         super().__init__()
         self.stem_width, self.stage_widths = WIDTHS[0], WIDTHS[1:]
         self.embedding_width = WIDTHS[-1]
         self.num_classes = num_classes
         self.stem = ConvBlock(layers[0], 3, WIDTHS[0], pool=False)
         self.stages = nn.ModuleList(
-            # At 32x32 the sides are 32, 16, 8, 4, 4: the last block is not pooled before.
-            ConvBlock(layers[i], WIDTHS[i - 1], WIDTHS[i], pool=i < 4)
+            # At 32x32 the sides are 32, 16, 8, 4, 4: with three pools the last block is not pooled before.
+            ConvBlock(layers[i], WIDTHS[i - 1], WIDTHS[i], pool=i <= pools)
             for i in range(1, 5)
         )
         self.classifier = nn.Linear(WIDTHS[-1], num_classes)
