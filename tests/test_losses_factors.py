@@ -52,7 +52,14 @@ def test_partial_l2_leaves_out_where_both_are_silent() -> None:
     assert losses.inheritance(t, s, "partial-l2").item() == pytest.approx(math.sqrt(0.08 / 2))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+def test_the_raw_distance_is_of_the_factors_as_they_are() -> None:
+    """(3, 4) and (2, 0): differences 1 and 4; ten times the student's factor is further away, and without end."""
+    s, t = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]])
+    assert losses.inheritance(s, t, "raw-l2").item() == pytest.approx(math.sqrt((1 + 16) / 2))
+    assert losses.exploration(100 * s, t, "raw-l2").item() < -300
+
+
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "raw-l2"])
 def test_exploration_is_bounded_whatever_the_scale(metric: str) -> None:
     """The loss cannot be driven down by growing the encoder: at most 2 / sqrt(D), or 1 for products."""
     t = noise(6, 8, 4, 4, seed=1)

@@ -15,7 +15,7 @@ from kdnb.losses.common import loss, need_same_shape
 from kdnb.losses.relations import linear_cka
 
 #: How near two factors are: names that `inheritance` and `exploration` know.
-METRICS = ("l1", "l2", "cosine", "partial-l2", "l1+cka")
+METRICS = ("l1", "l2", "cosine", "partial-l2", "l1+cka", "raw-l2")
 
 
 @loss
@@ -34,7 +34,11 @@ def inheritance(student_factor: Tensor, teacher_factor: Tensor, metric: str = "l
     cosine       mean_b (1 - <F_S, F_T>)
     partial-l2   as l2, without the elements in which F_S <= F_T <= 0
     l1+cka       as l1
+    raw-l2       as l2, of the factors as they are, of whatever length
     """
+    if metric == "raw-l2":
+        need_same_shape("factors", student_factor, teacher_factor)
+        return _root((student_factor - teacher_factor).square().mean())
     student, teacher = _normalised(student_factor, teacher_factor)
     if metric in ("l1", "l1+cka"):
         return (student - teacher).abs().mean()
@@ -55,6 +59,7 @@ def exploration(student_factor: Tensor, teacher_factor: Tensor, metric: str = "l
     l1, l2, partial-l2   the negative of `inheritance`; bounded below, since factors have length 1
     cosine               mean_b |<F_S, F_T>|: orthogonal, not opposite
     l1+cka               linear CKA of F_S and F_T over the batch
+    raw-l2               the negative too, and bounded by nothing
     """
     if metric == "cosine":
         student, teacher = _normalised(student_factor, teacher_factor)

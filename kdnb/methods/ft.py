@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from kdnb import losses
 from kdnb.losses.common import to_smaller
-from kdnb.methods.paraphraser import encoder
+from kdnb.methods.paraphraser import encoder, tapped
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage
 
 
-@method("ft", revision=1, after=("paraphraser",))
+@method("ft", revision=2, after=("paraphraser",))
 def ft(
     setup: Setup, weight: float = 500.0, paraphraser_share: float = 0.5, paraphraser_epochs: int = 30
 ) -> list[Stage]:
@@ -25,8 +25,8 @@ def ft(
     translator = setup.build("translator", lambda: encoder(setup.student.stage_widths[-1], factors))
 
     def objective(batch: Batch) -> Losses:
-        student = translator(batch.student.stages[-1])
-        taught = encode(batch.teacher.stages[-1])
+        student = translator(tapped(batch.student))
+        taught = encode(tapped(batch.teacher))
         return {**setup.supervision(batch), "factor": weight * losses.factor(*to_smaller(student, taught))}
 
     return [

@@ -8,14 +8,16 @@ authors of Factor Transfer had no batch norms.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Optimiser, Setup, Stage
+from kdnb.models.network import Activations
 
 SLOPE = 0.1
 
 
-@method("paraphraser", revision=1, of="teacher")
+@method("paraphraser", revision=2, of="teacher")
 def paraphraser(
     setup: Setup, share: float = 0.5, epochs: int = 30, batch_size: int = 128, lr: float = 0.1
 ) -> list[Stage]:
@@ -28,7 +30,7 @@ def paraphraser(
     autoencoder = setup.build("paraphraser", lambda: Paraphraser(width, max(1, round(share * width))))
 
     def objective(batch: Batch) -> Losses:
-        features = batch.teacher.stages[-1]
+        features = tapped(batch.teacher)
         return {"reconstruction": (features - autoencoder(features)).abs().mean()}
 
     return [
@@ -44,6 +46,11 @@ def paraphraser(
             teacher_depth=len(teacher.stages),
         )
     ]
+
+
+def tapped(activations: Activations) -> Tensor:
+    """The last map after its ReLU, as it enters the pooling: in a WRN too, whose stages end before norm and ReLU."""
+    return F.relu(activations.preactivations[-1])
 
 
 class Paraphraser(nn.Module):

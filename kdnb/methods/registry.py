@@ -34,7 +34,7 @@ RANGES: dict[tuple[str, ...], dict[str, Any]] = {
     ("temperature", "lr"): {"low": 0, "open_low": True},
     ("weight", "alpha", "beta", "decay"): {"low": 0},
     ("share",): {"low": 0, "high": 1, "open_low": True},
-    ("momentum", "mix"): {"low": 0, "high": 1},
+    ("momentum", "mix", "inherited"): {"low": 0, "high": 1},
 }
 
 
