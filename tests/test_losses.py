@@ -451,7 +451,36 @@ def test_sizes_that_do_not_divide() -> None:
     assert losses.attention([odd], [small]).item() == pytest.approx(losses.attention([own], [small]).item(), rel=1e-9)
 
 
+def test_the_variational_likelihood_by_hand() -> None:
+    """Two channels of one place, t - m = 2 and 1, variances 4 and 1/2: (4/4 + log 4 + 1/(1/2) + log 1/2) / 4."""
+    mean, variance = torch.zeros(1, 2, 1, 1), torch.tensor([4.0, 0.5])
+    value = losses.variational(mean, variance, torch.tensor([2.0, 1.0]).view(1, 2, 1, 1))
+    assert value.item() == pytest.approx((1 + math.log(4) + 2 + math.log(0.5)) / 4)
+    normal = torch.distributions.Normal(mean, variance.sqrt().view(1, 2, 1, 1))
+    constant = math.log(2 * math.pi) / 2
+    drawn = noise(1, 2, 1, 1, seed=1).float()
+    assert losses.variational(mean, variance, drawn).item() == pytest.approx(
+        -normal.log_prob(drawn).mean().item() - constant, rel=1e-5
+    )
+
+
+def test_boundaries_by_hand() -> None:
+    """A firing teacher pulls beyond +1 and a silent one below -1; who is there already is left alone."""
+    student, teacher = torch.tensor([[0.5, 2.0, -3.0], [0.5, -0.5, 0.0]]), torch.tensor([[1.0, 3, -1], [-1, 0, 2]])
+    value = losses.boundary(student[..., None, None], teacher[..., None, None])
+    assert value.item() == pytest.approx((0.5**2 + 1.5**2 + 0.5**2 + 1) / 2)
+
+
 # -- relations --------------------------------------------------------------------------------------------
+
+
+def test_correlation_by_loops() -> None:
+    """Errors of neighbours in the batch: the first image with the second, and so on; one image has no neighbour."""
+    s, t = vectors(BATCH, 1), vectors(BATCH, 2)
+    gaps = (s - t).abs()
+    expected = sum(float(gaps[b] @ gaps[b + 1]) for b in range(BATCH - 1)) / (BATCH - 1)
+    assert losses.correlation(s, t).item() == pytest.approx(expected)
+    assert losses.correlation(s[:1], t[:1]).item() == 0
 
 
 def test_similarity_with_other_widths() -> None:

@@ -238,6 +238,39 @@ def test_ie_dml_by_the_formulas() -> None:
     assert all(p.grad is None for p in setup.student.parameters())
 
 
+# -- methods that the supplementary adds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fitnet-joint", "pkt-joint", "nst", "cc", "vid", "ab"])
+@pytest.mark.parametrize(("teacher", "student"), [("resnet14", "resnet8"), ("wrn_16_2", "vgg13_pool4")])
+def test_added_methods_train_what_they_say(name: str, teacher: str, student: str) -> None:
+    """Also from three stages to four of other sizes; everything trainable gets a gradient, the teacher none."""
+    setup = make_setup(teacher, student)
+    for stage in get(name).stages(setup, get(name).arguments({})):
+        setup.student.zero_grad(set_to_none=True)
+        with capturable():
+            terms = stage.objective(make_batch(setup))
+            torch.stack(list(terms.values())).sum().backward()
+        assert all(term.shape == () and term.isfinite() for term in terms.values())
+        trained = parameters(stage.trainable)
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+        known = parameters([setup.student, *stage.modules.values()])
+        reached = {p for p in known - trained if p.grad is not None}
+        assert not reached and all(p.grad is None for p in setup.teacher_network().parameters())
+
+
+def test_settings_of_added_methods_are_the_benchmarks() -> None:
+    weights = {"fitnet-joint": 100, "sp": 3000, "cc": 0.02, "vid": 1, "pkt-joint": 30_000, "nst": 50}
+    assert {name: get(name).defaults["weight"] for name in weights} == weights
+    first, second = get("ab").stages(make_setup(), get("ab").arguments({}))
+    assert first.shared and first.epochs == 30 and second.epochs == 160 and first.student_depth == 3
+    setup, batch = (setup := make_setup()), make_batch(setup)
+    (guided,) = get("fitnet-joint").stages(setup, {"weight": 1.0})
+    regressed = guided.modules["regressor"](batch.student.stages[1])
+    expected = (regressed - batch.teacher.stages[1]).square().mean()
+    assert guided.objective(batch)["hint"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 # -- self-training ----------------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,19 @@ from kdnb.losses.codes import pixel_labels, sparse_code
 from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
 from kdnb.losses.factors import exploration, factor, inheritance
-from kdnb.losses.features import attention, fsp, hierarchical_context, hint, negative_mean, overhaul
+from kdnb.losses.features import (
+    attention,
+    boundary,
+    fsp,
+    hierarchical_context,
+    hint,
+    negative_mean,
+    overhaul,
+    variational,
+)
 from kdnb.losses.logits import coupled_kd, cross_entropy, dkd, kd, soft_cross_entropy
 from kdnb.losses.relations import (
+    correlation,
     information_flow,
     linear_cka,
     pairs_of_classes,
@@ -25,6 +35,8 @@ __all__ = [
     "Contrastive",
     "InBatchContrastive",
     "attention",
+    "boundary",
+    "correlation",
     "coupled_kd",
     "cross_entropy",
     "dkd",
@@ -48,4 +60,5 @@ __all__ = [
     "similarity",
     "soft_cross_entropy",
     "sparse_code",
+    "variational",
 ]

@@ -75,6 +75,29 @@ def overhaul(student_feature: Tensor, teacher_feature: Tensor, margin: Tensor) -
     return ((student_feature - target).square() * counts).sum() / len(student_feature)
 
 
+@loss
+def variational(student_mean: Tensor, variance: Tensor, teacher_feature: Tensor) -> Tensor:
+    """VID's negative log-likelihood (Ahn et al. 2019), less a constant: 1/2 mean [(t - m)^2 / v_c + log v_c].
+
+    m is what is expected of the teacher's map t, v [C] the variance of each channel.
+    """
+    need_same_shape("variational", student_mean, teacher_feature)
+    spread = variance.view(1, -1, 1, 1)
+    return ((teacher_feature - student_mean).square() / spread + spread.log()).mean() / 2
+
+
+@loss
+def boundary(student_feature: Tensor, teacher_feature: Tensor, margin: float = 1.0) -> Tensor:
+    """Activation boundaries (Heo et al. 2019): 1/B sum of squared ways to the teacher's side of zero and a margin in.
+
+    (s + m)^2 where t <= 0 and s > -m; (s - m)^2 where t > 0 and s <= m; maps before their ReLU.
+    """
+    need_same_shape("boundary", student_feature, teacher_feature)
+    fires = teacher_feature > 0
+    wrong = torch.where(fires, (margin - student_feature).clamp_min(0), (margin + student_feature).clamp_min(0))
+    return wrong.square().sum() / len(student_feature)
+
+
 def negative_mean(mean: Tensor, deviation: Tensor) -> Tensor:
     """OFD's margins [C]: E[X | X < 0] for X ~ N(mean, deviation^2), from a batch norm's shift and scale [C].
 

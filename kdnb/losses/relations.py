@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdnb.errors import unknown
-from kdnb.losses.common import full, layers, loss, squared_distances
+from kdnb.losses.common import full, layers, loss, need_same_shape, squared_distances
 
 
 @loss
@@ -119,6 +119,17 @@ def pairs_of_classes(student_embedding: Tensor, labels: Tensor, margin: float = 
     apart = (margin - distance).clamp_min(0).square()
     cost = torch.where(labels[:, None] == labels, distance.square(), apart) / 2
     return (cost * (1 - torch.eye(size, dtype=cost.dtype, device=cost.device))).sum() / max(1, size * (size - 1))
+
+
+@loss
+def correlation(student_embedding: Tensor, mapped_teacher: Tensor) -> Tensor:
+    """Correlation congruence (Peng et al. 2019) as the standard benchmark has it: mean_b <d_b, d_{b+1}>.
+
+    d_b = |u_b - v_b|, place by place, of image b in the batch; both sides were mapped to one space by maps that learn.
+    """
+    need_same_shape("correlation", student_embedding, mapped_teacher)
+    apart = (student_embedding - mapped_teacher).abs()
+    return (apart[:-1] * apart[1:]).sum() / max(1, len(apart) - 1)
 
 
 @loss
