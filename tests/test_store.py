@@ -497,7 +497,7 @@ def test_a_full_record_of_the_longest_run_is_small():
     row = exhibits.get("comparison/table1").row("crd+kd")
     full = exhibits.get("comparison/table1").build(row, exhibits.Column("cifar100"), PROFILES["paper"])
     stream = np.random.default_rng(0)
-    names = ["lr", "ce", "kd", "crd", "train_accuracy", "validation_accuracy"]
+    names = ["lr", "ce", "kd", "crd", "train_accuracy", "validation_accuracy", "validation_ce"]
     right = stream.random(10_000) < 0.7
     numerics = dataclasses.asdict(detect("cpu"))
     found = record(

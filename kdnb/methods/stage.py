@@ -330,6 +330,11 @@ def accuracy(batch: Batch) -> Tensor:
     return (present(batch.student.logits).argmax(dim=1) == batch.labels).float().mean()
 
 
+def surprise(batch: Batch) -> Tensor:
+    """The cross-entropy of the student's answers, mean over the batch, whatever else a method minimises."""
+    return losses.cross_entropy(present(batch.student.logits), batch.labels)
+
+
 def total(objective: Callable[[Batch], Losses]) -> Callable[[Batch], Tensor]:
     """The sum of an objective's terms: what is minimised, and what a transfer stage selects by."""
     return lambda batch: torch.stack(list(objective(batch).values())).sum()

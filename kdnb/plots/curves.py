@@ -20,9 +20,10 @@ from kdnb.tables.words import slug
 
 ACCURACY = "validation_accuracy"
 #: A stage's columns that are not terms of its training loss; accuracies of whomever are none either.
-OTHER = ("epoch", "lr", "validation_loss")
-#: How names of columns begin that a method observes and does not minimise: divergences between answers.
-OBSERVED = "kl_"
+OTHER = ("epoch", "lr", "validation_loss", "validation_ce")
+#: How names of columns begin or end that a method observes and does not minimise: divergences between answers, and
+#: lengths of gradients.
+OBSERVED, GRADIENT = "kl_", "_gradient"
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -113,7 +114,8 @@ def _terms(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_term(column: str) -> bool:
-    return column not in OTHER and not column.endswith("_accuracy") and not column.startswith(OBSERVED)
+    observed = column.startswith(OBSERVED) or column.endswith(("_accuracy", GRADIENT))
+    return column not in OTHER and not observed
 
 
 def _first_steps(cells: Sequence[Cell]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.errors import KdnbError
-from kdnb.methods.stage import Batch, Losses, Stage, Turn, accuracy
+from kdnb.methods.stage import Batch, Losses, Stage, Turn, accuracy, surprise
 from kdnb.models.network import Activations, Network
 from kdnb.randomness import keyed_seed
 from kdnb.training import optimisers
@@ -188,7 +188,7 @@ class Member:
         """What is measured on the validation part after each epoch: name -> Batch -> scalar."""
         measures: dict[str, Any] = {}
         if self.stage.student_depth == "logits":
-            measures["validation_accuracy"] = accuracy
+            measures |= {"validation_accuracy": accuracy, "validation_ce": surprise}
         selection = self.stage.selection
         if selection is not None and selection.validate is not accuracy:
             measures["validation_loss"] = selection.validate
