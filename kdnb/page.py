@@ -17,6 +17,8 @@ from kdnb.errors import KdnbError
 
 #: Where the executed pages lie in the book's folder.
 EXECUTED = "book/executed/"
+#: How numbers stand in the files that readers download: all digits that mean something, and no more.
+NUMBERS = "%.8g"
 
 
 def in_book() -> bool:

@@ -200,7 +200,7 @@ def test_diamonds_are_the_printed_gains_and_a_relative_says_whose():
     plot = plots.gains("slkd/table1", "pilot")
     diamond = plot.figure.axes[0].collections[-1]  # SLKD's line is the last: its seeds, then the paper's
     assert diamond.get_offsets()[0].tolist() == pytest.approx([76.85 - 72.50, 8])
-    assert "of the paper's networks, not of those trained" in plot.caption and "95 %" not in plot.caption
+    assert "of the paper's networks on all of its images" in plot.caption and "95 %" not in plot.caption
 
 
 def test_a_demo_has_no_diamonds_and_says_that_it_is_one():

@@ -114,6 +114,7 @@ TABLE_1 = Exhibit(
     rows=_rows(),
     columns=(Column("cifar100"), Column("cifar10")),
     build=build,
+    controls={row: ("comparison/schedule", "plain-long") for row in ("crd", "crd+kd")},
 )
 
 
@@ -168,10 +169,11 @@ ABLATIONS = (
         "schedule",
         "The plain student and KD on CRD's schedule",
         TABLE_1.row("plain"),
-        replace(TABLE_1.row("plain"), key="plain-long", label="Plain student, CRD's schedule", schedule="crd"),
+        replace(TABLE_1.row("plain"), key="plain-long", label="Plain student on CRD's schedule", schedule="crd"),
         TABLE_1.row("kd"),
-        replace(TABLE_1.row("kd"), key="kd-long", label="KD, CRD's schedule", schedule="crd"),
+        replace(TABLE_1.row("kd"), key="kd-long", label="KD on CRD's schedule", schedule="crd"),
         TABLE_1.row("crd"),
+        TABLE_1.row("crd+kd"),
     ),
 )
 

@@ -39,11 +39,21 @@ def step_costs() -> dict[tuple[str, str], float]:
     return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
 
 
+def step_networks() -> str:
+    """The networks with which the steps were measured: `resnet56 -> resnet20`; empty where they were not."""
+    return next((str(content.get("networks", "")) for _, content in bench_files() if "methods" in content), "")
+
+
 def epochs_of_kd(
     cell: Cell, found: Sequence[Record], store: Store, steps: Mapping[tuple[str, str], float]
 ) -> float | None:
-    """What a run's training costs, its first steps included, in epochs of KD; None where a step was not measured."""
+    """What a student's training costs, its first steps included, in epochs of KD; None where a step was not measured.
+
+    A teacher's training is another thing: it is larger, sees other images, and is no student's cost.
+    """
     assert cell.experiment is not None
+    if cell.row.role == "teacher":
+        return None
     method, first = cell.experiment.method, first_step_epochs(cell, store)
     own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
     shared = [steps.get((method.partition("+")[0], stage)) for stage in first]

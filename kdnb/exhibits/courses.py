@@ -28,11 +28,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Courses:
-    """Panels below each other, and what a caption says of them."""
+    """Panels below each other, and what a caption says of them; `of` names the row that they are about."""
 
     name: str
     caption: str
     panels: tuple[Panel, ...]
+    of: str = ""
 
     @property
     def wanted(self) -> dict[str, set[str]]:

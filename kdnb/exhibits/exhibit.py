@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdnb import datasets
+from kdnb import datasets, methods
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.reported import KeyOf, MetricOf, Printed, key_of_method, metric_of_line, reported
@@ -195,6 +195,8 @@ class Exhibit:
 
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
     `demo_seeds` is how many seeds the demo has time for; `gain` two rows whose difference ends the table.
+    `controls` names, for a row that the paper trains on another schedule than the rest, where the plain student stands
+    that was trained on the same: an exhibit and its row.
     """
 
     paper: str
@@ -208,6 +210,7 @@ class Exhibit:
     demo_seeds: int = SEEDS
     gain: tuple[str, str] | None = None
     metric_of: MetricOf = metric_of_line
+    controls: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> str:
@@ -263,8 +266,21 @@ class Exhibit:
                     raise unknown(f"row of {self.key}", one, names)
                 found += names[one]
             else:
-                found.append(Part(one) if isinstance(one, Row) else one)
+                found.append(self._told_apart(Part(one) if isinstance(one, Row) else one))
         return found
+
+    def _own(self, row: Row) -> Row | None:
+        """The table's own row of this key, where `row` is another one: a reader's, with arguments of their own."""
+        return next((own for own in self.rows if own.key == row.key and own is not row), None)
+
+    def _told_apart(self, part: Part) -> Part:
+        """A part whose arguments are not the table's says so in its label: `KD, temperature 4`."""
+        own = self._own(part.row)
+        if own is None:
+            return part
+        column = next(c for c in self._columns_for([part], get_profile("paper")) if part.stands_in(c))
+        changed = _changed(*(self.build(row, column, get_profile("paper")) for row in (own, part.row)))
+        return replace(part, row=replace(part.row, label=", ".join([own.label, *changed])))
 
     def cells(
         self, profile: str | Profile, dataset: str | None = None, asked: Iterable[Asked] | None = None
@@ -300,6 +316,17 @@ class Exhibit:
         built = self.build(row, column, profile)
         key = column.dataset, column.score.key, Part(row, column.pair).printed_key
         printed = reported(self.paper, self.name, self.key_of, self.metric_of).get(key)
+        if (own := self._own(row)) is not None and _changed(self.build(own, column, profile), built):
+            printed = None  # the paper's number is of the paper's arguments
         if isinstance(built, Absent):
             return Cell(self.key, row, column, profile, None, printed, built.why)
         return Cell(self.key, row, column, profile, built, printed)
+
+
+def _changed(before: Experiment | Absent, after: Experiment | Absent) -> list[str]:
+    """The arguments that tell an experiment from another of its method: `temperature 4`."""
+    if isinstance(before, Absent) or isinstance(after, Absent):
+        return []
+    known = methods.get(before.method).arguments(before.arguments)
+    asked = methods.get(after.method).arguments(after.arguments)
+    return [f"{name.replace('_', ' ')} {asked[name]}" for name in asked if asked[name] != known.get(name)]

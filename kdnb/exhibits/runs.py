@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -57,10 +58,15 @@ def _line(cell: Cell, record: Record) -> dict[str, Any]:
         "path": str(record.path),
         "teacher": teacher.network if teacher else "",
         "student": cell.experiment.network,
-        "device": record.cost.get("device", ""),
+        "device": device_told(record.cost.get("device", "")),
         "wall_seconds": record.cost.get("wall_seconds"),
         "commit": commit_told(record.environment),
         "pair": pair.key if pair else "",
         "line": cell.row.key,
         "score": score.key,
     }
+
+
+def device_told(device: object) -> str:
+    """Where a run was trained; early records say `1 threads`."""
+    return re.sub(r" 1 threads$", " 1 thread", str(device))

@@ -297,8 +297,11 @@ ABLATIONS = (
 # -- figures -----------------------------------------------------------------------------------------------
 
 
-def trajectories(row: str = "slkd") -> Courses:
-    """Distances between teacher, self-learning teachers and student, and below them their accuracies, of one row."""
+def trajectories(row: str = "slkd", called: str = "") -> Courses:
+    """Distances between teacher, self-learning teachers and student, and below them their accuracies, of one row.
+
+    `called` names it where its label does not tell it from what stands beside it.
+    """
     distances = (
         Line(row, "kl_teacher_student", "KL(teacher‖student)", "kd"),
         Line(row, "kl_self_student", "KL(self-learning‖student)", "slkd"),
@@ -311,12 +314,13 @@ def trajectories(row: str = "slkd") -> Courses:
     )
     return Courses(
         "trajectories",
-        "How far teacher, self-learning teachers and student are from each other: KL divergence in nats at temperature "
+        "how far teacher, self-learning teachers and student are from each other: KL divergence in nats at temperature "
         "4, and accuracy, on the test images after every epoch.",
         (
             Panel("KL divergence in nats", distances, logarithmic=True),
             Panel("test accuracy, %", accuracies, factor=100.0),
         ),
+        called or ROWS[row].label,
     )
 
 

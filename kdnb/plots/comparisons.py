@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from kdnb import exhibits
 from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row, Score
+from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, scales_told, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
@@ -20,6 +21,9 @@ from kdnb.study.store import Store
 from kdnb.tables.results import measured
 from kdnb.tables.words import slug, title
 
+EQUAL_MARK: dict[str, Any] = {"marker": "^", "facecolors": "none", "edgecolors": "#111111", "linewidths": 1.3, "s": 40}
+#: A panel with fewer lines compares nothing.
+COMPARED = 2
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
@@ -33,15 +37,29 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     exhibit = exhibits.get(exhibit)
     frame = paired(exhibit, profile, over)
     shown = panels(exhibit, frame, profile)
-    students = {line: label for line, label in labels(exhibit, ["student"]).items() if line != over}
+    students = _compared(exhibit, over)
     printed = _printed(exhibit, over)
+
+    store = Store.open()
+    equal = {
+        panel: gains_at_equal_schedule(exhibit, panel.profile, panel.dataset, store)
+        for panel in shown
+        if over == "plain" and exhibit.controls
+    }
 
     def draw(axes: Axes, panel: Panel) -> None:
         _gain_panel(axes, list(students), panel.of(frame), _printed_in(panel, printed), panel.score)
+        for row, gain in equal.get(panel, {}).items():
+            axes.scatter(gain.value, list(students).index(row), **EQUAL_MARK)
 
     with style():
-        figure = _strips(shown, list(students.values()), draw, _gain_axis) or nothing_yet(exhibit.title)
-    caption = f"Gain over {_reference(exhibit, over)} of the same seed: {_marks(shown, frame, printed)}."
+        named = [f"{label} {DAGGER}" if line in exhibit.controls else label for line, label in students.items()]
+        figure = _strips(shown, named, draw, _gain_axis) or nothing_yet(exhibit.title)
+    caption = f"Gain over {_reference(exhibit, over)}, same seed: {_marks(shown, frame, printed)}."
+    if any(equal.values()):
+        caption += (
+            f" {DAGGER} trained on a schedule of their own: triangles are gains over the plain student on that one."
+        )
     told = frame.drop(columns="path", errors="ignore")
     told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
     return Plot(figure, name or _named("gains", exhibit), caption + scales_told(exhibit, shown), told)
@@ -54,7 +72,7 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
-    shown = panels(exhibit, frame, profile)
+    shown = panels(exhibit, frame, profile, COMPARED)
     hues = {row.key: _hue(row) for row in exhibit.rows}
 
     def draw(axes: Axes, panel: Panel) -> None:
@@ -80,7 +98,7 @@ def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFr
     key = ["profile", "dataset", "pair", "score", "seed"]
     compared = frame[frame["line"] == baseline][[*key, "value"]].rename(columns={"value": "baseline"})
     joined = frame.merge(compared, how="inner", on=key)
-    joined = joined[joined["line"].isin(labels(exhibit, ["student"])) & (joined["line"] != baseline)]
+    joined = joined[joined["line"].isin(_compared(exhibit, baseline))]
     directions = {column.score.key: column.score.direction for column in exhibit.columns}
     return joined.assign(gain=(joined["value"] - joined["baseline"]) * joined["score"].map(directions).astype(float))
 
@@ -108,7 +126,7 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
     means = scores_and_costs(exhibit, frame[frame["line"] != "teacher"], Store.open()).dropna()
-    shown = panels(exhibit, means, profile) if len(means) else []
+    shown = panels(exhibit, means, profile, COMPARED) if len(means) else []
     with style():
         figure, places = grid(len(shown), 2.6)
         for axes, panel in zip(places, shown, strict=True):
@@ -135,7 +153,13 @@ def _named(what: str, exhibit: Exhibit) -> str:
 
 def _reference(exhibit: Exhibit, over: str) -> str:
     reference = "the plain student" if over == "plain" else labels(exhibit)[over]
-    return f"{reference} of the same networks and" if exhibit.pairs else reference
+    return f"{reference} of the same networks" if exhibit.pairs else reference
+
+
+def _compared(exhibit: Exhibit, over: str) -> dict[str, str]:
+    """The lines of a figure of gains: all students, and the plain ones where gains are over another row."""
+    roles = ["student"] if over == "plain" else ["baseline", "student"]
+    return {line: label for line, label in labels(exhibit, roles).items() if line != over}
 
 
 def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -> str:
@@ -148,7 +172,7 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
     if beside:
         marks.append("diamonds the printed gains")
     if any(panel.of_relatives for panel in beside):
-        marks.append("which at smaller scales are of the paper's networks, not of those trained")
+        marks.append("which are of the paper's networks on all of its images, not of what was trained here")
     return ", ".join(marks)
 
 
@@ -273,7 +297,7 @@ def _printed_points(exhibit: Exhibit) -> pd.DataFrame:
 def _measured_points(exhibit: Exhibit, profile: str) -> pd.DataFrame:
     frame = paired(exhibit, profile)
     parts = []
-    for panel in panels(exhibit, frame, profile):
+    for panel in panels(exhibit, frame, profile, COMPARED):
         gain = panel.of(frame).groupby("row", sort=False)["gain"].mean()
         parts.append(_pairs(gain, short(panel.profile), panel.dataset))
     return pd.concat(parts)

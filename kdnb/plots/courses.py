@@ -30,7 +30,7 @@ from kdnb.plots.style import WIDTH, Plot, colour, style
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
 
-MEANS = "Means over seeds, bands from the lowest to the highest; uprights where the learning rate falls."
+MEANS = "Means over seeds, bands from the lowest to the highest; vertical lines where the learning rate falls."
 TOLD = ["profile", "dataset", "pair", "line", *COLUMNS]
 
 
@@ -49,7 +49,9 @@ def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name:
     found = _courses(exhibit, profile, drawn)
     with style():
         figure = _figure(found, drawn) if found else nothing_yet(exhibit.title)
-    caption = f"{drawn.caption} {MEANS}" + scales_told(exhibit, [course.panel for course in found])
+    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}" + scales_told(
+        exhibit, [course.panel for course in found]
+    )
     told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
     return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told)
 
@@ -79,7 +81,7 @@ def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
     for course, column in zip(found, places.T, strict=True):
         for axes, panel in zip(column, drawn.panels, strict=True):
             _draw(axes, course, panel)
-        column[0].set_title(course.panel.title)
+        column[0].set_title(f"{drawn.of}\n{course.panel.title}" if drawn.of else course.panel.title)
         epochs_axis(column[-1])
     for row, panel in zip(places, drawn.panels, strict=True):
         row[0].set_ylabel(panel.label)

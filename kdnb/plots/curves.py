@@ -42,11 +42,20 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
         figure = _drawn(runs, shown, histories, terms, first) if shown else nothing_yet("Training")
     pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
     caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
-    caption += f": {_scored(runs).lower()} accuracy; the terms of the loss of {label}, as weighted"
+    caption += f": {_scored(runs).lower()} accuracy; each term of {label}'s loss times its weight"
     caption += "; its first step. " if not first.empty else ". "
-    caption += "Lines are means over seeds, bands go from the lowest to the highest."
+    caption += _seeds_told(runs)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" else ""
     return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]))
+
+
+def _seeds_told(runs: Shown) -> str:
+    """Of how many seeds the lines are."""
+    counts = sorted(set(runs.frame.groupby("row")["seed"].nunique()))
+    if counts in ([], [1]):
+        return "Lines are of one seed."
+    many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"Lines are means over {many} seeds, bands go from the lowest to the highest."
 
 
 def _scored(runs: Shown) -> str:

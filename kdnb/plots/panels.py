@@ -71,8 +71,10 @@ class Panel:
 
     @property
     def of_relatives(self) -> bool:
-        """Whether other networks stand for the paper's pair."""
-        return self.pair is not None and self.networks != (self.pair.teacher, self.pair.student)
+        """Whether other networks stand for the paper's: where a table has one pair, at every scale but its own."""
+        if self.pair is None:
+            return get_profile(self.profile).scale not in ("short", "paper")
+        return self.networks != (self.pair.teacher, self.pair.student)
 
     @property
     def trained(self) -> str:
@@ -91,8 +93,8 @@ def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "s
     return {row.key: row.label for row in exhibit.rows if row.role in roles}
 
 
-def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
-    """The panels for the runs of `frame`.
+def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str, at_least: int = 1) -> list[Panel]:
+    """The panels for the runs of `frame`, where so many lines beside the teacher's have some.
 
     With one pair of networks: every scale that has runs, the shown profile last; a demo only where it has lines that
     no other scale has, for it says nothing.  With several: each pair that has runs, at its `strongest` scale.  Several
@@ -100,7 +102,8 @@ def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
     """
     if exhibit.pairs:
         return _of_pairs(exhibit, frame, profile)
-    there = set(frame[["profile", "dataset", "score"]].itertuples(index=False, name=None))
+    lines = frame[frame["line"] != "teacher"].groupby(["profile", "dataset", "score"])["line"].nunique()
+    there = {place for place, count in lines.items() if count >= at_least}
     scales = [scale for scale in TITLES if scale not in (profile, "demo")]
     scales += [profile] if profile != "demo" or _has_own_lines(frame, "demo") else []
     found = [

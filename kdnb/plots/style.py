@@ -112,7 +112,7 @@ class Plot:
         """The figure for the book; writes the picture and the CSV beside the page."""
         folder = page.folder()
         (folder / f"{self.name}.svg").write_text(self.to_svg(), encoding="utf-8")
-        self.frame.to_csv(folder / f"{self.name}.csv", index=False)
+        self.frame.to_csv(folder / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
         return "\n".join(
             [
                 f":::{{figure}} {self.name}.svg",

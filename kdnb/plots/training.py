@@ -25,10 +25,15 @@ class Plots:
 
 
 def training(runs: Shown, of: str, name: str = "") -> Plots:
-    """`curves` of these rows at every scale that the study has measured, then of what the notebook shows.
+    """`curves` of these rows at every scale where row `of` is measured, then of what the notebook shows.
 
     A notebook's own profile keeps the name; a figure of another scale adds it, and the data set.
     """
     name = name or f"curves-{of.replace('+', '-').replace('/', '-')}"
-    parts = [(part, f"{name}-{part.profile}-{part.cells[0].dataset}") for part in published(runs)]
+    parts = [(part, f"{name}-{part.profile}-{part.cells[0].dataset}") for part in published(runs) if _has(part, of)]
     return Plots(tuple(curves(part, of, named) for part, named in [*parts, (runs, name)]))
+
+
+def _has(runs: Shown, of: str) -> bool:
+    """Whether a row, named by its key or by the line that it is of several pairs, has runs here."""
+    return any(of in (cell.key, cell.row.key) and (runs.frame["row"] == cell.key).any() for cell in runs.cells)

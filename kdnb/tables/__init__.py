@@ -6,7 +6,8 @@ from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.results import pairs, results
-from kdnb.tables.runs import runs
+from kdnb.tables.runs import first_steps, runs
+from kdnb.tables.schedules import differences
 from kdnb.tables.sheet import Entry, Table
 from kdnb.tables.speed import conformity, method_costs, speed
 
@@ -17,7 +18,9 @@ __all__ = [
     "claims",
     "conformity",
     "costs",
+    "differences",
     "evidence",
+    "first_steps",
     "in_short",
     "method_costs",
     "pairs",

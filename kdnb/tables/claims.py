@@ -101,8 +101,8 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
     in_print = Counter(judge.words_in_print(exhibits.paper(paper)).values())
     checkable = in_print[HOLDS] + in_print[MIXED] + in_print[FAILS]
     lines = [
-        f"The numbers that the paper prints can check {checkable} of its {in_print.total()} claims: "
-        f"they bear out {in_print[HOLDS]}, and {in_print[MIXED]} in part."
+        f"The paper's own tables support {in_print[HOLDS]} of its {in_print.total()} claims, {in_print[MIXED]} partly, "
+        f"{in_print[FAILS]} not; {in_print.total() - checkable} cannot be checked from them."
     ]
     for scale, judged in verdicts(paper, store).items():
         told = "".join(f"\n  - {line}" for line in _by_verdict(judged, scale))

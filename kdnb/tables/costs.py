@@ -7,15 +7,16 @@ from statistics import mean
 
 import pandas as pd
 
-from kdnb.exhibits.costs import epochs_of_kd, first_step_epochs, step_costs
+from kdnb.exhibits.costs import epochs_of_kd, first_step_epochs, step_costs, step_networks
+from kdnb.exhibits.names import pair_title
+from kdnb.exhibits.runs import device_told
 from kdnb.exhibits.show import Shown
 from kdnb.study.store import Store
 from kdnb.tables.method import at_scales, scale_told
-from kdnb.tables.runs import device_told
 from kdnb.tables.sheet import Table, line
 from kdnb.tables.words import NOT_YET, slug
 
-HEAD = ("Row", "Epochs", "Of step 1", "In epochs of KD", "Images/s", "Side by side", "Device")
+HEAD = ("Row", "Epochs", "Epochs of the first step", "Cost in epochs of KD", "Trained together", "Device")
 
 
 def costs(runs: Shown, *, name: str = "") -> Table:
@@ -33,12 +34,12 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         together = str(company[0]) if len(company) == 1 else f"{company[0]} to {company[-1]}"
         devices = ", ".join(sorted({device_told(r.cost["device"]) for r in found}))
         before = sum(first.values()) if first else math.nan
-        told = "–" if math.isnan(before) else f"{before:.0f}", "–" if cost is None else f"{cost:.0f}", f"{rate:,.0f}"
+        told = "–" if math.isnan(before) else f"{before:.0f}", "–" if cost is None else f"{cost:.0f}"
         body.append(line(cell.title, f"{epochs:.0f}", *told, together, devices))
         lines.append(
             {
                 "row": cell.key, "epochs": epochs, "first_step_epochs": sum(first.values()), "epochs_of_kd": cost,
-                "images_per_s": rate, "runs": len(found), "side_by_side": together, "devices": devices,
+                "images_per_s": rate, "runs": len(found), "trained_together": together, "devices": devices,
             }
         )  # fmt: skip
     return Table(
@@ -47,7 +48,17 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         head=[line(*HEAD)],
         body=body,
         frame=pd.DataFrame(lines),
-        note="In epochs of KD: the epochs of every stage, each counted by what its step costs beside KD's when it runs "
-        "alone, with the method's defaults, on the networks that the measurement of steps names. Images/s are of one "
-        "run's share of its cohort, and say nothing of a method.",
+        note=_note(),
     )
+
+
+def _note() -> str:
+    """What an epoch of KD is, on which networks steps were measured, and that a teacher is not counted."""
+    said = ["Cost in epochs of KD: the epochs of all stages, each weighted by how long its step takes beside KD's."]
+    if step_networks():
+        big, _, small = step_networks().partition(" -> ")
+        said.append(
+            f"Steps were timed one method at a time, with {pair_title(big, small)}, whatever networks ran here."
+        )
+    said.append("The teacher's training is in none of these numbers.")
+    return " ".join(said)

@@ -9,19 +9,20 @@ import pandas as pd
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims.judge import Verdict
-from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.claims.predicates import TEACHER, Finding
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
-from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import TITLES, runs_label
 
 HEAD = ("than", "In print", "Measured", "Seeds", "Says")
+NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
 
 
-def evidence(paper: str, store: Store | None = None) -> list[Table]:
-    """A table for every claim and scale that has runs: the comparisons that its verdict rests on.
+def evidence(paper: str, store: Store | None = None) -> list[Table | Said]:
+    """A table for every claim and scale that has runs: the comparisons that its verdict rests on; else a sentence.
 
     A comparison says which row the claim has higher, by how much it was in print and is here, paired by seed and with
     its simultaneous interval, and whether that speaks for the claim.
@@ -33,7 +34,8 @@ def evidence(paper: str, store: Store | None = None) -> list[Table]:
         for key, verdict in judge_all(of, frames, scale).items():
             if verdict.findings or verdict.evidence:
                 by_claim[key].append(_table(of, verdict, frames, targets))
-    return [table for tables in by_claim.values() for table in tables]
+    found = [table for tables in by_claim.values() for table in tables]
+    return list(found) or [Said(NOTHING)]
 
 
 def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> Table:
@@ -56,9 +58,16 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
         caption=f"{verdict.claim.id}, {TITLES[verdict.profile].lower()}{place}. {verdict.claim.sentence}",
         head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
         body=body,
-        note=f"{told[:1].upper()}{told[1:]}.",
+        note=f"{told[:1].upper()}{told[1:]}.{_of_a_teacher(found)}",
         css="kdnb-evidence",
     )
+
+
+def _of_a_teacher(found: list[Finding]) -> str:
+    """That a teacher is one run, where students are compared with it; begins with a blank, or is empty."""
+    if not any(TEACHER in finding.leaf.rows() for finding in found):
+        return ""
+    return " The teacher has one run, of seed 0, and is taken as a constant: its own chance is not in the intervals."
 
 
 def _direction(found: list[Finding]) -> str:

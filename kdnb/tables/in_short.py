@@ -11,16 +11,20 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit, Score, measure
+from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import SCALES, told_of_claims
+from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.words import TITLES, title
 
 #: So many places (a data set, a pair of networks) have a sentence each; more are counted.
 FEW_PLACES = 2
+#: So many methods are named; more are counted.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,19 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
             labels = {row.key: row.label for row in exhibit.rows}
             if len(gains) > FEW_PLACES:
                 return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_over_places(gains, labels)}"]
-            return [
+            told = [
                 f"{TITLES[scale]}, {place}: {_sentence(found, *places[place], labels)}"
                 for place, found in gains.items()
             ]
+            return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
     return []
+
+
+def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
+    """Which rows have a schedule of their own, and what they gain over the plain student on that one."""
+    names = " and ".join(exhibit.row(key).label for key in exhibit.controls)
+    told = equal_schedule_told(exhibit, [(scale, dataset) for dataset in exhibit.datasets_of(scale)], store)
+    return f"{names} are{told.removeprefix(DAGGER)}"
 
 
 def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
@@ -108,9 +120,18 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
-    text += f" [{score.text(best.low)}, {score.text(best.high)}]. By intervals that are simultaneous over these "
-    text += f"{len(found)} gains {gained} methods gain more than chance explains"
-    return f"{text}, {lost} lose, and of {len(found) - gained - lost} it cannot be told."
+    text += (
+        f" [{score.text(best.low)}, {score.text(best.high)}]. {gained} of {len(found)} methods beat the plain student "
+    )
+    text += "by more than seeds explain" + (f"; {lost} lose to it" if lost else "")
+    open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
+    told = f"; for {_listed(open_)} we cannot say" if open_ else ""
+    return f"{text}{told} (95 % for these {len(found)} gains together)."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`FSP`, `FSP and PKT`, `5 of them`."""
+    return " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} of them"
 
 
 def _over_places(gains: dict[str, list[Difference]], labels: dict[str, str]) -> str:
@@ -145,4 +166,5 @@ def _measured(paper: str, profile: str, store: Store) -> str:
         return f"{where} nothing is measured yet." if profile == "paper" else ""
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
-    return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{seeds}."
+    shared = "; the same networks stand for several pairs" if count < done else ""
+    return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{shared}{seeds}."

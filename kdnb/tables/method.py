@@ -34,7 +34,7 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "")
     smaller = [_at_smaller(exhibit, row, scales) for row in chosen]
     keys = list(dict.fromkeys(key for column in [*papers, *smaller] for key in column))
     columns = [paper | here for paper, here in zip(papers, smaller, strict=True)]
-    body = [line(key.replace("_", " "), *(column.get(key, "–") for column in columns)) for key in keys]
+    body = [line(key, *(column.get(key, "–") for column in columns)) for key in keys]
     frame = pd.DataFrame(
         {"setting": keys} | {r.key: [c.get(k) for k in keys] for r, c in zip(chosen, columns, strict=True)}
     )
@@ -100,8 +100,10 @@ def _settings(experiment: Experiment) -> dict[str, str]:
         "weight decay": recipe.weight_decay,
         "selected epoch": chosen,
     }
-    arguments = methods.get(experiment.method).arguments(experiment.arguments)
-    return {k: _told(v) for k, v in (settings | arguments).items()}
+    for name, value in methods.get(experiment.method).arguments(experiment.arguments).items():
+        told = name.replace("_", " ")
+        settings[f"{told} of the method" if told in settings else told] = value
+    return {k: _told(v) for k, v in settings.items()}
 
 
 def _told(value: Any) -> str:

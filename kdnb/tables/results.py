@@ -13,12 +13,14 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Column, Exhibit, Row
+from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
-from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.schedules import equal_schedule_told
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import (
     NOT_YET,
     OF_A_DEMO,
@@ -126,7 +128,7 @@ def results(
         head=head,
         body=body,
         frame=pd.concat([_summary(block, labels) for block in blocks], ignore_index=True),
-        note=_note_of_blocks(blocks),
+        note=" ".join([*_at_equal_schedule(exhibit, labels, blocks), _note_of_blocks(blocks)]),
         css="kdnb-results",
     )
 
@@ -140,12 +142,13 @@ def pairs(
     gain: Gain | None = None,
     name: str = "",
     store: Store | None = None,
-) -> list[Table]:
+) -> list[Table | Said]:
     """The exhibit as the paper prints it, then as it was measured: a table for every scale that has runs.
 
     At paper scale the printed number stands beside the measured one.  Under smaller profiles relatives stand for the
     paper's networks, and a pair without some has no column.  `lines` and `only` (keys of rows, of pairs) choose a part;
     `gain` adds the difference of two rows, paired by seed, where both are shown: another one than the exhibit's own.
+    A sentence stands for a table that has neither printed numbers nor experiments.
     """
     exhibit = exhibits.get(exhibit)
     rows = [row for row in exhibit.rows if lines is None or row.key in lines]
@@ -154,10 +157,13 @@ def pairs(
     frame = measured(exhibit, parts, store or Store.open(), profile)
     name, gain = name or slug(exhibit.key), gain or exhibit.gain
     gain = gain if gain and {*gain} <= {row.key for row in rows} else None
-    tables = []
+    tables: list[Table | Said] = []
     paper = _block(exhibit, parts, "paper", frame)
-    # A table on images that are not among the prepared ones stands there, though its numbers may not be at hand.
-    if len(paper.frame) or any(c.printed is not None or c.experiment is None for c in paper.cells.values()):
+    reasons = {cell.why_not for cell in paper.cells.values() if cell.experiment is None}
+    known = len(paper.frame) or any(cell.printed is not None for cell in paper.cells.values())
+    if not known and len(reasons) == 1 and all(cell.experiment is None for cell in paper.cells.values()):
+        return [Said(f"**{exhibit.title}:** {NOT_YET}; {reasons.pop()}. The printed numbers are not at hand.")]
+    if known or reasons:
         tables.append(_at_paper_scale(paper, _rows(parts), gain, name))
     for scale in (scale for scale in TITLES if scale != "paper"):
         if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
@@ -182,7 +188,8 @@ def _rows(parts: Iterable[Part]) -> dict[str, Row]:
 
 
 def _label(exhibit: Exhibit, row: Row) -> Entry:
-    return Entry(row.label, page=page.of_row(exhibit.paper, row.key))
+    label = f"{row.label} {DAGGER}" if row.key in exhibit.controls else row.label
+    return Entry(label, page=page.of_row(exhibit.paper, row.key))
 
 
 def _block(
@@ -239,6 +246,14 @@ def _side_by_side(exhibit: Exhibit, parts: Sequence[Part], frame: pd.DataFrame, 
             rows = _rows(parts)
             found.append(block.narrowed(c for c in block.columns if any(len(block.runs(row, c)) for row in rows)))
     return found
+
+
+def _at_equal_schedule(exhibit: Exhibit, rows: Iterable[str], blocks: Sequence[_Block]) -> list[str]:
+    """What rows on a schedule of their own gain over the plain student on that one, at the strongest scale."""
+    if not {*rows} & {*exhibit.controls}:
+        return []
+    places = [(b.profile, d) for b in blocks if b.profile != "demo" for d in exhibit.datasets_of(b.profile)]
+    return [equal_schedule_told(exhibit, places, Store.open())]
 
 
 def _note_of_blocks(blocks: Sequence[_Block]) -> str:

@@ -14,7 +14,7 @@ from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.environment import UNKNOWN
 from kdnb.study.record import Record
 from kdnb.study.store import Store
-from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import TITLES, runs_label, slug, title
 
 HEAD = ("Row", "Seed", "Record", "Score", "Last epoch", "All images", "Device", "Time", "Commit")
@@ -54,30 +54,64 @@ def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
     )
 
 
+def first_steps(paper: str, store: Store | None = None) -> Table | Said:
+    """The records of first steps that runs of a paper go on from; a sentence where there are none."""
+    store = store or Store.open()
+    lines: dict[Path | None, tuple[Cell, str, Record]] = {}
+    for exhibit in exhibits.select(paper):
+        for profile in TITLES:
+            for cell in exhibit.cells(profile):
+                for stage in cell.experiment.shared_stages() if cell.experiment else []:
+                    for record in store.records(stage.fingerprint).values():
+                        lines.setdefault(record.path, (cell, str(stage.stage), record))
+    if not lines:
+        return Said("No stored run of this part has a first step of its own.")
+    body = [
+        [
+            *line(
+                f"{cell.experiment.method.partition('+')[0]}, {stage}", TITLES[cell.profile.name], title(cell.dataset)
+            ),
+            *line(record.seed, Entry("JSON", file=_copy_of(f"{cell.profile.name} {cell.key} {stage}", record))),
+            *line(f"{record.metrics['epochs']:.0f}", duration(record.cost["wall_seconds"])),
+        ]
+        for cell, stage, record in lines.values()
+        if cell.experiment is not None
+    ]
+    head = ("First step", "Scale", "Images", "Seed", "Record", "Epochs", "Time")
+    return Table(
+        slug(f"first steps {paper}"), "First steps that runs go on from.", [line(*head)], body, css="kdnb-runs"
+    )
+
+
+def _copy_of(what: str, record: Record) -> str:
+    """Copy the record of a first step beside the page; its place there."""
+    return _copied(slug(f"{what} {record.fingerprint} seed{record.seed}"), str(record.path))
+
+
 def _line(cell: Cell, run: dict[Hashable, object], label: str, exhibit: Exhibit) -> Line:
     numbers = ["–" if pd.isna(run[c]) else cell.score.text(float(str(run[c]))) for c in ("value", "last", "all_images")]
     return [
         Entry(cell.title, label=label),
         *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
-        *line(*numbers, device_told(run["device"]), duration(run["wall_seconds"]), _short(str(run["commit"]))),
+        *line(*numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
     ]
 
 
 def _copy(exhibit: Exhibit, run: dict[Hashable, object]) -> str:
     """Copy a run's record beside the page; its place there."""
+    name = slug(f"{exhibit.name} {run['profile']} {run['dataset']} {run['row']} seed{run['seed']}")
+    return _copied(name, str(run["path"]))
+
+
+def _copied(name: str, path: str) -> str:
+    """A copy of a file beside the page, if there is a book to have it; its place there."""
     if not page.in_book():
         return ""
-    name = slug(f"{exhibit.name} {run['profile']} {run['dataset']} {run['row']} seed{run['seed']}")
     place = Path("records") / f"{name}.json"
     (page.folder() / "records").mkdir(exist_ok=True)
-    shutil.copyfile(str(run["path"]), page.folder() / place)
+    shutil.copyfile(path, page.folder() / place)
     return place.as_posix()
-
-
-def device_told(device: object) -> str:
-    """Where a run was trained; early records say `1 threads`."""
-    return str(device).replace(" 1 threads", " 1 thread")
 
 
 def duration(seconds: object) -> str:

@@ -68,7 +68,7 @@ class Table:
         text = self._grid() if self._has_spans() else self._list()
         below = self.note
         if self.frame is not None:
-            self.frame.to_csv(page.folder() / f"{self.name}.csv", index=False)
+            self.frame.to_csv(page.folder() / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
             below = f"{below} {{download}}`CSV <{self.name}.csv>`".strip()
         return f"{text}\n\n{{.kdnb-below}}\n{below}\n" if below else text + "\n"
 
@@ -123,6 +123,16 @@ class Table:
     def to_text(self) -> str:
         """Plain lines: what a log shows."""
         return "\n".join([self.caption, *(" | ".join(e.text for e in line) for line in [*self.head, *self.body])])
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence in place of a table that would have nothing to show."""
+
+    text: str
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": self.text, "text/markdown": self.text}
 
 
 def _rst(entry: Entry) -> str:

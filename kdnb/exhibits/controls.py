@@ -1,0 +1,37 @@
+"""What a row gains that the paper trains on another schedule than the rest: over the plain student on that schedule.
+
+Part of such a row's lead is the schedule's.  What is left beside a plain student that had it too is the method's.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kdnb import exhibits
+from kdnb.exhibits.exhibit import Exhibit
+from kdnb.exhibits.runs import framed, runs_of
+from kdnb.study.statistics import Difference, Layout
+from kdnb.study.store import Store
+
+#: Beside the label of such a row, wherever it stands among others.
+DAGGER = "†"
+
+
+def gains_at_equal_schedule(exhibit: Exhibit, profile: str, dataset: str, store: Store) -> dict[str, Difference]:
+    """Row -> its gain over the plain student on its own schedule, where both are measured.
+
+    The noise is that of all rows of the table of controls; the intervals are simultaneous over these gains.
+    """
+    if not exhibit.controls or dataset not in exhibit.datasets_of(profile):
+        return {}
+    tables = {key for key, _ in exhibit.controls.values()}
+    cells = [cell for key in sorted(tables) for cell in exhibits.get(key).cells(profile, dataset)]
+    frame = framed(runs_of((cell for cell in cells if cell.row.role != "teacher"), store)).dropna(subset=["value"])
+    runs = frame.assign(row=frame["line"])[["row", "seed", "value"]].drop_duplicates(["row", "seed"])
+    both = [(row, plain) for row, (_, plain) in exhibit.controls.items() if _share_a_seed(runs, row, plain)]
+    return {found.a: found for found in Layout(runs).differences(both)} if both else {}
+
+
+def _share_a_seed(runs: pd.DataFrame, a: str, b: str) -> bool:
+    seeds = runs.groupby("row")["seed"].agg(set)
+    return a in seeds.index and b in seeds.index and bool(seeds[a] & seeds[b])

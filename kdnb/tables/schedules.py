@@ -1,0 +1,81 @@
+"""Rows on a schedule of their own, and differences of rows that a reader asks for: in sentences and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from kdnb import exhibits, page
+from kdnb.exhibits import Exhibit
+from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
+from kdnb.exhibits.runs import framed, runs_of
+from kdnb.study.statistics import Layout
+from kdnb.study.store import Store
+from kdnb.tables.sheet import Line, Table, line
+from kdnb.tables.words import NOT_YET, TITLES, slug, title
+
+
+def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], store: Store) -> str:
+    """What the dagger says, and the gain at equal schedule at the first of the places (profile, data set) with runs."""
+    told = f"{DAGGER} trained on a schedule of their own."
+    for profile, dataset in places:
+        found = gains_at_equal_schedule(exhibit, profile, dataset, store)
+        if found:
+            gains = ", ".join(
+                f"{exhibit.row(d.a).label} {d.value:+.2f} {interval(d.low, d.high)}" for d in found.values()
+            )
+            where = f"{TITLES[profile]}, {title(dataset)}".replace("Measured at", "at")
+            told += f" Over the plain student on that schedule, {where}: {gains}."
+            break
+    return told + _where_controls_stand(exhibit)
+
+
+def _where_controls_stand(exhibit: Exhibit) -> str:
+    """Begins with a blank, or is empty where the book has no page of them."""
+    key = next(iter(exhibit.controls.values()))[0]
+    there = page.exists(*key.split("/"))
+    return f" {{ref}}`More on the schedule <tab-{slug(key)}>`." if there else ""
+
+
+def interval(low: float, high: float) -> str:
+    """`[1.20, 3.40]`, or nothing from one seed."""
+    return f"[{low:.2f}, {high:.2f}]" if low == low and high == high else "(one seed)"
+
+
+def differences(
+    exhibit: Exhibit | str, pairs: Sequence[tuple[str, str]], profile: str = "demo", *, name: str = ""
+) -> Table:
+    """Chosen pairs of rows, a less b: by how much they differ at every scale that has runs of several seeds.
+
+    Intervals are simultaneous over the pairs of one data set and scale, by the noise of all rows of the exhibit there.
+    """
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    body: list[Line] = []
+    frames, notes = [], []
+    for scale in dict.fromkeys([*TITLES, profile]):
+        for dataset in exhibit.datasets_of(scale) if scale != "demo" else ():
+            cells = [cell for cell in exhibit.cells(scale, dataset) if cell.row.role != "teacher"]
+            frame = framed(runs_of(cells, store)).dropna(subset=["value"])
+            runs = frame.assign(row=frame["line"])[["row", "seed", "value"]]
+            there = [pair for pair in pairs if {*pair} <= {*runs["row"]}]
+            if not there:
+                continue
+            layout = Layout(runs)
+            where = f"{TITLES.get(scale, scale)}, {title(dataset)}"
+            for d in layout.differences(there):
+                labels = exhibit.row(d.a).label, exhibit.row(d.b).label
+                body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
+                numbers = {"value": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}
+                frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **numbers})
+            notes.append(
+                f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom."
+            )
+    return Table(
+        name=name or slug(f"differences {exhibit.key}"),
+        caption="Differences in points, same seeds, with 95 % intervals that hold together for one scale and data set.",
+        head=[line("Difference", "Where", "Points", "Seeds")],
+        body=body or [line("all of them", NOT_YET, "–", "–")],
+        frame=pd.DataFrame(frames) if frames else None,
+        note=" ".join(notes),
+    )
