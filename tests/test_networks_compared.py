@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from study_samples import TINY, experiment, keep_teacher
 from torch import Tensor, nn
 
 from kdnb import analysis, models
+from kdnb.analysis import Observed, Subject
+from kdnb.analysis.parts import channels, correlations
 from kdnb.errors import KdnbError
+from kdnb.methods.inheritance import Parts
+from kdnb.methods.stage import Setup
 from kdnb.models.network import Network
+from kdnb.study.experiment import Run
+from kdnb.study.runner import Runner
+from kdnb.study.store import Store
 from kdnb.training.freeze import as_it_was, frozen
 from kdnb.training.images import DeviceImages, Normalisation
+from kdnb.training.numerics import detect
 
 CPU = torch.device("cpu")
 
@@ -50,7 +61,7 @@ def logits(made: Network, images: DeviceImages, chosen: list[int]) -> Tensor:
 @pytest.mark.parametrize(
     "name",
     [
-        *("resnet8", "resnet110", "resnet50", "wrn_16_1", "vgg8", "mobilenet_v1", "mobilenet_v2", "shufflenet_v1"),
+        *("resnet8", "resnet110a", "resnet50", "wrn_16_1", "vgg8", "mobilenet_v1", "mobilenet_v2", "shufflenet_v1"),
         *("shufflenet_v2", "densenet121", "allcnn", "cnn1", "preact_resnet18"),
     ],
 )
@@ -270,3 +281,79 @@ def test_channels_that_are_the_same_are_alike_and_others_are_less():
     same = analysis.channel_cka(made, images, range(10), range(10))
     assert same == pytest.approx(1)
     assert analysis.channel_cka(made, images, range(10), range(10, 20), unbiased=False, pooled=False) < 0.999
+
+
+# -- what a run keeps of it ------------------------------------------------------------------------------------
+
+
+def subject(made: Network, seed: int = 1, **changes: object) -> Subject:
+    images = some_images(24)
+    fields = {
+        "teacher": Observed(network("wrn_16_1"), images),
+        "labels": images.labels.numpy(),
+        "score": np.arange(24),
+        "num_classes": 10,
+        "training": some_images(40),
+    }
+    return Subject(Observed(made, images), seed=seed, **{**fields, **changes})
+
+
+def test_a_network_without_parts_is_cut_as_its_seed_would_have_cut_it():
+    made = network("resnet8")
+    inheriting, exploring = channels(subject(made))
+    assert sorted([*inheriting.tolist(), *exploring.tolist()]) == list(range(64)) and len(inheriting) == 32
+    setup = Setup.__new__(Setup)  # of a set-up, only the seed and the device are asked for
+    setup.__dict__.update(seed=1, device=CPU)
+    drawn = setup.build("parts", lambda: Parts(64, 7, 0.5, "random"))
+    assert torch.equal(drawn.inheriting, inheriting)
+    assert not torch.equal(channels(subject(made, seed=2))[0], inheriting)
+    own = Parts(64, 7, 0.3, "halves")
+    assert channels(subject(made, modules={"parts": own}))[0].tolist() == list(range(19))
+    assert channels(subject(made, modules={"student_parts": own}))[1].tolist() == list(range(19, 64))
+
+
+@pytest.mark.parametrize("name", ["parts_alike", "stages_alike", "neurons", "flatness", "relevance", "seen_alike"])
+def test_a_measurement_keeps_its_word(name):
+    arrays, metrics = analysis.get(name).of(subject(network("resnet8")))
+    if name == "relevance":
+        assert arrays["pictures"].shape == (4, 16, 16, 3) and arrays["shown_classes"][:, 0].tolist() == [1, 2, 4, 5]
+        maps = arrays["relevance_maps"]
+        assert np.allclose(maps[:, 0], maps[:, 1] + maps[:, 2], atol=1e-5)
+        assert np.array_equal(arrays["pictures"][0], some_images(24).padded[1].numpy())
+    if name == "neurons":
+        assert 1 <= metrics["active_neurons_embedding"] <= 9  # ten classes
+        before_relu = analysis.loss_gradients(network("resnet8"), some_images(40)).flatten(1)
+        assert metrics["active_neurons"] == analysis.active_neurons(before_relu)
+    if name == "parts_alike":
+        assert metrics["cka_parts_maps"] < metrics["cka_parts_maps_biased"] < 1
+    if name == "flatness":
+        assert arrays["noise_rise"].shape == (10, 5) and arrays["relative_noise_rise"].shape == (10, 3)
+        assert metrics["sharpness"] == pytest.approx(arrays["noise_rise"][:, 3].mean())
+
+
+def test_a_network_sees_what_its_own_copy_sees():
+    made = network("resnet8")
+    itself = subject(made, teacher=Observed(frozen(made, CPU, torch.float32), some_images(24)))
+    metrics = analysis.get("seen_alike").of(itself)[1]
+    assert metrics["seen_alike"] == pytest.approx(1)
+    assert max(metrics["seen_alike_inheriting"], metrics["seen_alike_exploring"]) < 0.99
+    maps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    assert correlations(maps, -2 * maps + 1).tolist() == pytest.approx([-1, 0])
+
+
+def test_a_run_keeps_what_is_measured_of_the_parts_it_learned_with(empty_project):
+    once = dataclasses.replace(TINY, name="custom-once", at_most=1)
+    taught = experiment("kd", once)
+    keep_teacher(taught)
+    split = dataclasses.replace(taught, method="ie-ft", arguments={"paraphraser_epochs": 1, "inherited": 0.25})
+    store = Store.open()
+    keeps = ("parts_alike", "neurons")
+    runs = [
+        Run(split, 1, keeps),
+        Run(dataclasses.replace(taught, method="plain", arguments={}, teacher=None), 1, keeps[:2]),
+    ]
+    outcome = Runner(store, detect("cpu", "float32", "eager"), "comparison", say=lambda line: None).run(runs)
+    assert not outcome.failed and not outcome.left
+    metrics = [store.get(*run.key).metrics for run in runs]
+    assert all({"cka_parts", "active_neurons_inheriting"} <= found.keys() for found in metrics)
+    assert not any(store.lacking(run) for run in runs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdnb.losses.relations import linear_cka
+from kdnb.methods.paraphraser import tapped
 from kdnb.models.network import Network
 from kdnb.training.cohort import evaluation_batch
 from kdnb.training.images import DeviceImages
@@ -46,11 +47,14 @@ def alike(x: Tensor, y: Tensor, *, unbiased: bool) -> float:
 
 @torch.no_grad()
 def stage_maps(network: Network, images: DeviceImages, *, pooled: bool = True, last: bool = False) -> list[Tensor]:
-    """The maps of all images that leave the stages, or the last one: [N, C] of their means, or [N, C, H, W]."""
+    """The maps of all images that leave the stages: [N, C] of their means over positions, or [N, C, H, W].
+
+    With `last`, the last map alone, behind its ReLU whatever the family: where methods tap a network.
+    """
     network.eval()
     batches: list[list[Tensor]] = []
     for _, batch, _ in images.plain_batches(evaluation_batch(images.labels.device)):
-        stages = network.activations(batch, depth=len(network.stage_widths)).stages
-        chosen = stages[-1:] if last else stages
-        batches.append([stage.double().mean((2, 3)) if pooled else stage for stage in chosen])
+        found = network.activations(batch, depth=len(network.stage_widths))
+        maps = [tapped(found)] if last else found.stages
+        batches.append([m.double().mean((2, 3)) if pooled else m for m in maps])
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
