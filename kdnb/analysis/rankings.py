@@ -24,11 +24,14 @@ def retrieval_by_embeddings(subject: Subject) -> Found:
 
     Precision is among the first 100, or as many as a small database has.
     """
+    import torch
+
     from kdnb.evaluation.retrieval import retrieval
 
     assert subject.training is not None
-    queries, database = subject.student.outputs.embeddings, subject.student.over(subject.training).outputs.embeddings
-    labels = subject.training.labels.cpu().numpy()
+    queries, labels = subject.student.outputs.embeddings, subject.training.labels
+    known = subject.student.over(subject.training).outputs.embeddings
+    database = torch.from_numpy(known).to(labels.device)  # where it is, the ranking is done
     found = {
         f"{name}_{distance}": value
         for distance in ("euclidean", "cosine")
@@ -37,8 +40,8 @@ def retrieval_by_embeddings(subject: Subject) -> Found:
             subject.labels,
             database,
             labels,
-            distance,
-            at=min(100, len(labels)),  # type: ignore[arg-type]
+            distance,  # type: ignore[arg-type]
+            at=min(100, len(labels)),
         ).items()
     }
     return {}, found

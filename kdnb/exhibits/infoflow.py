@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kdnb.exhibits.courses import Courses, Line, Panel
 from kdnb.exhibits.exhibit import DIGITS, Absent, Build, Column, Exhibit, Row
 from kdnb.exhibits.names import network_title
 from kdnb.exhibits.score import ACCURACY, Score
@@ -77,8 +78,8 @@ TRAIN_ACCURACY = Score(
     "train_accuracy", "Training accuracy", "percent", " %", "points", 100.0, printed="train_top1_accuracy"
 )
 ACCURACIES = (TRAIN_ACCURACY, ACCURACY)
-#: What is measured on a network for the scores of a table.
-MEASURED = {**dict.fromkeys((PUBLISHED, TEXTBOOK), ("retrieval",)), ACCURACIES: ("training_accuracy",)}
+#: What is measured on a network for a score, beyond what every run has.
+MEASURED = {**dict.fromkeys((*PUBLISHED, *TEXTBOOK), ("retrieval",)), TRAIN_ACCURACY: ("training_accuracy",)}
 #: What tables that cannot be run here are printed in.
 TOP_10 = {d: _retrieval(f"top_10_{d}", f"top-10, {d.title()}", f"top10_precision_{d}") for d in ("euclidean", "cosine")}
 TOP_1 = _retrieval("top_1_euclidean", "top-1, Euclidean", "top1_precision_euclidean")
@@ -296,8 +297,11 @@ def _exhibit(
     dataset: str = "cifar10",
     build: Build = build,
     ablation: bool = False,
+    keeps: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Exhibit:
-    keeps = dict.fromkeys(rows, MEASURED.get(scores, ()))
+    """A table with a column a score; `keeps` has what is measured on a row beyond what the scores need."""
+    scored = {name: None for score in scores for name in MEASURED.get(score, ())}
+    keeps = {row: tuple(dict.fromkeys([*scored, *(keeps or {}).get(row, ())])) for row in rows}
     columns = tuple(Column(dataset, score=score, keeps=keeps) for score in scores)
     chosen = tuple(ROWS[key] for key in rows)
     return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1)
@@ -351,13 +355,16 @@ EXHIBITS = (
         build=absent(NOT_SUN),
     ),
     _exhibit("table6", "Auxiliaries of three sizes for students of two", *(f"{aux}-{s}" for aux, s in SIZES)),
-    _exhibit("fig1", "How fast the last layers become alike", *FIGURE_1),
+    _exhibit("fig1", "How fast the last layers become alike", *FIGURE_1, scores=(MAP_C,)),
     _exhibit(
         "fig2",
         "The student's third layer, taught by each layer of a teacher",
         *(f"{who}-{layer}" for who in ("aux", "resnet") for layer in ("none", *GUIDES)),
     ),
 )
+
+#: Whose flows of information are followed: over training, and the teacher's at its end.
+FLOWS = {"teacher": ("flows",), **dict.fromkeys(("aux", "plain", "flow"), ("flow_course",))}
 
 ABLATIONS = (
     _exhibit(
@@ -366,6 +373,14 @@ ABLATIONS = (
         *("teacher", "aux", *SUPERVISED, *UNSUPERVISED),
         scores=TEXTBOOK,
         ablation=True,
+    ),
+    _exhibit(
+        "flows",
+        "How much each layer knows of the labels",
+        *FLOWS,
+        scores=(MAP_C,),
+        ablation=True,
+        keeps=FLOWS,
     ),
     _exhibit(
         "controls",
@@ -403,5 +418,28 @@ ABLATIONS = (
             ablation=True,
         ),
         metric_of=metric_of,
+    ),
+)
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+#: The critical periods of Figure 1 by the weight of inner layers: it falls below 2 after epoch 10, below 0.01 after 25.
+PERIODS = (("connections form", 0, 10), ("they are formed", 10, 25), ("fitting, compression", 25, 50))
+
+#: The last layers' divergence, which the three rows of Figure 1 minimise with others or alone.
+CONVERGENCE = Courses(
+    "convergence",
+    "How unlike the last layers of student and auxiliary are: the hybrid divergence on training batches, before it is "
+    "weighed. Each method minimises it, with the inner layers or alone.",
+    (
+        Panel(
+            "divergence of the last layers",
+            (
+                Line("flow-last", "last", "last layer alone (PKT)", "pkt"),
+                Line("flow-even", "last", "all layers, from weight 1 (PKT-H)", "pkt-h"),
+                Line("flow", "last", "all layers, from weight 100 (proposed)", "flow"),
+            ),
+            logarithmic=True,
+        ),
     ),
 )

@@ -3,6 +3,7 @@
 from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains, rows
 from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
+from kdnb.plots.flows import flows
 from kdnb.plots.networks import noise, relevances, stages
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
@@ -16,6 +17,7 @@ __all__ = [
     "colour",
     "courses",
     "curves",
+    "flows",
     "gains",
     "logit_gaps",
     "noise",

@@ -42,6 +42,17 @@ COLOURS = {
     "slkd-sequential": "#8c3b33",
     "slkd-detached": "#e27f92",
     "kd-control": "#40608c",
+    "aux": "#4d5a66",
+    "distill": "#1f86c7",
+    "hint": "#b98a12",
+    "hint-h": "#8f6a00",
+    "mkt": "#7a9a2e",
+    "mkt-h": "#57751a",
+    "pkt-h": "#96407a",
+    "flow": "#c8402a",
+    "flow-last": "#e0895f",
+    "flow-even": "#9c5a3c",
+    "contrastive": "#5f8f86",
 }
 #: Width of the text in inches: figures are drawn for it and shrink on narrow screens.
 WIDTH = 7.2

@@ -1,0 +1,119 @@
+"""Flows of information: how much each layer of a network knows of the labels, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdnb import exhibits
+from kdnb.exhibits import Exhibit
+from kdnb.exhibits.names import network_title
+from kdnb.exhibits.runs import runs_of
+from kdnb.plots.histories import epochs_axis
+from kdnb.plots.kept import Found, Kept, find, plot, table
+from kdnb.plots.panels import legend_below, nothing_yet
+from kdnb.plots.style import WIDTH, Plot, style
+from kdnb.study.record import Record
+from kdnb.study.store import Store
+from kdnb.tables.words import slug
+
+LAYERS = (1, 2, 3, 4)
+#: A layer's colour, from the first to the last; all are of middle lightness.
+COLOURS = ("#d9a441", "#d1654c", "#9c4a8a", "#4b5aa8")
+#: What is drawn of a flow: the measurement's name, its axis, and what it is multiplied by.
+KINDS = {"ncc": ("nearest centroid, %", 100.0), "qmi": ("mutual information (QMI)", 1.0)}
+#: A stretch of a paper's epochs with a name of its own.
+Period = tuple[str, int, int]
+
+
+def flows(
+    exhibit: Exhibit | str,
+    profile: str = "demo",
+    name: str = "",
+    rows: Sequence[str] | None = None,
+    periods: Sequence[Period] = (),
+) -> Plot:
+    """A column of panels for every row that was followed, a line a layer; dots are the teacher's layers at its end.
+
+    `periods` are marked in the last column, as the method of its row has them.
+    """
+    exhibit = exhibits.get(exhibit)
+    names = tuple(f"course_{kind}_{layer}" for kind in KINDS for layer in LAYERS)
+    found = find(exhibit, profile, rows, ("flow_course_epochs", *names))
+    taught = _teacher(found)
+    with style():
+        figure = _figure(found, taught, periods) if found.kept else nothing_yet(exhibit.title)
+    caption = "How much each layer knows of the labels: accuracy of the nearest class mean, and quadratic mutual "
+    caption += "information by the cosine kernel, on the test images. Layers 1 to 3 are the stages, 4 is the embedding."
+    if taught is not None:
+        caption += f" Dotted: the layers of {_network(taught)} at its end."
+    frame = table(
+        (_long(kept) for kept in found.kept.values()), ["line", "epoch", *(n.removeprefix("course_") for n in names)]
+    )
+    return plot(figure, name or slug(f"flows {exhibit.key}"), caption, found, frame)
+
+
+def _teacher(found: Found) -> Record | None:
+    """The teacher's run at the scale that is drawn, if its flow is known."""
+    if found.panel is None:
+        return None
+    rows = [row for row in found.exhibit.rows if row.role == "teacher"]
+    cells = found.exhibit.cells(found.panel.profile, None, rows)
+    here = [r for _, r in runs_of(cells, Store.open()) if all(f"ncc_{layer}" in r.metrics for layer in LAYERS)]
+    return here[0] if here else None
+
+
+def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 5.0))
+    places = figure.subplots(len(KINDS), len(found.kept), squeeze=False, sharex="col", sharey="row")
+    for column, kept in zip(places.T, found.kept.values(), strict=True):
+        for axes, (kind, (what, factor)) in zip(column, KINDS.items(), strict=True):
+            epochs = kept.arrays["flow_course_epochs"]
+            for layer, hue in zip(LAYERS, COLOURS, strict=True):
+                values = factor * kept.arrays[f"course_{kind}_{layer}"]
+                axes.plot(epochs, values, color=hue, marker=".", label=f"layer {layer}")
+                if taught is not None:
+                    axes.axhline(factor * taught.metrics[f"{kind}_{layer}"], color=hue, linestyle=":", linewidth=1)
+            if column is places.T[0]:
+                axes.set_ylabel(what)
+        column[0].set_title(kept.cell.row.label)
+        epochs_axis(column[-1])
+    last = list(found.kept.values())[-1]
+    for axes in places[:, -1]:
+        _mark(axes, last, periods, named=axes is places[0, -1])
+    legend_below(figure, places.ravel(), 4)
+    return figure
+
+
+def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], named: bool) -> None:
+    """Periods of the paper's epochs as bands, each as far as the run went."""
+    whole = kept.record.experiment["recipe"]["epochs"]
+    ratio = kept.record.metrics["epochs"] / whole
+    for number, (name, begin, end) in enumerate(periods):
+        axes.axvspan(begin * ratio, end * ratio, color="#888888", alpha=0.08 + 0.08 * (number % 2), linewidth=0)
+        if named:
+            middle = (begin + end) / 2 * ratio
+            axes.text(middle, 0.03, name, rotation=90, ha="center", va="bottom", fontsize=7, transform=_across(axes))
+
+
+def _across(axes: Axes) -> object:
+    """Epochs along the axis, shares of the axis' height across it."""
+    return axes.get_xaxis_transform()
+
+
+def _long(kept: Kept) -> pd.DataFrame:
+    columns = {"epoch": kept.arrays["flow_course_epochs"].astype(int)}
+    columns |= {
+        name.removeprefix("course_"): np.round(values, 5)
+        for name, values in kept.arrays.items()
+        if name.startswith("course_")
+    }
+    return pd.DataFrame(columns).assign(line=kept.cell.row.key)
+
+
+def _network(record: Record) -> str:
+    return network_title(str(record.experiment["network"]["name"]))
