@@ -45,7 +45,7 @@ KD = {"labels_weight": 0.1, "soft_weight": 0.9, "temperature": 4.0}
 
 #: Method -> its arguments as the fact sheet has them for CIFAR-100 (beta and the review's weight: the commonest).
 SETTINGS: dict[str, dict[str, Any]] = {
-    "at": {"weight": 1000.0},
+    "at": {"weight": 1000.0, "first_stage": 1},
     "sp": {"weight": 3000.0},
     "rkd": {"distance_weight": 25.0, "angle_weight": 50.0},
     "ofd": {"weight": 1e-3, "teacher_mode": "train"},

@@ -237,7 +237,7 @@ CHANGES: dict[str, Experiment] = {
         f"images.{name}": dataclasses.replace(BASE, images=dataclasses.replace(BASE.images, **{name: value}))
         for name, value in {
             "dataset": "cifar100", "split": "test", "mean": (0.5,) * 3, "std": (0.5,) * 3, "student_images": 151,
-            "padding_mode": "reflect",
+            "padding_mode": "reflect", "per_class": 5,
         }.items()
     },
 }  # fmt: skip

@@ -9,7 +9,7 @@ from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.loading import load
 from kdnb.datasets.preparing import prepare
 from kdnb.datasets.splits import halves_key
-from kdnb.datasets.subsets import class_balanced, digest_of_indices, halves
+from kdnb.datasets.subsets import class_balanced, digest_of_indices, halves, held_out
 
 __all__ = [
     "Dataset",
@@ -22,6 +22,7 @@ __all__ = [
     "digest_of_indices",
     "halves",
     "halves_key",
+    "held_out",
     "info",
     "load",
     "names",

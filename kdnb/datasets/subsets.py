@@ -49,6 +49,12 @@ def halves(labels: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
     return validation, test
 
 
+def held_out(labels: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """A class-balanced tenth of a split and all the rest of it, as (rest, tenth): sorted indices int64."""
+    tenth = class_balanced(labels, max(1, len(labels) // 10), key)
+    return np.setdiff1d(np.arange(len(labels)), tenth), tenth
+
+
 def digest_of_indices(indices: np.ndarray) -> str:
     """sha256 (hex) of a list of integers, as little-endian 64-bit numbers."""
     return hashlib.sha256(np.asarray(indices).astype("<i8").tobytes()).hexdigest()

@@ -5,7 +5,7 @@ constant in the teacher's; it computes in float32 (or float64, if that is what i
 autocast says; and it holds no step that waits for the device, so that it can be captured in a CUDA graph.
 """
 
-from kdnb.losses.codes import pixel_labels, sparse_code
+from kdnb.losses.codes import image_prediction, labels_of, pixel_labels, pixel_prediction, reconstruction, sparse_code
 from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
 from kdnb.losses.factors import exploration, factor, inheritance
@@ -45,16 +45,20 @@ __all__ = [
     "fsp",
     "hierarchical_context",
     "hint",
+    "image_prediction",
     "information_flow",
     "inheritance",
     "kd",
+    "labels_of",
     "linear_cka",
     "mmd",
     "negative_mean",
     "overhaul",
     "pairs_of_classes",
     "pixel_labels",
+    "pixel_prediction",
     "pkt",
+    "reconstruction",
     "relative_distances",
     "rkd",
     "similarity",

@@ -13,7 +13,8 @@ class Recipe:
     """An optimiser with steps, from labels or from a teacher, in the paper's own epochs.
 
     The rate is multiplied by `factor` once each of `milestones` epochs have been trained.  `selection` is
-    `last` (the weights of the last epoch) or `best` (the epoch of the highest validation accuracy).
+    `last` (the weights of the last epoch), `best` (the epoch of the highest validation accuracy) or `steps` (the best
+    of the epochs before the rate drops and the last one).
     `optimiser` is `sgd` (with `momentum`, `nesterov`) or `adam` (which has neither); `restart` says when it begins
     afresh: `never`, with each `drop` of the rate, or with each `epoch`.  The scales of batch norms begin at `one`, or
     at `norm_scale` `uniform`, U(0, 1), as PyTorch had it before 1.2.  A new field is a `growth.later` one, so that

@@ -30,10 +30,10 @@ KD_DEFAULTS: dict[str, Any] = {"labels_weight": 0.1, "soft_weight": 0.9, "temper
 
 #: What arguments may be, by the last word of their names: the same for all methods.
 RANGES: dict[tuple[str, ...], dict[str, Any]] = {
-    ("epochs", "patience", "size", "milestones", "negatives", "teachers", "width", "keep"): {"low": 1},
+    ("epochs", "patience", "size", "milestones", "negatives", "teachers", "width", "keep", "stage"): {"low": 1},
     ("temperature", "lr"): {"low": 0, "open_low": True},
     ("weight", "alpha", "beta", "decay"): {"low": 0},
-    ("share",): {"low": 0, "high": 1, "open_low": True},
+    ("share", "sparsity"): {"low": 0, "high": 1, "open_low": True},
     ("momentum", "mix", "inherited"): {"low": 0, "high": 1},
 }
 
@@ -44,7 +44,7 @@ class Method:
 
     `revision` is raised when the mathematics changes; `of` is whose method it is, a `student`'s or, where it looks at
     nothing but the teacher, the `teacher`'s; `after` names methods of the teacher alone that it goes on from, with the
-    arguments `<name>_<argument>`; `shared` names the stages with a record of their own,
+    arguments `<last word of the name>_<argument>`; `shared` names the stages with a record of their own,
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
     are the method's arguments, `kinds` their annotations, and `later` those that came after records were stored
     (behind the `*`).  A `label_free` method has no place for labels, and so none for KD in their stead.
@@ -95,8 +95,10 @@ class Method:
         return {k: v for k, v in given.items() if k.startswith(carried) or k in named}
 
     def passed_on(self, step: str, given: dict[str, Any]) -> dict[str, Any]:
-        """What the method passes on to a step of the teacher alone: `<step>_<argument>`, given or by its default."""
-        arguments, carried = self.arguments(given), f"{step}_"
+        """What the method passes on to a step of the teacher alone, given or by default: of `x-paraphraser` all that
+        begins with `paraphraser_`.
+        """
+        arguments, carried = self.arguments(given), f"{step.rpartition('-')[2]}_"
         return {k.removeprefix(carried): v for k, v in arguments.items() if k.startswith(carried)}
 
     @property

@@ -83,6 +83,10 @@ class Schedule:
         """Whether an epoch, counted from 0, is the first one after a milestone."""
         return epoch in self.milestones
 
+    def ends(self, epochs: int) -> tuple[int, ...]:
+        """After how many epochs of so many each rate has been trained with."""
+        return (*(milestone for milestone in self.milestones if milestone < epochs), epochs)
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -321,8 +325,14 @@ class Setup:
         return Optimiser(r.optimiser, r.lr, momentum, r.weight_decay, r.nesterov, r.restart)
 
     def selection(self) -> Selection | None:
-        """The recipe's: by accuracy, or the last epoch."""
-        return Selection(accuracy, highest=True, needs_teacher=False) if self.recipe.selection == "best" else None
+        """The recipe's: by accuracy, among all epochs or where the steps of the rate end; or the last epoch."""
+        r = self.recipe
+        if r.selection not in ("last", "best", "steps"):
+            raise unknown("selection of a recipe", r.selection, ["last", "best", "steps"])
+        if r.selection == "last":
+            return None
+        at = Schedule(r.milestones).ends(r.epochs) if r.selection == "steps" else None
+        return Selection(accuracy, highest=True, needs_teacher=False, at=at)
 
 
 def accuracy(batch: Batch) -> Tensor:

@@ -32,8 +32,10 @@ TEACHERS = ("fixed", "of each seed")
 class Images:
     """Which images, how they are prepared, and which of them decide.
 
-    `student_images` of the training part, class-balanced and fixed; None means all.  `split` is `halves`
-    (the test images in a validation half and a test half) or `test` (all test images, nothing selected).
+    `student_images` of the training part, class-balanced and fixed; None means all.  `per_class` are few of each class
+    instead, other ones for every seed, of which fewer are among more.  `split` is `halves` (the test images in a
+    validation half and a test half), `test` (all test images, nothing selected), or `held-out` (all test images score;
+    a fixed, class-balanced tenth of the training images selects, and nobody learns from it).
     `mean` and `std` are the protocol's, per channel, and so is the `padding_mode` of random crops: `zeros`, or
     `reflect`.  A new field is a `growth.later` one.
     """
@@ -44,6 +46,7 @@ class Images:
     std: tuple[float, float, float]
     student_images: int | None = None
     padding_mode: Literal["zeros", "reflect"] = growth.later("zeros")
+    per_class: int | None = growth.later(None)
 
     def canonical(self) -> dict[str, Any]:
         info = datasets.info(self.dataset)
@@ -174,6 +177,7 @@ class Experiment:
         arguments = method.arguments(self.arguments)
         changed = sorted((name, arguments[name]) for name in self.arguments if arguments[name] != method.defaults[name])
         found = [f"{name}{between}{value}" for name, value in changed] + ([self.note] if self.note else [])
+        found += [between.join([str(self.images.per_class), "a", "class"])] if self.images.per_class else []
         return found + ([f"from{between}{self.start.method}"] if self.start else [])
 
 

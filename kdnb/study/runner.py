@@ -336,7 +336,7 @@ class Runner:
     def _cohort(self, works: list[Work]) -> Cohort:
         numerics = works[0].numerics
         workbench, _ = self.room(numerics)
-        material, _ = workbench.material(works[0].run.experiment.images)
+        material, _ = workbench.material(works[0].run.experiment.images, works[0].run.seed)
         teachers = [w.run.teacher for w in works if w.run.teacher is not None]
         teacher = workbench.teacher(teachers[0]) if teachers else None
         members = [w.member for w in works]

@@ -263,7 +263,8 @@ def record_path(run: Run, paper: str) -> Path:
     teacher = e.teacher.network if e.teacher else "none"
     method = e.method + (f"~{e.variant}" if e.variant else "") + (f"@{e.stage}" if e.stage else "")
     folder = Path(paper) / e.profile.name / e.images.dataset / f"{teacher}-{e.network or 'none'}" / method[:120]
-    if (e.images.student_images is None) and e.teacher is None and e.profile.student_images:
+    whole = e.images.student_images is None and e.images.per_class is None
+    if whole and e.teacher is None and e.profile.student_images:
         folder = folder.parent / "plain~all-images"
     return folder / f"seed{run.seed}.json"
 

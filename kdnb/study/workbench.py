@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +32,9 @@ from kdnb.training.numerics import Numerics
 
 @dataclass
 class TestImages:
-    """The images an experiment is judged on: all test images, and which of them select and score."""
+    """The images an experiment is judged on: all test images, and which of them score."""
 
     test: DeviceImages
-    validation: np.ndarray
     score: np.ndarray
 
 
@@ -46,16 +44,21 @@ class Workbench:
     def __init__(self, store: Store, numerics: Numerics) -> None:
         self.store = store
         self.numerics = numerics
-        self._material: dict[Images, tuple[Material, TestImages]] = {}
+        self._material: dict[tuple[Images, int | None], tuple[Material, TestImages]] = {}
         self._teachers: dict[tuple[tuple[str, int], torch.dtype], Network] = {}
         self._digests: dict[tuple[str, int], str] = {}
         self._observed: dict[tuple[tuple[str, int], Images], Observed] = {}
 
-    def material(self, images: Images) -> tuple[Material, TestImages]:
-        """Training, validation and test images of an experiment, on the device; DataError if missing."""
-        if images not in self._material:
-            self._material[images] = self._load(images)
-        return self._material[images]
+    def material(self, images: Images, seed: int | None = None) -> tuple[Material, TestImages]:
+        """Training, validation and test images of a run, on the device; DataError if missing.
+
+        Few of each class are other ones for every seed, so there it has to be told.
+        """
+        assert seed is not None or not images.per_class, "few images of each class are those of a seed"
+        key = images, seed if images.per_class else None
+        if key not in self._material:
+            self._material[key] = self._load(images, seed)
+        return self._material[key]
 
     def teacher(self, run: Run) -> Network:
         """A finished teacher, frozen and folded, in the precision of the run."""
@@ -93,10 +96,10 @@ class Workbench:
     def subject(self, run: Run, student: Network, modules: Mapping[str, nn.Module] | None = None) -> Subject:
         """What is measured of a run; its teacher runs over the test images once for all its students."""
         experiment = run.experiment
-        material, evidence = self.material(experiment.images)
+        material, evidence = self.material(experiment.images, run.seed)
         return Subject(
             student=Observed(student, evidence.test),
-            teacher=self._observed_teacher(run.teacher, experiment.images) if run.teacher else None,
+            teacher=self._observed_teacher(run.teacher, experiment.images, evidence) if run.teacher else None,
             labels=evidence.test.labels.cpu().numpy(),
             score=evidence.score,
             num_classes=datasets.info(experiment.images.dataset).num_classes,
@@ -105,10 +108,9 @@ class Workbench:
             modules=modules or {},
         )
 
-    def _observed_teacher(self, teacher: Run, images: Images) -> Observed:
+    def _observed_teacher(self, teacher: Run, images: Images, evidence: TestImages) -> Observed:
         key = teacher.key, images
         if key not in self._observed:
-            _, evidence = self.material(images)
             self._observed[key] = Observed(self._frozen(teacher, torch.float32), evidence.test)
         return self._observed[key]
 
@@ -151,7 +153,7 @@ class Workbench:
 
     def _setup(self, run: Run) -> Setup:
         experiment = run.experiment
-        material, _ = self.material(experiment.images)
+        material, _ = self.material(experiment.images, run.seed)
         return Setup(
             student=self._student(run) if experiment.network else None,  # type: ignore[arg-type]
             teacher=self._teacher_of(run),
@@ -163,22 +165,23 @@ class Workbench:
             steps={name: self._step(step, run) for name, step in run.steps().items()},
         )
 
-    def _load(self, images: Images) -> tuple[Material, TestImages]:
+    def _load(self, images: Images, seed: int | None) -> tuple[Material, TestImages]:
         data = datasets.load(images.dataset)
         normalisation = Normalisation(images.mean, images.std)
         augmentation = Augmentation(data.info.crop_padding, data.info.flip)
-        chosen: Any = slice(None)
-        if images.student_images is not None and images.student_images < len(data.train.labels):
-            chosen = datasets.class_balanced(data.train.labels, images.student_images, f"student/{images.dataset}")
         everything = np.arange(len(data.test.labels))
-        validation, score = everything, everything
+        learned, selecting, validation, score = np.arange(len(data.train.labels)), data.test, everything, everything
         if images.split == "halves":
             validation, score = datasets.halves(data.test.labels, datasets.halves_key(images.dataset))
+        elif images.split == "held-out":
+            learned, validation = datasets.held_out(data.train.labels, f"held-out/{images.dataset}")
+            selecting = data.train
         if not len(validation) or not len(score):
             raise DataError(
                 f"The {len(everything)} test images of {images.dataset} are too few for the split '{images.split}': "
                 "none would be left to select by, or to score; prepare more of them."
             )
+        learned = learned[_chosen(images, data.train.labels[learned], seed)]
 
         def on_device(
             pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype
@@ -187,12 +190,22 @@ class Workbench:
             return DeviceImages(pixels, labels, normalisation, device, dtype, padding, mode)
 
         material = Material(
-            training=on_device(data.train.images[chosen], data.train.labels[chosen], augmentation.padding),
-            validation=on_device(data.test.images[validation], data.test.labels[validation]),
+            training=on_device(data.train.images[learned], data.train.labels[learned], augmentation.padding),
+            validation=on_device(selecting.images[validation], selecting.labels[validation]),
             augmentation=augmentation,
         )
         test = on_device(data.test.images, data.test.labels, dtype=torch.float32)  # scores are, whatever trains
-        return material, TestImages(test, validation, score)
+        return material, TestImages(test, score)
+
+
+def _chosen(images: Images, labels: np.ndarray, seed: int | None) -> np.ndarray:
+    """Which of the images with these labels a run learns from: all, fixed ones, or few of each class for its seed."""
+    if images.per_class:
+        few = images.per_class * datasets.info(images.dataset).num_classes
+        return datasets.class_balanced(labels, few, f"few/{images.dataset}/{seed}")
+    if images.student_images is not None and images.student_images < len(labels):
+        return datasets.class_balanced(labels, images.student_images, f"student/{images.dataset}")
+    return np.arange(len(labels))
 
 
 def _network(experiment: Experiment, seed: int) -> Network:
