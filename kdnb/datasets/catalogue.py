@@ -196,7 +196,15 @@ _CATALOGUE = {entry.name: entry for entry in (DIGITS, CIFAR10, CIFAR100, STL10)}
 
 
 #: Sets that papers use and kdnb cannot prepare yet: tables name them, nothing runs on them.
-PLANNED = {"imagenet": "ImageNet", "cub200": "CUB-200", "sun_attribute": "SUN Attribute"}
+PLANNED = {
+    "imagenet": "ImageNet",
+    "flowers102": "Flowers-102",
+    "cub200": "CUB-200",
+    "sun_attribute": "SUN Attribute",
+    "stanford_cars": "Stanford Cars",
+    "mit_indoor67": "MIT Indoor-67",
+    "pubfig83": "PubFig83",
+}
 
 
 def title(name: str) -> str:

@@ -194,9 +194,9 @@ class Exhibit:
     """A table or figure: its rows, its columns, and how a cell becomes an experiment.
 
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
-    `demo_seeds` is how many seeds the demo has time for; `gain` two rows whose difference ends the table.
-    `controls` names, for a row that the paper trains on another schedule than the rest, where the plain student stands
-    that was trained on the same: an exhibit and its row.
+    `demo_seeds` is how many seeds the demo has time for, `study_seeds` how many any other scale trains; `gain` two rows
+    whose difference ends the table.  `controls` names, for a row that the paper trains on another schedule than the
+    rest, where the plain student stands that was trained on the same: an exhibit and its row.
     """
 
     paper: str
@@ -211,6 +211,7 @@ class Exhibit:
     gain: tuple[str, str] | None = None
     metric_of: MetricOf = metric_of_line
     controls: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+    study_seeds: int = SEEDS
 
     @property
     def key(self) -> str:
@@ -238,7 +239,7 @@ class Exhibit:
 
     def seeds(self, profile: str | Profile) -> int:
         """How many seeds a profile trains where nothing else is asked for."""
-        return self.demo_seeds if get_profile(profile).embedded_data else SEEDS
+        return self.demo_seeds if get_profile(profile).embedded_data else self.study_seeds
 
     def row(self, key: str) -> Row:
         """The row of a key; KdnbError names the nearest."""

@@ -14,6 +14,10 @@ _TITLES = {
     "cnn1_l": "CNN-1-L",
     "cnn1_a": "CNN-1-A",
     "cnn1_h": "CNN-1-H",
+    "densenet121": "DenseNet-121",
+    "allcnn": "AllCNN",
+    "allcnn_224": "AllCNN of 224 × 224",
+    "resnext50_32x4d": "ResNeXt-50",
 }
 _FAMILIES = {"resnet": "ResNet", "vgg": "VGG", "wrn": "WRN"}
 
