@@ -336,6 +336,8 @@ def test_a_network_sees_what_its_own_copy_sees():
     itself = subject(made, teacher=Observed(frozen(made, CPU, torch.float32), some_images(24)))
     metrics = analysis.get("seen_alike").of(itself)[1]
     assert metrics["seen_alike"] == pytest.approx(1)
+    neurons = [analysis.get(name).of(itself)[1] for name in ("neurons", "teacher_neurons")]
+    assert neurons[1]["active_neurons_teacher"] == neurons[0]["active_neurons"]
     assert max(metrics["seen_alike_inheriting"], metrics["seen_alike_exploring"]) < 0.99
     maps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]]])
     assert correlations(maps, -2 * maps + 1).tolist() == pytest.approx([-1, 0])

@@ -77,6 +77,14 @@ def neurons(subject: Subject) -> Found:
     return {}, {f"active_neurons{what}": float(active_neurons(g.flatten(1))) for what, g in found.items()}
 
 
+@measure("teacher_neurons", metrics=("active_neurons_teacher",), needs=("teacher", "training"))
+def teacher_neurons(subject: Subject) -> Found:
+    """Active neurons of the teacher's last map before its ReLU, on the same training images."""
+    assert subject.teacher is not None and subject.training is not None
+    gradients = loss_gradients(subject.teacher.network, subject.training, FOR_NEURONS)
+    return {}, {"active_neurons_teacher": float(active_neurons(gradients.flatten(1)))}
+
+
 @measure(
     "flatness",
     arrays=("noise", "noise_rise", "relative_noise", "relative_noise_rise"),
