@@ -31,18 +31,27 @@ class Listing:
 
 def loss(*names: str) -> Listing:
     """Functions or classes of `kdnb.losses` that stand in one file."""
-    files = sorted((PACKAGE / "losses").glob("*.py"))
-    known = {name: path for path in files for name in _definitions(path)}
-    for name in names:
-        if name not in known:
-            raise unknown("loss", name, (n for n in known if not n.startswith("_")))
-    return _listing(known[names[0]], names)
+    return _of_room("losses", "loss", names)
+
+
+def analysis(*names: str) -> Listing:
+    """Functions or classes of `kdnb.analysis` that stand in one file."""
+    return _of_room("analysis", "analysis", names)
 
 
 def method(name: str) -> Listing:
     """The function that builds a method's stages."""
     entry = methods.get(name)
     return _listing(PACKAGE / "methods" / entry.file, (entry.function,))
+
+
+def _of_room(room: str, what: str, names: tuple[str, ...]) -> Listing:
+    files = sorted((PACKAGE / room).glob("*.py"))
+    known = {name: path for path in files for name in _definitions(path)}
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, (n for n in known if not n.startswith("_")))
+    return _listing(known[names[0]], names)
 
 
 def _definitions(path: Path) -> dict[str, ast.stmt]:

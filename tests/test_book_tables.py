@@ -409,6 +409,7 @@ def test_a_listing_is_the_packages_own_code():
     assert source[shown.first_line - 1] == "@loss"
     assert listing.method("fitnet+kd").code.startswith('@method("fitnet"')
     assert "def remember" in listing.loss("Contrastive.remember").code
+    assert listing.analysis("relevance").path == "kdnb/analysis/lrp.py"
 
 
 def test_a_listing_of_nothing_names_the_nearest():
