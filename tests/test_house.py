@@ -152,7 +152,7 @@ OF_PAPERS = re.compile(
 #: The string that decides which images validate in stored records stays; and what a bench trains is some table's.
 KEPT = {place: {"comparison"} for place in ("datasets/splits.py", "bench/conformity.py")}
 #: Papers that are called by an ordinary word, which code may use for itself.
-ORDINARY = {"comparison"}
+ORDINARY = {"comparison", "leaderboard"}
 
 
 def papers_named(text: str) -> set[str]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from kdnb.errors import unknown
-from kdnb.exhibits import comparison_claims, infoflow_claims, slkd_claims, srm_claims
+from kdnb.exhibits import comparison_claims, infoflow_claims, leaderboard, slkd_claims, srm_claims
 from kdnb.exhibits.exhibit import Cell, Column, Exhibit, Pair, Part, Row
 from kdnb.exhibits.paper import Paper
 from kdnb.exhibits.runs import measure
 from kdnb.exhibits.score import ACCURACY, ERROR, Score
 
 PAPERS = {
-    paper.key: paper for paper in (comparison_claims.PAPER, slkd_claims.PAPER, srm_claims.PAPER, infoflow_claims.PAPER)
+    paper.key: paper
+    for paper in (
+        comparison_claims.PAPER,
+        slkd_claims.PAPER,
+        srm_claims.PAPER,
+        infoflow_claims.PAPER,
+        leaderboard.LEADERBOARD,
+    )
 }
 
 

@@ -39,6 +39,17 @@ def step_costs() -> dict[tuple[str, str], float]:
     return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
 
 
+def step_needs() -> dict[str, tuple[float | None, int]]:
+    """Method -> the memory of its heaviest stage in GiB, None where it was not measured, and its extra parameters."""
+    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
+    found: dict[str, tuple[float | None, int]] = {}
+    for entry in lines:
+        memory, parameters = found.get(entry["method"], (None, 0))
+        peaks = [peak for peak in (memory, entry["peak_gib"]) if peak is not None]
+        found[entry["method"]] = max(peaks, default=None), max(parameters, entry["extra_parameters"])
+    return found
+
+
 def step_networks() -> str:
     """The networks with which the steps were measured: `resnet56 -> resnet20`; empty where they were not."""
     return next((str(content.get("networks", "")) for _, content in bench_files() if "methods" in content), "")

@@ -135,7 +135,8 @@ Build = Callable[[Row, Column, Profile], Experiment | Absent]
 class Cell:
     """One cell: its experiment under a profile, and what the paper printed there.
 
-    `experiment` is None where the profile has no relatives for it, and `why_not` says so.
+    `experiment` is None where the profile has no relatives for it, and `why_not` says so.  With `seeds_between` only
+    runs of these seeds, the first and the last, are the cell's.
     """
 
     exhibit: str
@@ -145,6 +146,13 @@ class Cell:
     experiment: Experiment | None
     printed: Printed | None
     why_not: str = ""
+    seeds_between: tuple[int, int] | None = None
+
+    def takes(self, seed: int) -> bool:
+        """Whether a run of this seed counts here; a teacher is the same everywhere."""
+        if self.seeds_between is None or self.row.role == "teacher":
+            return True
+        return self.seeds_between[0] <= seed <= self.seeds_between[1]
 
     @property
     def part(self) -> Part:
@@ -185,7 +193,7 @@ class Cell:
         """The runs that fill the cell: seeds 1, 2, ...; a teacher's first seed is the one that teaches."""
         if self.experiment is None:
             return []
-        first = TEACHER_SEED if self.row.role == "teacher" else 1
+        first = TEACHER_SEED if self.row.role == "teacher" else (self.seeds_between or (1, 0))[0]
         return [Run(self.experiment, first + i, keeps=self.keeps) for i in range(seeds)]
 
 
@@ -196,7 +204,9 @@ class Exhibit:
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
     `demo_seeds` is how many seeds the demo has time for, `study_seeds` how many any other scale trains; `gain` two rows
     whose difference ends the table.  `controls` names, for a row that the paper trains on another schedule than the
-    rest, where the plain student stands that was trained on the same: an exhibit and its row.
+    rest, where the plain student stands that was trained on the same: an exhibit and its row.  `seeds_between` are the
+    first and last seed that count here, where other runs of its experiments belong elsewhere.  `choose` settles, from
+    what is measured, rows that depend on it: the key of a row -> the row as it was chosen, or why there is none yet.
     """
 
     paper: str
@@ -212,6 +222,8 @@ class Exhibit:
     metric_of: MetricOf = metric_of_line
     controls: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     study_seeds: int = SEEDS
+    seeds_between: tuple[int, int] | None = None
+    choose: Callable[[Profile], Mapping[str, Row | Absent]] | None = None
 
     @property
     def key(self) -> str:
@@ -290,13 +302,18 @@ class Exhibit:
         profile, parts = get_profile(profile), self.parts(asked)
         if dataset is not None and dataset not in self.datasets_of(profile):
             raise unknown(f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile))
+        settled = self.choose(profile) if self.choose else {}
         return [
-            self._cell(part.row, column, profile)
+            self._cell(settled.get(part.row.key, part.row), part.row, column, profile)
             for column in self._columns_for(parts, profile)
             if dataset in (None, column.dataset)
             for part in parts
             if part.stands_in(column)
         ]
+
+    def every(self, profile: str | Profile) -> list[Cell]:
+        """All cells, those too that nothing was chosen for: what may be measured."""
+        return replace(self, choose=None).cells(profile)
 
     def cell(self, profile: str | Profile, asked: Asked, dataset: str | None = None) -> Cell:
         """The one cell of this name, on the first data set unless another is named; KdnbError where it has several."""
@@ -313,15 +330,19 @@ class Exhibit:
         known = {column.pair for column in own}
         return list(dict.fromkeys([*own, *(column for column in more if column.pair not in known)]))
 
-    def _cell(self, row: Row, column: Column, profile: Profile) -> Cell:
+    def _cell(self, settled: Row | Absent, row: Row, column: Column, profile: Profile) -> Cell:
+        """The cell of a row, or, where one was settled in its place, of that."""
+        if isinstance(settled, Absent):
+            return Cell(self.key, row, column, profile, None, None, settled.why, self.seeds_between)
+        row = settled
         built = self.build(row, column, profile)
         key = column.dataset, column.score.key, Part(row, column.pair).printed_key
-        printed = reported(self.paper, self.name, self.key_of, self.metric_of).get(key)
-        if (own := self._own(row)) is not None and _changed(self.build(own, column, profile), built):
+        printed = None if self.ablation else reported(self.paper, self.name, self.key_of, self.metric_of).get(key)
+        if printed and (own := self._own(row)) is not None and _changed(self.build(own, column, profile), built):
             printed = None  # the paper's number is of the paper's arguments
         if isinstance(built, Absent):
-            return Cell(self.key, row, column, profile, None, printed, built.why)
-        return Cell(self.key, row, column, profile, built, printed)
+            return Cell(self.key, row, column, profile, None, printed, built.why, self.seeds_between)
+        return Cell(self.key, row, column, profile, built, printed, "", self.seeds_between)
 
 
 def _changed(before: Experiment | Absent, after: Experiment | Absent) -> list[str]:

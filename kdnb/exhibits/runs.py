@@ -24,7 +24,8 @@ def runs_of(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Cell, Record]
     """Every stored run of the cells, cell by cell, by seed."""
     for cell in cells:
         if cell.experiment is not None:
-            yield from ((cell, record) for record in store.records(cell.experiment.fingerprint).values())
+            found = store.records(cell.experiment.fingerprint).values()
+            yield from ((cell, record) for record in found if cell.takes(record.seed))
 
 
 def framed(runs: Iterable[tuple[Cell, Record]]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
 from kdnb.plots.flows import flows
 from kdnb.plots.networks import noise, relevances, stages
+from kdnb.plots.patience import patience
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
 from kdnb.plots.training import training
@@ -21,6 +22,7 @@ __all__ = [
     "gains",
     "logit_gaps",
     "noise",
+    "patience",
     "planes",
     "relevances",
     "rows",

@@ -154,6 +154,33 @@ class Layout:
             found.append(pooled if math.isfinite(half) and len(values) > 1 else alone)
         return found
 
+    def ranks(self, level: float = LEVEL) -> dict[str, tuple[int, int]]:
+        """Row -> the best and the worst place it may have: behind all that are better, before all that are worse.
+
+        Over all pairs together (Tukey's intervals; where variances are not pooled, each pair's own, by Bonferroni).
+        """
+        count, beaten = len(self.rows), np.zeros((len(self.rows), len(self.rows)), bool)
+        pairs = [(a, b) for a in range(count) for b in range(count) if a < b]
+        critical = _range_of(count, self.df, level) / math.sqrt(2) if self.pooled else math.nan
+        for a, b in pairs:
+            if self.pooled:
+                spread = self.inverse[a, a] + self.inverse[b, b] - 2 * self.inverse[a, b]
+                value, half = self.effects[a] - self.effects[b], critical * self.sd * math.sqrt(max(spread, 0.0))
+            else:
+                alone = self._by_pair(self.rows[a], self.rows[b], len(pairs), level)
+                value, half = alone.value, alone.high - alone.value
+            beaten[b, a], beaten[a, b] = value > half, -value > half
+        return {row: (1 + int(beaten[i].sum()), count - int(beaten[:, i].sum())) for i, row in enumerate(self.rows)}
+
+    def probability(self, a: str, b: str) -> float:
+        """How likely row a's mean is above b's, by the pooled noise and nothing known before; NaN if unknown."""
+        self._known((a, b))
+        (contrast,) = self._contrasts([(a, b)])
+        spread = math.sqrt(max(float(contrast @ self.inverse @ contrast), 0.0))
+        if not self.pooled or not self.df > 0 or self.sd * spread == 0:
+            return math.nan
+        return float(stats.t.cdf(float(contrast @ self.effects) / (self.sd * spread), self.df))
+
     def seeds_needed(
         self, pairs: Sequence[tuple[str, str]], sizes: Sequence[float], level: float = LEVEL
     ) -> list[int | None]:
@@ -296,6 +323,12 @@ class LargestT:
         while self.below(top, df) < level:
             top *= 2
         return float(optimize.brentq(lambda c: self.below(c, df) - level, 0, top, xtol=1e-4))
+
+
+@functools.lru_cache(maxsize=32)
+def _range_of(rows: int, df: float, level: float) -> float:
+    """The level-quantile of the studentised range of so many means; NaN without degrees of freedom."""
+    return float(stats.studentized_range.ppf(level, rows, df)) if df > 0 and rows > 1 else math.nan
 
 
 @functools.lru_cache(maxsize=512)

@@ -5,6 +5,7 @@ from kdnb.tables.costs import costs
 from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.method import parameters, selection
+from kdnb.tables.ranking import again, ranking, search
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
 from kdnb.tables.schedules import differences
@@ -15,6 +16,7 @@ __all__ = [
     "Entry",
     "Sentences",
     "Table",
+    "again",
     "claims",
     "conformity",
     "costs",
@@ -25,8 +27,10 @@ __all__ = [
     "method_costs",
     "pairs",
     "parameters",
+    "ranking",
     "results",
     "runs",
+    "search",
     "selection",
     "speed",
 ]

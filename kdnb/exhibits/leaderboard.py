@@ -1,0 +1,354 @@
+"""The leaderboard, an exhibit of our own: every method of the papers on the same images with the same teacher.
+
+The set-up is SLKD's: its recipe, its images, the last epoch, all test images, its teacher, KD at temperature 4 and 0.9.
+So its rows are the leaderboard's wherever they serve, trained once for both.  What is equal is the last stage, which
+learns from labels: its epochs, optimiser and batches.  Earlier stages keep their own.
+
+A paper that is added adds its methods to `METHODS`, a line each; what has no row says why in `LEFT_OUT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdnb import methods
+from kdnb.exhibits import slkd
+from kdnb.exhibits.exhibit import Absent, Column, Exhibit, Row
+from kdnb.exhibits.paper import Paper
+from kdnb.exhibits.runs import runs_of
+from kdnb.study.experiment import Experiment, Images
+from kdnb.study.profile import PROFILES, Profile
+from kdnb.study.store import Store
+
+PAPER = "leaderboard"
+
+NETWORKS = {
+    "demo": ("resnet14", "resnet8"),
+    "pilot": ("resnet20", "resnet8"),
+    "short": ("resnet56", "resnet20"),
+    "paper": ("resnet56", "resnet20"),
+}
+#: The pair of SLKD's tables whose settings of DKD and ReviewKD serve: that of its relatives, or the nearest.
+SETTINGS_OF = {"demo": slkd.R32X4_R8X4, "pilot": slkd.R32X4_R8X4, "short": slkd.R56_R8, "paper": slkd.R56_R8}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method of the leaderboard: its arguments, and who chose its settings, on what.
+
+    `joined` says how a loss that knows no labels is joined to cross-entropy; empty where the method says it itself.
+    """
+
+    method: str
+    label: str
+    settings: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+    joined: str = ""
+
+
+CODE = "its authors' code"
+BENCHMARK = "the field's benchmark"
+COMPARED = "the comparison of eight methods"
+
+METHODS = (
+    Entry("kd", "KD", BENCHMARK),
+    Entry("at", "AT", BENCHMARK),
+    Entry("sp", "SP", BENCHMARK),
+    Entry("rkd", "RKD", BENCHMARK),
+    Entry("ofd", "OFD", CODE),
+    Entry("crd", "CRD", CODE, {"negatives": slkd.NEGATIVES}),
+    Entry("reviewkd", "ReviewKD", CODE),
+    Entry("dkd", "DKD", CODE),
+    Entry("slkd", "SLKD", CODE),
+    Entry("slkd-sequential", "SLKD*, in sequence", "our reading"),
+    Entry("fitnet", "FitNet", COMPARED),
+    Entry("fsp", "FSP", COMPARED),
+    Entry("pkt", "PKT", COMPARED),
+    Entry("mmd-linear", "MMD-Linear", COMPARED, joined="CE + beta MMD, beta calibrated on the first ten batches"),
+    Entry("mmd-polynomial", "MMD-Polynomial", COMPARED, joined="CE + beta MMD, beta calibrated on ten batches"),
+    Entry("mmd-gaussian", "MMD-Gaussian", COMPARED, joined="CE + beta MMD, beta calibrated on the first ten batches"),
+    Entry("fitnet-maps", "FitNet, all maps", "another paper's code"),
+    Entry("srm", "SRM", CODE),
+    Entry("fitnet-joint", "FitNet, beside the labels", BENCHMARK),
+    Entry("pkt-joint", "PKT, beside the labels", BENCHMARK),
+    Entry("nst", "NST", BENCHMARK),
+    Entry("cc", "CC", BENCHMARK),
+    Entry("vid", "VID", BENCHMARK),
+    Entry("ab", "AB", BENCHMARK),
+    Entry("ft", "FT", CODE),
+    Entry("ie-at", "IE-AT", CODE),
+    Entry("ie-ft", "IE-FT", CODE),
+    Entry("ie-od", "IE-OD", CODE),
+    Entry("tf-kd", "Tf-KD, taught by itself", CODE),
+    Entry("dml", "DML, with a peer", CODE),
+    Entry("ie-dml", "IE-DML, with a peer", CODE),
+)
+LABEL_FREE = "trains features for retrieval, without labels; how it would be joined to cross-entropy nobody says"
+#: Methods without a row, and why.
+LEFT_OUT = {
+    "probe": "a measurement of a network, not a way to train one",
+    "kd-mismatched": "a control, with a row of its own below the methods",
+    "kd-again": "a control, with rows of its own below the methods",
+    "information-flow": LABEL_FREE,
+    "match-pkt": LABEL_FREE,
+    "match-hint": LABEL_FREE,
+    "match-mkt": LABEL_FREE,
+    "contrastive": "trains features for retrieval, without a classifier",
+    "distill": "KD without labels; KD has its own row",
+}
+
+# -- rows that keep the table honest -----------------------------------------------------------------------
+
+AGAIN = ("kd-again-1", "kd-again-2", "kd-again-3")
+#: Row -> what it takes away from a gain.
+CONTROLS = {
+    "label-smoothing": "soft targets without a teacher: is it regularisation?",
+    "plain-tuned": "labels alone, with as much search as anybody had",
+    "kd-tuned": "KD, with as much search",
+    "kd-untrained": "the teacher never learned: its initial weights, only the running means of its batch norms are fit",
+    "kd-mismatched": "the teacher answers for another image",
+    "kd-early": "the teacher stopped after an eighth of its epochs",
+    "kd-self": "the teacher has the student's architecture",
+    **{key: "KD again: initial weights moved by a relative 1e-6, the same batches" for key in AGAIN},
+}
+
+#: Training recipes beside the table's own, by name: what differs.
+RECIPES: dict[str, dict[str, Any]] = {
+    "": {},
+    "twice": {"epochs": 480, "milestones": (300, 360, 420)},
+    "four-times": {"epochs": 960, "milestones": (600, 720, 840)},
+}
+RATES, DECAYS = (0.02, 0.05, 0.1), (5e-4, 1e-3)
+RECIPES |= {f"lr-{rate:g}-decay-{decay:g}": {"lr": rate, "weight_decay": decay} for rate in RATES for decay in DECAYS}
+TEMPERATURES, SOFT_WEIGHTS = (2.0, 4.0, 8.0), (0.5, 0.9)
+
+
+def _rows() -> tuple[Row, ...]:
+    rows = [
+        Row("teacher", "Teacher", "plain", role="teacher"),
+        Row("plain", "Plain student", "plain", role="baseline"),
+    ]
+    for entry in METHODS:
+        rows.append(Row(entry.method, entry.label, entry.method, entry.arguments))
+        if methods.get(entry.method).takes_kd:
+            rows.append(Row(f"{entry.method}+kd", f"{entry.label} + KD", f"{entry.method}+kd", entry.arguments))
+    return tuple(rows)
+
+
+def _controls() -> tuple[Row, ...]:
+    return (
+        Row("label-smoothing", "Plain, smoothed labels", "label-smoothing"),
+        Row("plain-tuned", "Plain, tuned", "plain"),
+        Row("kd-tuned", "KD, tuned", "kd"),
+        Row("kd-untrained", "KD, untrained teacher", "kd"),
+        Row("kd-mismatched", "KD, answers of other images", "kd-mismatched"),
+        Row("kd-early", "KD, teacher stopped early", "kd"),
+        Row("kd-self", "KD, teacher like the student", "kd"),
+        *(Row(key, f"KD again, {key[-1]}", "kd-again", {"copy": int(key[-1])}) for key in AGAIN),
+    )
+
+
+ROWS = _rows()
+#: The methods themselves: those that the second step chooses from.
+COMPETING = tuple(row.key for row in ROWS if row.role == "student" and row.key != "kd")
+
+# -- experiments -------------------------------------------------------------------------------------------
+
+#: Rows of the demo, which only shows that everything works.
+IN_DEMO = {
+    *("teacher", "plain", "kd", "crd", "crd+kd", "dkd"),
+    *("label-smoothing", "kd-mismatched", "kd-untrained", "kd-again-1"),
+}
+
+
+def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
+    """A row as an experiment, or why there is none."""
+    if profile.embedded_data and row.key not in IN_DEMO:
+        return Absent("left out of the demo, which stays short")
+    return experiment(row, column.dataset, profile)
+
+
+def experiment(row: Row, dataset: str, profile: Profile) -> Experiment:
+    """A row under a profile, with its teacher and its recipe."""
+    big, small = NETWORKS[profile.scale]
+    if row.role == "teacher":
+        return slkd.plain(big, profile, dataset, None)
+    student = slkd.plain(small, profile, dataset, profile.student_images)
+    assert student.recipe is not None, "a row of a table trains a student"
+    recipe, needs_teacher = replace(student.recipe, **RECIPES[row.schedule]), methods.get(row.method).needs_teacher
+    return replace(
+        student,
+        recipe=recipe,
+        method=row.method,
+        arguments={**slkd.settings(row.method, SETTINGS_OF[profile.scale]), **row.arguments},
+        teacher=_teacher(row, dataset, profile) if needs_teacher else None,
+        note=row.schedule,
+    )
+
+
+#: Rows whose teacher has the student's architecture.
+OF_ITS_KIND = ("kd-self", "tf-kd")
+
+
+def _teacher(row: Row, dataset: str, profile: Profile) -> Experiment:
+    """Who teaches a row: the table's teacher, but for the controls that ask what it is worth."""
+    big, small = NETWORKS[profile.scale]
+    known = slkd.plain(small if row.key in OF_ITS_KIND else big, profile, dataset, None)
+    assert known.recipe is not None, "a teacher is trained"
+    if row.key == "kd-untrained":
+        return replace(known, recipe=replace(known.recipe, epochs=1, lr=0.0, milestones=()), note="untrained")
+    if row.key == "kd-early":
+        return replace(known, recipe=replace(known.recipe, epochs=known.recipe.epochs // 8), note="stopped-early")
+    return known
+
+
+# -- settings that are searched for, and the five best -----------------------------------------------------
+
+
+def _searched(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
+    """A candidate of the search: a tenth of the training images, from which no candidate learns, chooses."""
+    if profile.scale != "pilot":
+        return Absent("the search is made at pilot scale; other scales take its choice")
+    found = experiment(row, column.dataset, profile)
+    return replace(found, images=_held_out(found.images))
+
+
+def _held_out(images: Images) -> Images:
+    return replace(images, split="held-out")
+
+
+TUNING = Exhibit(
+    PAPER,
+    "tuning",
+    "The search for settings of the plain student and of KD",
+    (
+        *(
+            Row(f"plain-{name}", f"Plain, {name.replace('-', ' ')}", "plain", role="baseline", schedule=name)
+            for name in RECIPES
+            if name.startswith("lr-")
+        ),
+        *(
+            Row(
+                f"kd-{t:g}-{weight:g}",
+                f"KD, temperature {t:g}, weight {weight:g}",
+                "kd",
+                {"temperature": t, "soft_weight": weight, "labels_weight": round(1 - weight, 2)},
+            )
+            for t in TEMPERATURES
+            for weight in SOFT_WEIGHTS
+        ),
+    ),
+    (Column("cifar100"),),
+    _searched,
+    ablation=True,
+    study_seeds=1,
+    seeds_between=(0, 0),
+)
+
+
+def _tuned(profile: Profile) -> dict[str, Row | Absent]:
+    """The tuned rows with the settings that were best in the search; `Absent` until all of it is measured."""
+    if profile.embedded_data:
+        return dict.fromkeys(("plain-tuned", "kd-tuned"), Absent("the demo searches for no settings"))
+    store = Store.open()
+    found: dict[str, Row | Absent] = {}
+    for key, method in (("plain-tuned", "plain"), ("kd-tuned", "kd")):
+        row = next(row for row in _controls() if row.key == key)
+        cells = [cell for cell in TUNING.cells("pilot") if cell.row.method == method]
+        seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
+        if len(seen) < len(cells):
+            found[key] = Absent(f"its settings are not chosen yet: kdnb study --exhibit {TUNING.key} --profile pilot")
+        else:
+            best = max((cell.row for cell in cells), key=lambda candidate: seen[candidate.key])
+            found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
+    return found
+
+
+FIRST = Exhibit(
+    PAPER,
+    "first",
+    "All methods, the first step",
+    (*ROWS, *_controls()),
+    (Column("cifar100"),),
+    build,
+    ablation=True,
+    demo_seeds=1,
+    seeds_between=(1, 10),
+    choose=_tuned,
+)
+#: How many methods go on to the second step, beside KD and the plain student.
+FINALISTS = 5
+
+
+def _finalists(profile: Profile) -> dict[str, Row | Absent]:
+    """Who has no part in the second step, and why: all but plain, KD and the five best of the first.
+
+    Who has begun stays in, whatever is added to the first step later.
+    """
+    if profile.embedded_data:
+        return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one step"))
+    store = Store.open()
+    begun = {cell.row.key for cell, _ in runs_of(SECOND.every(profile), store)} & {*COMPETING}
+    if len(begun) < FINALISTS:
+        means: dict[str, list[float]] = {}
+        cells = FIRST.cells(profile, asked=COMPETING)
+        for cell, record in runs_of(cells, store):
+            means.setdefault(cell.row.key, []).append(cell.score.of(record))
+        if len(means) < len(COMPETING) or min(map(len, means.values())) < FIRST.seeds(profile):
+            why = "the first step is not finished, which chooses the five best"
+            return dict.fromkeys((row.key for row in ROWS), Absent(why))
+        best = sorted(means, key=lambda key: -sum(means[key]) / len(means[key]))
+        begun = {*best[:FINALISTS]}
+    why = "not among the five best of the first step"
+    return {row.key: Absent(why) for row in ROWS if row.key not in {"teacher", "plain", "kd", *begun}}
+
+
+SECOND = Exhibit(
+    PAPER,
+    "second",
+    "The five best, the second step: fresh seeds",
+    ROWS,
+    (Column("cifar100"),),
+    build,
+    ablation=True,
+    study_seeds=10,
+    seeds_between=(11, 20),
+    choose=_finalists,
+)
+
+
+def _with_patience(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
+    if profile.embedded_data:
+        return Absent("in the demo no training is longer than ten epochs")
+    return experiment(row, column.dataset, profile)
+
+
+#: Label -> how many of the recipe's epochs, and the recipe's name.
+PATIENCE: Mapping[str, tuple[int, str]] = {"": (1, ""), ", twice": (2, "twice"), ", four times": (4, "four-times")}
+PATIENT = Exhibit(
+    PAPER,
+    "patience",
+    "Do gains fade with longer training?",
+    tuple(
+        replace(row, key=row.key + (f"-{name}" if name else ""), label=row.label + more, schedule=name)
+        for row in ROWS
+        if row.key in ("plain", "kd", "crd+kd", "fitnet+kd")
+        for more, (_, name) in PATIENCE.items()
+    ),
+    (Column("cifar100"),),
+    _with_patience,
+    ablation=True,
+)
+
+#: Row -> who chose its settings; what is joined to cross-entropy, and how.
+SETTINGS = {
+    row.key: entry.settings + (f"; {entry.joined}" if entry.joined else "")
+    for entry in METHODS
+    for row in ROWS
+    if row.method.partition("+")[0] == entry.method
+}
+
+LEADERBOARD = Paper(PAPER, (FIRST, SECOND), (TUNING, PATIENT))
+assert set(PROFILES) == set(NETWORKS)

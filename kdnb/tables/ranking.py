@@ -1,0 +1,283 @@
+"""One table of all methods on equal terms: how good, how sure, how like the teacher, how costly; and who chose what.
+
+A place is an interval: the best and the worst that the runs leave open.  Rows that move nothing but chance show how
+often a table like this one decides where there is nothing to decide.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdnb import exhibits
+from kdnb.exhibits import Cell, Exhibit
+from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
+from kdnb.exhibits.runs import runs_of
+from kdnb.study.record import Record
+from kdnb.study.statistics import LEVEL, Difference, Layout
+from kdnb.study.store import Store
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
+from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, runs_target, slug, spread, title
+
+#: A row that costs more than so many times the reference is read against the reference's own curve at that cost.
+DEAR = 1.25
+HEAD = (
+    "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like its teacher, %", "ECE, %", "NLL",
+    "Cost, × KD", "GiB", "Extra parameters", "Settings, or what a control asks",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row with what its runs say."""
+
+    cell: Cell
+    records: list[Record]
+    cost: float | None
+
+    @property
+    def values(self) -> pd.Series:
+        return pd.Series([self.cell.score.of(record) for record in self.records], dtype=float)
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over seeds; NaN where a record does not tell."""
+        told = [record.metrics.get(metric, math.nan) for record in self.records]
+        return sum(told) / len(told) if told else math.nan
+
+
+def ranking(
+    exhibit: Exhibit | str,
+    profile: str = "demo",
+    *,
+    settings: Mapping[str, str] | None = None,
+    plain: str = "plain",
+    kd: str = "kd",
+    name: str = "",
+) -> list[Table | Said]:
+    """The table at every scale and data set that has runs, the best mean first; a demo where the notebook shows one.
+
+    `settings` says of a row who chose its settings, or what a control asks.
+    """
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    found: list[Table | Said] = []
+    for scale in dict.fromkeys([*(scale for scale in TITLES if scale != "demo"), profile]):
+        for dataset in exhibit.datasets_of(scale):
+            cells = exhibit.cells(scale, dataset)
+            rows = _measured(cells, store, kd)
+            if any(row.records for row in rows if row.cell.row.role != "teacher"):
+                label = slug(f"{name or exhibit.key} {scale} {dataset}")
+                found.append(_table(exhibit, rows, scale, dataset, settings or {}, (plain, kd), label))
+            elif scale == profile and any(cell.experiment for cell in cells):
+                found.append(Said(f"**{exhibit.title}, {TITLES.get(scale, scale).lower()}:** {NOT_YET}."))
+    return found or [Said(f"**{exhibit.title}:** {NOT_YET}; {_why_not(exhibit)}.")]
+
+
+def _why_not(exhibit: Exhibit) -> str:
+    reasons = dict.fromkeys(cell.why_not for cell in exhibit.cells("pilot") if cell.why_not)
+    return "; ".join(reasons) or "its runs are still to be made"
+
+
+def _measured(cells: Sequence[Cell], store: Store, kd: str) -> list[_Row]:
+    """The rows that can run, with their records and what they cost beside the reference."""
+    steps, found = step_costs(), []
+    records = {cell.key: [record for _, record in runs_of([cell], store)] for cell in cells}
+    epochs = {
+        cell.key: epochs_of_kd(cell, records[cell.key], store, steps) if records[cell.key] else None for cell in cells
+    }
+    for cell in cells:
+        if cell.experiment is not None:
+            own, of_kd = epochs[cell.key], epochs.get(kd)
+            found.append(_Row(cell, records[cell.key], own / of_kd if own and of_kd else None))
+    return found
+
+
+def _table(
+    exhibit: Exhibit,
+    rows: list[_Row],
+    scale: str,
+    dataset: str,
+    settings: Mapping[str, str],
+    references: tuple[str, str],
+    name: str,
+) -> Table:
+    compared = [row for row in rows if row.records and row.cell.row.role != "teacher"]
+    layout = Layout(_frame(compared))
+    ranks = layout.ranks() if layout.df > 0 and len(compared) > 1 else {}
+    gains = {reference: _gains(layout, reference) for reference in references}
+    needs = step_needs()
+    body: list[Line] = []
+    lines = []
+    for row in sorted(rows, key=lambda row: -row.values.mean() if row.records else math.inf):
+        key, method = row.cell.row.key, row.cell.experiment.method if row.cell.experiment else ""
+        memory, parameters = needs.get(method, (None, None))
+        above = layout.probability(key, references[1]) if {key, references[1]} <= {*layout.rows} else math.nan
+        place = ranks.get(key)
+        dear = row.cost is not None and row.cost > DEAR
+        body.append(
+            [
+                Entry(row.cell.row.label),
+                _score(row),
+                *(_gain_told(gains[reference].get(key)) for reference in references),
+                Entry(_share(above) if key != references[1] else "–"),
+                Entry(f"{place[0]} to {place[1]}" if place else "–"),
+                *(Entry(_share(row.mean(metric))) for metric in ("agreement", "ece")),
+                Entry(_number(row.mean("nll"), 3)),
+                Entry(f"{row.cost:.2f}{' ⚑' if dear else ''}" if row.cost is not None else "–"),
+                Entry(_number(memory, 2)),
+                Entry("–" if parameters is None else f"{parameters:,}"),
+                Entry(settings.get(key, "")),
+            ]
+        )  # fmt: skip
+        lines.append(_numbers(row, gains, above, place, dear, memory, parameters, settings.get(key, ""), references))
+    return Table(
+        name=name,
+        caption=f"{exhibit.title}, {TITLES.get(scale, scale)[0].lower()}{TITLES.get(scale, scale)[1:]}, "
+        f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
+        head=[line(*HEAD)],
+        body=body,
+        frame=pd.DataFrame(lines),
+        note=_note(layout, gains[references[1]], scale, len(compared)),
+        css="kdnb-sortable",
+    )
+
+
+def _score(row: _Row) -> Entry:
+    if not row.records:
+        return Entry("not yet")
+    return Entry(spread(row.values, row.cell.score), target=runs_target(row.cell))
+
+
+def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
+    lines = [(row.cell.row.key, record.seed, row.cell.score.of(record)) for row in rows for record in row.records]
+    return pd.DataFrame(lines, columns=["row", "seed", "value"])
+
+
+def _gains(layout: Layout, reference: str) -> dict[str, Difference]:
+    """Every row less a reference, simultaneous over all of them; only rows that share a seed with it."""
+    if reference not in layout.rows:
+        return {}
+    return {d.a: d for d in layout.differences([(row, reference) for row in layout.rows if row != reference]) if d.n}
+
+
+def _gain_told(gain: Difference | None) -> Entry:
+    if gain is None:
+        return Entry("–")
+    return Entry(f"{gain.value:+.2f}" + (f" [{gain.low:.2f}, {gain.high:.2f}]" if gain.known else ""))
+
+
+def _share(value: float) -> str:
+    """A share in 0..1 as percent."""
+    return _number(100 * value, 1)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _numbers(
+    row: _Row,
+    gains: Mapping[str, Mapping[str, Difference]],
+    above: float,
+    place: tuple[int, int] | None,
+    dear: bool,
+    memory: float | None,
+    parameters: int | None,
+    settings: str,
+    references: tuple[str, str],
+) -> dict[str, object]:
+    """A row of the CSV."""
+    told: dict[str, object] = {"row": row.cell.row.key, "label": row.cell.row.label, "runs": len(row.records)}
+    told |= {"mean": row.values.mean() if row.records else None, "std": row.values.std(ddof=1)}
+    told |= {"seeds": " ".join(str(record.seed) for record in row.records)}
+    for reference in references:
+        gain = gains[reference].get(row.cell.row.key)
+        numbers = (gain.value, gain.low, gain.high) if gain else (None, None, None)
+        told |= dict(
+            zip((f"over_{reference}", f"over_{reference}_low", f"over_{reference}_high"), numbers, strict=True)
+        )
+    told |= {f"above_{references[1]}": above, "best_place": place and place[0], "worst_place": place and place[1]}
+    told |= {metric: row.mean(metric) for metric in ("agreement", "ece", "nll")}
+    told |= {"cost_in_kd": row.cost, "over_budget": dear, "peak_gib": memory, "extra_parameters": parameters}
+    return told | {"settings": settings, "fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
+
+
+def _note(layout: Layout, over: Mapping[str, Difference], scale: str, count: int) -> str:
+    """How wide intervals are, what a place and a flag mean, and what may not be read into a demo."""
+    if scale == "demo":
+        return OF_A_DEMO
+    known = [gain for gain in over.values() if gain.known]
+    said = []
+    if known:
+        half = sum(gain.high - gain.low for gain in known) / len(known) / 2
+        said.append(
+            f"Intervals hold together for all {len(known)} rows of a column (95 %): ± {half:.2f} points over KD on "
+            f"average, so a smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
+            f"({layout.df} degrees of freedom{'' if layout.pooled else '; not pooled, variances differ'})."
+        )
+    said.append(
+        f"Place: the best and the worst of {count} that the runs leave open. Above KD: how likely the mean is. "
+        f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD."
+    )
+    return " ".join(said)
+
+
+def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *, name: str = "again") -> Table | Said:
+    """Rows that are one method again, pair by pair: how often 95 % intervals decide where there is nothing to decide.
+
+    Each interval stands alone, so that about one in twenty should; at the largest scale that is measured.
+    """
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    for scale in dict.fromkeys([*(scale for scale in TITLES if scale != "demo"), profile]):
+        cells = exhibit.cells(scale, exhibit.datasets_of(scale)[0])
+        found = [row for row in _measured(cells, store, "") if row.records and row.cell.row.role != "teacher"]
+        there = [row.cell.row.key for row in found if row.cell.row.key in rows]
+        layout = Layout(_frame(found)) if len(there) > 1 else None
+        if layout is not None and layout.df > 0:
+            return _again(exhibit, layout, there, scale, name)
+    return Said(f"**The same method again:** {NOT_YET} with several seeds.")
+
+
+def _again(exhibit: Exhibit, layout: Layout, rows: Sequence[str], scale: str, name: str) -> Table:
+    pairs = [layout.differences([pair])[0] for pair in itertools.combinations(rows, 2)]
+    decided = [pair.known and not pair.low <= 0 <= pair.high for pair in pairs]
+    body = [
+        line(f"{exhibit.row(d.a).label} − {exhibit.row(d.b).label}", _gain_told(d), "yes" if says else "no")
+        for d, says in zip(pairs, decided, strict=True)
+    ]
+    return Table(
+        name=name,
+        caption=f"The same method again, {TITLES.get(scale, scale).lower()}: does an interval decide? Points.",
+        head=[line("Pair", "Difference", "Decides")],
+        body=body,
+        frame=pd.DataFrame([{"a": d.a, "b": d.b, "value": d.value, "low": d.low, "high": d.high} for d in pairs]),
+        note=f"{sum(decided)} of {len(pairs)} decide; {100 * (1 - LEVEL):.0f} % of many such pairs should.",
+    )
+
+
+def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "search") -> Table | Said:
+    """A search for settings: the accuracy after the last epoch on the images that choose, by candidate, best first."""
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    found = [
+        (cell.row.label, cell.row.method, 100 * record.history["validation_accuracy"][-1])
+        for cell, record in runs_of(exhibit.cells(profile), store)
+    ]
+    if not found:
+        return Said(f"**{exhibit.title}:** {NOT_YET}.")
+    frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy"]).sort_values("accuracy", ascending=False)
+    best = frame.groupby("method")["accuracy"].transform("max") == frame["accuracy"]
+    body = [
+        line(candidate, f"{accuracy:.2f}", "taken" if chosen else "")
+        for (candidate, _, accuracy), chosen in zip(frame.itertuples(index=False, name=None), best, strict=True)
+    ]
+    return Table(
+        name=name,
+        caption=f"{exhibit.title}, {TITLES.get(profile, profile).lower()}: accuracy on held-out training images, %.",
+        head=[line("Candidate", "Accuracy", "")],
+        body=body,
+        frame=frame,
+        note=f"{len(frame)} of {len(exhibit.cells(profile))} candidates are measured, one seed each.",
+    )

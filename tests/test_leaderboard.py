@@ -1,0 +1,201 @@
+"""The leaderboard: its rows, the controls that keep it honest, what it chooses from what is measured, and its table."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from book_samples import accuracy, fill
+from study_samples import experiment, record
+
+from kdnb import exhibits, losses, models, paths, tables
+from kdnb.exhibits import leaderboard, slkd
+from kdnb.methods import catalogue, get
+from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
+from kdnb.models.network import Activations
+from kdnb.study.statistics import Layout, paired
+from kdnb.study.store import Store
+
+FIRST, SECOND = leaderboard.FIRST, leaderboard.SECOND
+
+
+@pytest.fixture(autouse=True)
+def _only_this_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "demo_results", lambda: tmp_path / "demo")
+    monkeypatch.setattr(paths, "committed_results", lambda: tmp_path / "published")
+    monkeypatch.setattr(paths, "committed_checkpoints", lambda: tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+
+
+# -- rows --------------------------------------------------------------------------------------------------
+
+
+def test_every_method_of_a_student_has_a_row_or_a_reason():
+    rows = {row.method for row in FIRST.rows}
+    students = {name for name, entry in catalogue().items() if entry.of == "student"}
+    assert students - rows == set(leaderboard.LEFT_OUT) - rows, "a line in METHODS or in LEFT_OUT is missing"
+    combined = {row.method for row in FIRST.rows if row.method.endswith("+kd")}
+    assert combined == {f"{entry.method}+kd" for entry in leaderboard.METHODS if get(entry.method).takes_kd}
+
+
+def test_the_pilots_of_the_benchmarks_methods_are_trained_once_for_both():
+    """SLKD's relatives of its first pair are the leaderboard's networks."""
+    theirs = {
+        cell.row.key: cell.experiment.fingerprint
+        for cell in slkd.TABLE_1.cells("pilot", asked=[slkd.R32X4_R8X4.key])
+        if cell.experiment
+    }
+    ours = {cell.row.key: cell.experiment.fingerprint for cell in FIRST.cells("pilot") if cell.experiment}
+    assert {key: ours[key] for key in theirs} == theirs and len(theirs) == 11
+
+
+def test_controls_differ_from_kd_in_what_they_ask_and_in_nothing_else():
+    built = {cell.row.key: cell.experiment for cell in FIRST.cells("pilot")}
+    kd = built["kd"]
+    for key in ("kd-untrained", "kd-early", "kd-self"):
+        assert dataclasses.replace(built[key], teacher=kd.teacher) == kd and built[key].teacher != kd.teacher
+    assert built["kd-untrained"].teacher.recipe.lr == 0 and built["kd-self"].teacher.network == kd.network
+    assert len({built[key].fingerprint for key in leaderboard.AGAIN}) == 3
+    assert {built[key].recipe for key in (*leaderboard.AGAIN, "kd-mismatched", "label-smoothing")} == {kd.recipe}
+
+
+# -- the controls' mathematics -----------------------------------------------------------------------------
+
+
+def setup(seed: int = 1) -> Setup:
+    torch.manual_seed(0)
+    student, teacher = models.create("resnet8", 4), models.create("resnet8", 4)
+    recipe = experiment("kd").recipe
+    return Setup(
+        student, teacher, recipe, Supervision(), TrainingSet(torch.arange(8) % 4, 4), seed, torch.device("cpu")
+    )
+
+
+def a_batch() -> Batch:
+    torch.manual_seed(1)
+    shown = [Activations(torch.zeros(6, 1, 1, 1), [], [], None, torch.randn(6, 4)) for _ in range(2)]
+    return Batch(torch.zeros(6, 3, 8, 8), torch.arange(6) % 4, torch.arange(6), *shown, torch.zeros(()))
+
+
+def test_smoothed_labels_are_those_of_another_implementation():
+    (stage,) = get("label-smoothing").stages(setup(), {"smoothing_share": 0.2})
+    batch = a_batch()
+    expected = torch.nn.functional.cross_entropy(batch.student.logits, batch.labels, label_smoothing=0.2)
+    assert sum(stage.objective(batch).values()) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_mismatched_teacher_answers_for_the_next_image():
+    entry = get("kd-mismatched")
+    (stage,) = entry.stages(setup(), entry.arguments({}))
+    batch = a_batch()
+    moved = torch.cat([batch.teacher.logits[-1:], batch.teacher.logits[:-1]])
+    assert stage.objective(batch)["kd"] == 0.9 * losses.kd(batch.student.logits, moved, 4.0)
+
+
+def test_kd_again_begins_a_millionth_away_and_each_copy_elsewhere():
+    before = torch.cat([p.flatten() for p in setup().student.parameters()])
+    starts = []
+    for copy in (1, 1, 2):
+        own, entry = setup(), get("kd-again")
+        entry.stages(own, entry.arguments({"copy": copy}))
+        starts.append(torch.cat([p.detach().flatten() for p in own.student.parameters()]))
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+    moved = ((starts[0] - before) / before)[before.abs() > 1e-3]
+    assert 0.5e-6 < moved.std() < 2e-6
+
+
+# -- what is chosen ----------------------------------------------------------------------------------------
+
+
+def test_tuned_rows_wait_for_the_whole_search_and_take_what_held_out_images_say():
+    assert "kdnb study --exhibit leaderboard/tuning" in FIRST.cell("pilot", "kd-tuned").why_not
+    store = Store.open()
+    for place, cell in enumerate(leaderboard.TUNING.cells("pilot")):
+        (run,) = cell.runs(1)
+        assert run.seed == 0
+        seen = 0.9 if cell.row.key in ("kd-8-0.5", "plain-lr-0.1-decay-0.001") else 0.01 * place
+        made = record(run, headline=1 - seen)  # the test images say the opposite
+        store.write(
+            run, dataclasses.replace(made, history={"epoch": [1], "validation_accuracy": [seen]}), "leaderboard"
+        )
+    kd, plain = (FIRST.cell("pilot", key).experiment for key in ("kd-tuned", "plain-tuned"))
+    assert kd.arguments == {"temperature": 8.0, "soft_weight": 0.5, "labels_weight": 0.5}
+    assert (plain.recipe.lr, plain.recipe.weight_decay) == (0.1, 1e-3) and plain.images.split == "test"
+    assert {cell.experiment.images.split for cell in leaderboard.TUNING.cells("pilot")} == {"held-out"}
+    taken = [entries[0].text for entries in tables.search("leaderboard/tuning").body if entries[2].text == "taken"]
+    assert set(taken) == {"KD, temperature 8, weight 0.5", "Plain, lr 0.1 decay 0.001"}
+
+
+def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():
+    assert not any(cell.experiment for cell in SECOND.cells("pilot"))
+    fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
+    best = [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-5:]  # later rows score higher
+    chosen = [cell for cell in SECOND.cells("pilot") if cell.experiment]
+    assert {cell.row.key for cell in chosen} == {"teacher", "plain", "kd", *best}
+    assert [run.seed for run in chosen[1].runs(10)] == list(range(11, 21))
+    tables_before = tables.ranking("leaderboard/second", "pilot")
+    assert "not yet measured" in tables_before[0].text  # seeds 1 to 3 are the first step's alone
+    store = Store.open()
+    for key in ("at", "sp", "rkd", "ofd", "crd"):
+        (cell,) = (cell for cell in SECOND.every("pilot") if cell.row.key == key)
+        (run,) = cell.runs(1)
+        store.write(run, record(run), "leaderboard")
+    chosen = {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment}
+    assert chosen == {"teacher", "plain", "kd", "at", "sp", "rkd", "ofd", "crd"}
+
+
+# -- the table ---------------------------------------------------------------------------------------------
+
+
+def test_places_are_intervals_over_all_pairs():
+    noise = np.random.default_rng(3).normal(0, 0.1, (6, 4))
+    means = {"a": 10, "b": 10, "c": 20, "d": 0}
+    lines = [(row, s, mean + noise[s, i]) for i, (row, mean) in enumerate(means.items()) for s in range(6)]
+    layout = Layout(pd.DataFrame(lines, columns=["row", "seed", "value"]))
+    assert layout.ranks() == {"a": (2, 3), "b": (2, 3), "c": (1, 1), "d": (4, 4)}
+    assert layout.probability("c", "a") > 0.999 and layout.probability("a", "c") < 0.001
+    assert layout.probability("a", "b") + layout.probability("b", "a") == pytest.approx(1)
+
+
+def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
+    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
+    (table,) = tables.ranking("leaderboard/first", "pilot", settings=leaderboard.SETTINGS)
+    frame = table.frame.dropna(subset=["mean"])
+    assert list(frame["mean"]) == sorted(frame["mean"], reverse=True)
+    runs = pd.DataFrame(
+        [
+            (cell.row.key, seed, 100 * accuracy(place, seed))
+            for place, cell in enumerate(FIRST.cells("pilot"))
+            if cell.experiment and cell.row.role != "teacher"
+            for seed in (1, 2, 3)
+        ],
+        columns=["row", "seed", "value"],
+    )
+    expected = {gain.a: gain for gain in paired(runs, "kd")}
+    at = frame[frame["row"] == "at"].iloc[0]
+    assert at["over_kd_low"] == pytest.approx(expected["at"].low) and at["settings"] == "the field's benchmark"
+    assert 1 <= at["best_place"] <= at["worst_place"] <= len(runs["row"].unique())
+    dear = {entries[0].text for entries in table.body if "⚑" in entries[9].text}
+    assert {"CRD", "SLKD"} <= dear and "DKD" not in dear
+    assert "kdnb-sortable" in table.css and "cannot be told from none" in table.note
+
+
+def test_the_same_method_again_counts_what_was_decided():
+    fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
+    told = tables.again("leaderboard/first", ["kd", *leaderboard.AGAIN], "pilot")
+    decided = sum(entries[2].text == "yes" for entries in told.body)
+    assert len(told.body) == 6 and told.note.startswith(f"{decided} of 6 decide")
+    assert decided >= 3  # the sample's rows differ by their place
+
+
+def test_a_demo_has_few_rows_and_no_places():
+    fill(Store.open(), "demo", seeds=1, key="leaderboard/first")
+    (table,) = tables.ranking("leaderboard/first", "demo")
+    assert len(table.body) == len(leaderboard.IN_DEMO) and {entries[5].text for entries in table.body} == {"–"}
+    assert "says nothing about the paper" in table.note
+    assert exhibits.get("leaderboard/first").seeds("demo") == 1
