@@ -124,7 +124,7 @@ def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs
 def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | None) -> Table:
     lines: list[dict[str, Any]] = content.get("methods", [])
     students = [row for exhibit in exhibits.all_exhibits() for row in exhibit.rows if row.role != "teacher"]
-    labels = {row.method: row.label for row in students}
+    labels = {row.method: row.label for row in reversed(students)}  # as the first table calls it that has it
     chosen = [m for m in lines if wanted is None or m["method"] in wanted]
     body = [
         line(
