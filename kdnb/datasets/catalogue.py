@@ -204,6 +204,7 @@ PLANNED = {
     "stanford_cars": "Stanford Cars",
     "mit_indoor67": "MIT Indoor-67",
     "pubfig83": "PubFig83",
+    "voc2007": "VOC 2007",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdnb.errors import unknown
-from kdnb.exhibits import comparison_claims, infoflow_claims, leaderboard, slkd_claims, srm_claims
+from kdnb.exhibits import comparison_claims, iekd_claims, infoflow_claims, leaderboard, slkd_claims, srm_claims
 from kdnb.exhibits.exhibit import Cell, Column, Exhibit, Pair, Part, Row
 from kdnb.exhibits.paper import Paper
 from kdnb.exhibits.runs import measure
@@ -15,6 +15,7 @@ PAPERS = {
         comparison_claims.PAPER,
         slkd_claims.PAPER,
         srm_claims.PAPER,
+        iekd_claims.PAPER,
         infoflow_claims.PAPER,
         leaderboard.LEADERBOARD,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdnb import datasets, methods
 from kdnb.errors import KdnbError, unknown
-from kdnb.exhibits.names import pair_title
+from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.reported import KeyOf, MetricOf, Printed, key_of_method, metric_of_line, reported
 from kdnb.exhibits.score import ACCURACY, Score
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
@@ -30,19 +30,26 @@ class Pair:
     """A teacher and a student as a paper pairs them, and who stands for them where less is run.
 
     `relatives`: scale (`demo`, `pilot`) -> teacher and student; a pair without some has no cells there.
+    `scored`: where two networks teach each other, whose score counts: the `first` one's or the `second` one's.
     """
 
     teacher: str
     student: str
     relatives: Mapping[str, Networks] = field(default_factory=dict, hash=False)
+    scored: str = ""
 
     @property
     def key(self) -> str:
-        return f"{self.teacher}-{self.student}"
+        """`resnet56-resnet8`, or `resnet110-resnet32-first`."""
+        return f"{self.teacher}-{self.student}" + (f"-{self.scored}" if self.scored else "")
 
     @property
     def title(self) -> str:
-        return pair_title(self.teacher, self.student)
+        """`ResNet56 → ResNet8`, or `ResNet32 beside ResNet110`."""
+        if not self.scored:
+            return pair_title(self.teacher, self.student)
+        which = f", {self.scored}" if self.teacher == self.student else ""
+        return f"{network_title(self.student)} beside {network_title(self.teacher)}{which}"
 
     def networks(self, profile: Profile) -> Networks | None:
         """Teacher and student under a profile: the paper's own where its networks are run."""

@@ -18,6 +18,7 @@ class Score:
     higher_is_better  False for errors, distances, losses, and counts of what is better small
     printed           the metric's name in the papers' CSV, where it is another one
     readings          other metrics that are the same thing read in another way: of the last epoch, of all images
+    otherwise         the metric of records that have none of this name: who learns alone has no peer
     """
 
     metric: str
@@ -31,12 +32,14 @@ class Score:
     higher_is_better: bool = True
     printed: str = ""
     readings: tuple[str, ...] = ()
+    otherwise: str = ""
 
     def of(self, record: Record, reading: str = "") -> float:
         """The score of a run, or another reading of it; NaN where the record does not tell."""
         if reading and reading not in self.readings:
             return math.nan
-        return self.offset + self.factor * record.metrics.get(reading or self.metric, math.nan)
+        instead = math.nan if reading else record.metrics.get(self.otherwise, math.nan)
+        return self.offset + self.factor * record.metrics.get(reading or self.metric, instead)
 
     @property
     def key(self) -> str:
