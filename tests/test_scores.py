@@ -7,7 +7,7 @@ from study_samples import record
 
 from kdnb import exhibits, paths, plots, tables
 from kdnb.errors import KdnbError
-from kdnb.exhibits import ACCURACY, ERROR, Column, Exhibit, Paper, Row, Score, comparison
+from kdnb.exhibits import ACCURACY, ERROR, Column, Exhibit, Paper, Row, Score, comparison, show
 from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
 from kdnb.exhibits.reported import reported
 from kdnb.study.store import Store
@@ -144,3 +144,10 @@ def test_each_data_set_may_have_a_pair_of_its_own():
         "CIFAR-10, ResNet56 → ResNet20",
         "CIFAR-100, VGG13 → VGG8",
     ]
+
+
+def test_a_run_with_several_scores_is_told_and_drawn_once(measured):
+    runs = show.show("tiny/table1", ["plain", "kd"], "pilot", seeds=3)
+    assert len(runs.frame) == 12 and len(runs.once().frame) == len(runs.once().records) == 6
+    assert [entry.text for entry in [line[0] for line in tables.costs(runs).body]] == ["Plain student", "KD"]
+    assert len(plots.curves(runs, "kd").frame.drop_duplicates()) == len(plots.curves(runs, "kd").frame)

@@ -23,6 +23,8 @@ PAPER = "infoflow"
 
 #: The network that stands for ResNet-18 under each scale; the others are themselves everywhere.
 TEACHER = {"demo": "resnet8", "pilot": "resnet20", "short": "preact_resnet18", "paper": "preact_resnet18"}
+#: How many of the digits a student of the demo learns from: two batches, since there are many students.
+DEMO_IMAGES = 250
 #: Who is between: the paper's own choice for CNN-1.
 AUXILIARY = "cnn1_a"
 
@@ -59,18 +61,19 @@ def _retrieval(metric: str, title: str, printed: str) -> Score:
     return Score(metric, title, "percent", " %", "points", 100.0, printed=printed)
 
 
-#: As the authors' code computes them: an 11-point average, and the best precision from rank 100 to 128.
-MAP_E = _retrieval("map_11pt_euclidean", "mAP, Euclidean", "map_euclidean")
-MAP_C = _retrieval("map_11pt_cosine", "mAP, cosine", "map_cosine")
-TOP_E = _retrieval("top_k_published_euclidean", "top-100, Euclidean", "top100_precision_euclidean")
-TOP_C = _retrieval("top_k_published_cosine", "top-100, cosine", "top100_precision_cosine")
+#: By Euclidean (e) and cosine (c) distance, as the authors' code computes them: an 11-point average, and the best
+#: precision from rank 100 to 128.
+MAP_E = _retrieval("map_11pt_euclidean", "mAP (e)", "map_euclidean")
+MAP_C = _retrieval("map_11pt_cosine", "mAP (c)", "map_cosine")
+TOP_E = _retrieval("top_k_published_euclidean", "top-100 (e)", "top100_precision_euclidean")
+TOP_C = _retrieval("top_k_published_cosine", "top-100 (c)", "top100_precision_cosine")
 PUBLISHED = (MAP_E, MAP_C, TOP_E, TOP_C)
 #: As textbooks have them.
 TEXTBOOK = (
-    _retrieval("map_euclidean", "average precision, Euclidean", "textbook_map_euclidean"),
-    _retrieval("map_cosine", "average precision, cosine", "textbook_map_cosine"),
-    _retrieval("precision_at_k_euclidean", "precision at 100, Euclidean", "textbook_precision_euclidean"),
-    _retrieval("precision_at_k_cosine", "precision at 100, cosine", "textbook_precision_cosine"),
+    _retrieval("map_euclidean", "AP (e)", "textbook_map_euclidean"),
+    _retrieval("map_cosine", "AP (c)", "textbook_map_cosine"),
+    _retrieval("precision_at_k_euclidean", "P@100 (e)", "textbook_precision_euclidean"),
+    _retrieval("precision_at_k_cosine", "P@100 (c)", "textbook_precision_cosine"),
 )
 
 #: On the images that the classifier learned from, as they are.
@@ -81,8 +84,8 @@ ACCURACIES = (TRAIN_ACCURACY, ACCURACY)
 #: What is measured on a network for a score, beyond what every run has.
 MEASURED = {**dict.fromkeys((*PUBLISHED, *TEXTBOOK), ("retrieval",)), TRAIN_ACCURACY: ("training_accuracy",)}
 #: What tables that cannot be run here are printed in.
-TOP_10 = {d: _retrieval(f"top_10_{d}", f"top-10, {d.title()}", f"top10_precision_{d}") for d in ("euclidean", "cosine")}
-TOP_1 = _retrieval("top_1_euclidean", "top-1, Euclidean", "top1_precision_euclidean")
+TOP_10 = {d: _retrieval(f"top_10_{d}", f"top-10 ({d[0]})", f"top10_precision_{d}") for d in ("euclidean", "cosine")}
+TOP_1 = _retrieval("top_1_euclidean", "top-1 (e)", "top1_precision_euclidean")
 
 # -- rows: a method, and how its student learns ---------------------------------------------------------------
 
@@ -207,7 +210,8 @@ def teacher(profile: Profile, dataset: str) -> Experiment:
 
 def from_labels(network: str, recipe: Recipe, profile: Profile, dataset: str) -> Experiment:
     """One of the small networks, from labels alone."""
-    return Experiment(profile, images(dataset, profile.student_images), network, recipe, "plain")
+    count = DEMO_IMAGES if profile.embedded_data else profile.student_images
+    return Experiment(profile, images(dataset, count), network, recipe, "plain")
 
 
 def auxiliary(network: str, profile: Profile, dataset: str) -> Experiment:
@@ -435,9 +439,9 @@ CONVERGENCE = Courses(
         Panel(
             "divergence of the last layers",
             (
-                Line("flow-last", "last", "last layer alone (PKT)", "pkt"),
-                Line("flow-even", "last", "all layers, from weight 1 (PKT-H)", "pkt-h"),
-                Line("flow", "last", "all layers, from weight 100 (proposed)", "flow"),
+                Line("flow-last", "last", "last layer (PKT)", "pkt"),
+                Line("flow-even", "last", "all, from 1 (PKT-H)", "pkt-h"),
+                Line("flow", "last", "all, from 100 (proposed)", "flow"),
             ),
             logarithmic=True,
         ),

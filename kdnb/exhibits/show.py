@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -31,6 +31,14 @@ class Shown:
     @property
     def profile(self) -> str:
         return self.cells[0].profile.name
+
+    def once(self) -> Shown:
+        """Every run once, where columns differ in nothing but the score: what it took, how it went."""
+        score = self.cells[0].score
+        chosen = self.frame["score"] == score.key
+        records = [record for record, taken in zip(self.records, chosen, strict=True) if taken]
+        cells = [cell for cell in self.cells if cell.score == score]
+        return replace(self, cells=cells, frame=self.frame[chosen].reset_index(drop=True), records=records)
 
 
 def show(

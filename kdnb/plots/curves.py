@@ -33,6 +33,7 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     Lines are means over seeds, bands go from the lowest to the highest.  Where rows of several pairs of networks are
     shown, every pair has a column of panels, and `of` may be the line that they have in common.
     """
+    runs = runs.once()
     own = [cell for cell in runs.cells if of in (cell.key, cell.row.key)]
     label = own[0].row.label if own else of
     histories, first = _histories(runs), _first_steps(own)

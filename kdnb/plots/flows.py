@@ -70,7 +70,7 @@ def _teacher(found: Found) -> Record | None:
 def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> Figure:
     figure = Figure(figsize=(WIDTH, 5.0))
     places = figure.subplots(len(KINDS), len(found.kept), squeeze=False, sharex="col", sharey="row")
-    for column, kept in zip(places.T, found.kept.values(), strict=True):
+    for place, (column, kept) in enumerate(zip(places.T, found.kept.values(), strict=True)):
         for axes, (kind, (what, factor)) in zip(column, KINDS.items(), strict=True):
             epochs = kept.arrays["flow_course_epochs"]
             for layer, hue in zip(LAYERS, COLOURS, strict=True):
@@ -78,13 +78,13 @@ def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> F
                 axes.plot(epochs, values, color=hue, marker=".", label=f"layer {layer}")
                 if taught is not None:
                     axes.axhline(factor * taught.metrics[f"{kind}_{layer}"], color=hue, linestyle=":", linewidth=1)
-            if column is places.T[0]:
+            if place == 0:
                 axes.set_ylabel(what)
         column[0].set_title(kept.cell.row.label)
         epochs_axis(column[-1])
     last = list(found.kept.values())[-1]
-    for axes in places[:, -1]:
-        _mark(axes, last, periods, named=axes is places[0, -1])
+    for axes, named in zip(places[:, -1], (False, True), strict=True):
+        _mark(axes, last, periods, named)
     legend_below(figure, places.ravel(), 4)
     return figure
 
@@ -96,13 +96,8 @@ def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], named: bool) -> Non
     for number, (name, begin, end) in enumerate(periods):
         axes.axvspan(begin * ratio, end * ratio, color="#888888", alpha=0.08 + 0.08 * (number % 2), linewidth=0)
         if named:
-            middle = (begin + end) / 2 * ratio
-            axes.text(middle, 0.03, name, rotation=90, ha="center", va="bottom", fontsize=7, transform=_across(axes))
-
-
-def _across(axes: Axes) -> object:
-    """Epochs along the axis, shares of the axis' height across it."""
-    return axes.get_xaxis_transform()
+            where = {"rotation": 90, "ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
+            axes.text((begin + end) / 2 * ratio, 0.6, name, fontsize=7, **where)
 
 
 def _long(kept: Kept) -> pd.DataFrame:

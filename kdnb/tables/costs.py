@@ -21,7 +21,7 @@ HEAD = ("Row", "Epochs", "Epochs of the first step", "Cost in epochs of KD", "Tr
 
 def costs(runs: Shown, *, name: str = "") -> Table:
     """What the runs of these rows took, at the largest scale that is measured."""
-    runs, store, steps = at_scales(runs)[0], Store.open(), step_costs()
+    runs, store, steps = at_scales(runs.once())[0].once(), Store.open(), step_costs()
     body, lines = [], []
     for cell in runs.cells:
         found = [r for r in runs.records if cell.experiment and r.fingerprint == cell.experiment.fingerprint]

@@ -96,7 +96,7 @@ def _settings(experiment: Experiment) -> dict[str, str]:
         "learning rate": recipe.lr,
         f"× {recipe.factor:g} after epochs": milestones,
         "batch size": recipe.batch_size,
-        "momentum": recipe.momentum,
+        **_optimiser(recipe),
         "weight decay": recipe.weight_decay,
         "selected epoch": chosen,
     }
@@ -104,6 +104,15 @@ def _settings(experiment: Experiment) -> dict[str, str]:
         told = name.replace("_", " ")
         settings[f"{told} of the method" if told in settings else told] = value
     return {k: _told(v) for k, v in settings.items()}
+
+
+def _optimiser(recipe: Recipe) -> dict[str, Any]:
+    """SGD by its momentum; another optimiser by its name, and when it begins afresh."""
+    if recipe.optimiser == "sgd":
+        return {"momentum": recipe.momentum}
+    afresh = {"never": "", "drop": ", anew where the rate drops", "epoch": ", anew each epoch"}[recipe.restart]
+    norms = {"one": "1", "uniform": "U(0, 1)"}[recipe.norm_scale]
+    return {"optimiser": recipe.optimiser.capitalize() + afresh, "scales of batch norms begin at": norms}
 
 
 def _told(value: Any) -> str:
