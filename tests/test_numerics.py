@@ -205,6 +205,15 @@ def test_a_table_goes_on_as_it_was_begun(clock):
 
 
 @pytest.mark.usefixtures("empty_project")
+@pytest.mark.parametrize("change", [{"split": "test"}, {"mean": (0.4, 0.4, 0.4)}])
+def test_images_that_another_protocol_prepares_are_another_table(change, clock):
+    stored(pilot("plain"), dtype="float32", threads=1, mode="eager")
+    other = pilot("kd").experiment
+    run = Run(dataclasses.replace(other, images=dataclasses.replace(other.images, **change)), 1)
+    assert Choice(Store.open(), "cpu", say=lambda line: None)(run).dtype == "bfloat16" and clock.asked
+
+
+@pytest.mark.usefixtures("empty_project")
 @pytest.mark.parametrize("told", [{"device": "cuda"}, {"dtype": None}, {"threads": "two"}])
 def test_runs_of_another_device_or_that_do_not_tell_are_no_example(told, clock):
     stored(pilot("plain"), **told)

@@ -91,13 +91,14 @@ def _network(run: Run) -> str:
 
 
 def _beside(record: Record, run: Run) -> bool:
-    """Whether a record's run and this one are compared: the same network, images and scale."""
+    """Whether a record's run and this one are compared: the same network, images, prepared alike, and scale."""
     theirs, e = record.experiment, run.experiment
     images = theirs.get("images") or {}
     return (
         (theirs.get("profile") or {}).get("name") == e.profile.name
         and (theirs.get("network") or {}).get("name") == e.network
         and (images.get("dataset"), images.get("student_images")) == (e.images.dataset, e.images.student_images)
+        and (images.get("split"), images.get("mean")) == (e.images.split, list(e.images.mean))
     )
 
 
