@@ -22,6 +22,7 @@ from kdnb.exhibits import slkd
 from kdnb.exhibits.show import show
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims, verdicts
+from kdnb.tables.sheet import Said
 
 PINS = Path(__file__).with_name("pins.json")
 RESULTS = paths.ROOT / "data" / "results"
@@ -82,7 +83,10 @@ def _figures(papers: Sequence[str]) -> Iterator[Any]:
 def now(*papers: str) -> dict[str, Any]:
     """What today's code says of the records that are there."""
     shown = {}
-    for table in _tables(papers):
+    for number, table in enumerate(_tables(papers)):
+        if isinstance(table, Said):
+            shown[f"said in place of table {number}"] = table.text
+            continue
         body = "\n".join(" | ".join(entry.text for entry in line) for line in (*table.head, *table.body))
         shown[f"table {table.name}"] = [table.caption, table.note, digest(body)]
     for plot in _figures(papers):
