@@ -25,6 +25,7 @@ from typing import Any
 
 from kdnb import exhibits, page, paths
 from kdnb.errors import KdnbError, unknown
+from kdnb.study.environment import made_now
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
@@ -154,7 +155,9 @@ def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[
     for key in exhibits_of(source):
         for cell, fingerprint in _experiments(key, profile):
             for seed, record in store.records(fingerprint).items():
-                yield f"{key} {cell} {seed} {record.to_json()}"
+                # A demo's page says whether the sources of today made its runs.
+                made = made_now(record.environment) if cell.startswith("demo ") else ""
+                yield f"{key} {cell} {seed} {made} {record.to_json()}"
 
 
 @functools.cache

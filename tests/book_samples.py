@@ -12,6 +12,7 @@ import numpy as np
 from kdnb import analysis, exhibits, paths
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study import plan
+from kdnb.study.environment import source_digest
 from kdnb.study.experiment import Run
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -77,7 +78,8 @@ def _record(run: Run, score: float, columns: dict[str, list[float]] | None = Non
         metrics={"epochs": EPOCHS, "headline": score, "last": score - 0.002, "all_images": score + 0.001},
         history=history,
         cost={"wall_seconds": 3.5, "images_per_s": 2000.0, "cohort_size": 4, "device": "CPU, 2 threads"},
-        environment={"numerics": {"device": "cpu"}, "versions": {"torch": "2.15.0"}, "commit": "0123456789ab"},
+        environment={"numerics": {"device": "cpu"}, "versions": {"torch": "2.15.0"}, "commit": "0123456789ab"}
+        | {"sources": source_digest()},
         correct=base64.b64encode(np.packbits(bits).tobytes()).decode(),
     )
 

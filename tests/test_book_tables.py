@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -19,10 +20,13 @@ from kdnb.errors import KdnbError
 from kdnb.exhibits import comparison
 from kdnb.exhibits.runs import measure
 from kdnb.exhibits.show import show
+from kdnb.study.environment import source_digest
+from kdnb.study.experiment import Run
 from kdnb.study.statistics import paired
 from kdnb.study.store import Store
 from kdnb.tables.grid import grid
 from kdnb.tables.in_short import told_of_gains
+from kdnb.tables.method import scale_told
 from kdnb.tables.sheet import Entry, Table, line
 from kdnb.tables.speed import method_costs, speed
 
@@ -120,6 +124,20 @@ def test_what_nobody_measured_is_said_and_never_filled_in(store):
 
 def test_a_demo_is_marked_as_demo(store):
     assert "says nothing about the paper" in tables.results("comparison/table1").note
+
+
+def test_a_demo_of_other_sources_is_called_so(store):
+    (kd,) = exhibits.get("comparison/table1").cells("demo", "digits", ["kd"])
+    first = store.get(kd.experiment.fingerprint, 1)
+    store.write(Run(kd.experiment, 1), dataclasses.replace(first, environment={"sources": "0" * 16}), "comparison")
+    table = tables.results("comparison/table1")
+    assert texts(table.head)[0][-1] == "Demo, in part of another build"
+    assert f"Other sources than today's made 1 of its {17 * 3 - 2} runs; `make clean`" in table.note
+    assert tables.results("comparison/table1", ["crd"]).note.endswith("may lose to labels alone in ten.")
+    first = dataclasses.replace(first, environment={"sources": source_digest(), "earlier_sources": ["0" * 16]})
+    store.write(Run(kd.experiment, 1), first, "comparison")
+    alone = show("comparison/table1", ["kd"], seeds=1)
+    assert scale_told(alone) == "demo, in part of another build, Digits"
 
 
 def test_pilot_and_short_stand_there_once_measured(store):

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from kdnb.exhibits.exhibit import Cell, Exhibit
-from kdnb.study.environment import commit_told
+from kdnb.study.environment import commit_told, sources_told
 from kdnb.study.profile import Profile
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
 COLUMNS = [
     "row", "label", "dataset", "profile", "seed", "value", "last", "all_images", "fingerprint", "path",
-    "teacher", "student", "device", "wall_seconds", "commit", "pair", "line", "score",
+    "teacher", "student", "device", "wall_seconds", "commit", "pair", "line", "score", "sources",
 ]  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def _line(cell: Cell, record: Record) -> dict[str, Any]:
         "pair": pair.key if pair else "",
         "line": cell.row.key,
         "score": score.key,
+        "sources": sources_told(record.environment),
     }
 
 

@@ -52,9 +52,15 @@ def commit_told(found: Mapping[str, Any]) -> str:
     return known if known != UNKNOWN else f"{UNKNOWN}, sources {str(found.get('sources', 'too'))[:7]}"
 
 
+def sources_told(found: Mapping[str, Any]) -> str:
+    """The digests of the sources by which a record was made, those of now or its last ones first; mostly one."""
+    earlier = found.get("earlier_sources") or []
+    return " ".join([str(found.get("sources") or UNKNOWN), *map(str, earlier)])
+
+
 def made_now(found: Mapping[str, Any]) -> bool:
     """Whether a record's environment is of the sources as they are."""
-    return found.get("sources") == source_digest() and not found.get("earlier_sources")
+    return sources_told(found) == source_digest()
 
 
 def environment(numerics: dict[str, Any], digests: dict[str, str]) -> dict[str, Any]:

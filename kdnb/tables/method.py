@@ -18,7 +18,7 @@ from kdnb.study.statistics import one_sample
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
 from kdnb.tables.sheet import Table, line
-from kdnb.tables.words import NOT_YET, TITLES, slug, spread, title
+from kdnb.tables.words import NOT_YET, scale_title, slug, spread, title
 
 
 def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "") -> Table:
@@ -166,5 +166,5 @@ def at_scales(runs: Shown) -> list[Shown]:
 
 def scale_told(runs: Shown) -> str:
     """`measured at pilot scale, CIFAR-100`."""
-    scale = TITLES.get(runs.profile, f"profile {runs.profile}")
+    scale = scale_title(runs.profile, runs.frame)
     return f"{scale[0].lower()}{scale[1:]}, {title(runs.cells[0].dataset)}"

@@ -23,11 +23,12 @@ from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import (
     NOT_YET,
-    OF_A_DEMO,
     TITLES,
+    demo_mark,
     headings,
     printed,
     runs_target,
+    scale_title,
     slug,
     spread,
     title,
@@ -103,7 +104,7 @@ def results(
     frame = measured(exhibit, parts, store or Store.open(), profile)
     blocks = _side_by_side(exhibit, parts, frame, profile)
     paper = [] if exhibit.ablation else [_block(exhibit, parts, "paper", frame)]
-    titles = ["The paper"] * len(paper) + [TITLES.get(b.profile, f"Profile {b.profile}") for b in blocks]
+    titles = ["The paper"] * len(paper) + [scale_title(b.profile, b.frame) for b in blocks]
     every = [*paper, *blocks]
     head = [
         [Entry("Method", rows=2), *(Entry(t, columns=len(b.columns)) for t, b in zip(titles, every, strict=True))],
@@ -264,8 +265,7 @@ def _note_of_blocks(blocks: Sequence[_Block]) -> str:
         pairs = sorted(set(runs["teacher"] + " → " + runs["student"]))
         if pairs:
             said.append(f"{TITLES.get(block.profile, f'Profile {block.profile}')}: {', '.join(pairs)}.")
-    if any(block.profile == "demo" for block in blocks):
-        said.append(OF_A_DEMO)
+    said += [demo_mark(block.frame) for block in blocks if block.profile == "demo"]
     if page.in_book():
         said.append("Measured numbers lead to their runs.")
     return " ".join(said)
@@ -311,7 +311,7 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
 def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
     """What was measured under one of the smaller profiles, by the paper's pair and who stands for it."""
     dataset = title(block.columns[0].dataset)
-    caption = f"{TITLES[block.profile]}, {dataset}; {unit(block.columns)}{MEASURED}."
+    caption = f"{scale_title(block.profile, block.frame)}, {dataset}; {unit(block.columns)}{MEASURED}."
     named = zip(headings(every, pairs=True), every, strict=True)
     head: list[Line] = [line("The paper's pair", *(heading for heading, column in named if column in block.columns))]
     if block.profile != "short":
@@ -335,7 +335,7 @@ def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:
         names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
         said.append(f"{len(without)} of {len(every)} pairs have no relatives at this scale{names}.")
     if block.profile == "demo":
-        said.append(OF_A_DEMO)
+        said.append(demo_mark(block.frame))
     return " ".join(said)
 
 

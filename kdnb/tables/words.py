@@ -9,6 +9,7 @@ import pandas as pd
 
 from kdnb import datasets, page
 from kdnb.exhibits import ACCURACY, Cell, Column, Score
+from kdnb.study.environment import source_digest
 
 #: Groups of columns by profile, in their order; `paper` always stands there, the others once measured.
 TITLES = {
@@ -22,6 +23,31 @@ OF_A_DEMO = (
     "A demo shows that every step runs, and says nothing about the paper: what is meant for hundreds of epochs may "
     "lose to labels alone in ten."
 )
+
+
+def scale_title(profile: str, runs: pd.DataFrame) -> str:
+    """How a scale is called above its runs; a demo is of this build only where these sources made it."""
+    if profile != "demo" or not of_other_sources(runs):
+        return TITLES.get(profile, f"Profile {profile}")
+    return "Demo of another build" if of_other_sources(runs) == len(runs) else "Demo, in part of another build"
+
+
+def demo_mark(runs: pd.DataFrame) -> str:
+    """What may not be read into these runs of a demo, and whether these sources made them."""
+    return " ".join(part for part in (OF_A_DEMO, other_sources_told(runs)) if part)
+
+
+def other_sources_told(runs: pd.DataFrame) -> str:
+    """That these sources did not make all of the runs, and how they do; empty where they did."""
+    count = of_other_sources(runs)
+    if not count:
+        return ""
+    return f"Other sources than today's made {count} of its {len(runs)} runs; `make clean` and `make book` repeat them."
+
+
+def of_other_sources(runs: pd.DataFrame) -> int:
+    """How many of the runs other sources than today's have made."""
+    return int((runs["sources"] != source_digest()).sum())
 
 
 def title(dataset: str) -> str:
