@@ -53,7 +53,7 @@ def python(*arguments):
 
 def study(job):
     seeds = ["--seeds", BOOK.seeds] if BOOK.seeds else []
-    return python("kdnb", "study", "--exhibit", BOOK.exhibits, "--profile", BOOK.profile, *seeds, "--job", job)
+    return python("kdnb", "study", "--exhibit", BOOK.exhibits, "--profile", BOOK.profile, *seeds, "--workers", 1, "--job", job)
 
 
 def everything(wildcards):

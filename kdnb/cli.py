@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,9 @@ from kdnb import __version__
 from kdnb.errors import KdnbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from kdnb.exhibits.wanted import Planned
-    from kdnb.study.choice import Choice
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
     from kdnb.study.store import Store
@@ -118,7 +117,7 @@ def run(
     code = 0
     if not store.has(wanted):  # a stored one needs no device, nor torch
         how = _numerics(device, dtype, mode, deterministic)
-        store, code = _train(chosen.paper, [wanted], how, None, any_numerics=any_numerics)
+        store, code = _train(chosen.paper, [wanted], how, None, any_numerics=any_numerics, workers=1)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -148,6 +147,12 @@ def study(
         str | None, typer.Option("--job", "--cohort", help="Train only this job of the plan, and what it needs.")
     ] = None,
     together: Annotated[int | None, typer.Option(min=1, help="At most so many runs side by side.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes on a CPU, each with its share of the cores. Default: one a core, if it has a cohort."
+        ),
+    ] = None,
     any_numerics: AnyNumericsOption = False,
     last_call: Annotated[
         bool,
@@ -183,7 +188,7 @@ def study(
         wanted = list(jobs[job].runs)
     papers = work.papers(chosen, scale)
     how = _numerics(device, dtype, mode, deterministic)
-    store, code = _train(papers, wanted, how, _seconds(budget), together, any_numerics, last_call)
+    store, code = _train(papers, wanted, how, _seconds(budget), together, any_numerics, last_call, workers)
     if export is not None:
         from kdnb.study.archives import export_store
 
@@ -345,39 +350,36 @@ def _profile(name: str, epochs: int | None) -> Profile:
     return get_profile(name).limited(epochs)
 
 
-def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> Callable[..., Choice]:
+def _numerics(device: str, dtype: str, mode: str, deterministic: bool | None) -> dict[str, Any]:
     """How runs are computed as far as the command line says; what it leaves open is chosen for each run."""
-    from kdnb.study.choice import Choice
-
-    return functools.partial(Choice, device=device, dtype=dtype, mode=mode, deterministic=deterministic)
+    return {"device": device, "dtype": dtype, "mode": mode, "deterministic": deterministic}
 
 
 def _train(
     paper: str | Mapping[str, str],
     wanted: list[Run],
-    numerics: Callable[..., Choice],
+    asked: Mapping[str, Any],
     budget: float | None,
     together: int | None = None,
     any_numerics: bool = False,
     last_call: bool = False,
+    workers: int | None = None,
 ) -> tuple[Store, int]:
     """Train what is missing; the store, and the exit code that tells how it ended."""
     from kdnb.study.plan import LARGEST_COHORT
     from kdnb.study.progress import Progress
-    from kdnb.study.runner import Runner
     from kdnb.study.store import Store
+    from kdnb.study.workers import Task, train
 
-    store = Store.open()
-    side_by_side = together or LARGEST_COHORT
+    until = None if budget is None else time.time() + budget
+    task = Task(tuple(wanted), paper, asked, until, together or LARGEST_COHORT, any_numerics, last_call)
     with Progress() as progress:
-        watching = progress.say, progress.epoch, progress.step
-        choice = numerics(store, say=progress.say)
-        runner = Runner(store, choice, paper, budget, *watching, side_by_side, any_numerics, last_call)
-        outcome = runner.run(wanted)
+        outcome = train(task, workers, progress)
         progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
+    store = Store.open()
     if outcome.stopped and outcome.left:
         return store, STOPPED + outcome.stopped
-    if outcome.failed:
+    if outcome.failed or (outcome.lost and outcome.left):
         return store, FAILED
     return store, LEFT if outcome.left and budget is None else 0
 

@@ -21,6 +21,7 @@ class Choice:
     The demo is computed alike everywhere, on one thread of a CPU in eager float32: its digits depend on no clock.
     Elsewhere `auto` goes on as the stored runs of the same network, images and scale were computed, so that nobody
     compares runs of two precisions; where there are none, on a CPU, both are measured (`kdnb.training.probe`).
+    `threads` are asked for like the rest, but for the demo.
 
     Raises KdnbError, at once, for a device, precision or mode that this machine has not.
     """
@@ -33,12 +34,14 @@ class Choice:
         mode: str = "auto",
         deterministic: bool | None = None,
         say: Callable[[str], None] = print,
+        threads: int | None = None,
     ) -> None:
         self.store = store
         self.asked = {"device": device, "dtype": dtype, "mode": mode}
         self.deterministic = deterministic
         self.say = say
-        self.machine = of_machine.detect(device, dtype, mode, deterministic)
+        self.threads = threads
+        self.machine = of_machine.detect(device, dtype, mode, deterministic, threads)
         self._chosen: dict[tuple[Any, ...], Numerics] = {}
 
     def __call__(self, run: Run) -> Numerics:
@@ -46,13 +49,13 @@ class Choice:
         e = run.experiment
         key = (e.profile, e.images, _network(run))
         if key not in self._chosen:
-            self._chosen[key] = self._demo() if e.profile.embedded_data else self._begun(run) or self._probed(run)
+            self._chosen[key] = self._demo() if e.profile.embedded_data else self.begun(run) or self._probed(run)
         return self._chosen[key]
 
     def _demo(self) -> Numerics:
         return self._with({"device": "cpu", "dtype": "float32", "mode": "auto", "threads": 1})
 
-    def _begun(self, run: Run) -> Numerics | None:
+    def begun(self, run: Run) -> Numerics | None:
         """As most of the runs that this one stands beside were computed on such a device; None where there are none."""
         told = (record.environment.get("numerics") or {} for record in self.store.all() if _beside(record, run))
         ways = Counter(
@@ -62,7 +65,7 @@ class Choice:
             return None
         dtype, threads, mode = ways.most_common(1)[0][0]
         mode = "auto" if mode == "compiled" else mode
-        return self._with({"dtype": dtype, "threads": threads, "mode": mode})
+        return self._with({"dtype": dtype, "mode": mode, "threads": self.threads or threads})
 
     def _probed(self, run: Run) -> Numerics:
         if self.machine.device != "cpu" or self.asked["dtype"] != "auto":
@@ -78,7 +81,9 @@ class Choice:
     def _with(self, found: dict[str, Any]) -> Numerics:
         """What was found, where nothing else is asked for."""
         asked = {name: value for name, value in self.asked.items() if value != "auto"}
-        return of_machine.detect(**{**found, **asked}, deterministic=self.deterministic)
+        return of_machine.detect(
+            **{"threads": self.machine.threads, **found, **asked}, deterministic=self.deterministic
+        )
 
 
 def _network(run: Run) -> str:

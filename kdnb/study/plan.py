@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -91,6 +92,25 @@ def jobs(wanted: Iterable[Run]) -> list[Job]:
         )
         for key, job in sorted(members.items(), key=lambda item: int(str(item[0][3])))
     ]
+
+
+def side_by_side(missing: Iterable[Run], together: int = LARGEST_COHORT) -> int:
+    """How many cohorts of these runs can be at work at once: the most of those that need nothing of each other."""
+    missing = list(missing)
+    keys = {run.key for run in missing}
+    level: dict[str, int] = {}
+    counted: Counter[int] = Counter()
+    for job in jobs(missing):
+        level[job.id] = 1 + max((level[need] for need in job.needs), default=-1)
+        counted[level[job.id]] += _cohorts([run for run in job.runs if run.key in keys], together)
+    return max(counted.values(), default=0)
+
+
+def _cohorts(runs: list[Run], together: int) -> int:
+    """How many cohorts the runs of a job make: one a teacher at least, and none larger than is trained together."""
+    taught = Counter(run.teacher.key for run in runs if run.teacher is not None)
+    sizes = list(taught.values()) or [len(runs)]
+    return sum(-(-size // together) for size in sizes)
 
 
 def urgent(ready: list[Run], todo: list[Run]) -> list[Run]:

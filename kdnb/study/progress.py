@@ -1,4 +1,4 @@
-"""Progress for people: a bar for each cohort on a terminal, plain lines everywhere else.
+"""Progress for people: a bar for each cohort or worker on a terminal, plain lines everywhere else.
 
 Nothing that goes wrong with a line for people may end a training: a reader that has gone, a full disk under the log.
 """
@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -61,6 +62,19 @@ def let_go(*streams: TextIO) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a cohort is: in words, and in epochs of all that there are at most."""
+
+    told: str
+    epochs: float
+    total: int
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> Place:
+        return cls(told(cohort), *_epochs(cohort))
+
+
 class Progress:
     """Says how far cohorts are: on a terminal by a bar each, in a log by a line now and then.
 
@@ -71,7 +85,8 @@ class Progress:
         self.stream = Unfailing(stream or sys.stderr)
         self.clock = clock
         self._bars = _Bars(self.stream) if self.stream.isatty() else None
-        self._last = -LONG_SECONDS
+        #: When something was last said of a worker; cohorts of this process are those of worker 0.
+        self._last: dict[int, float] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -89,24 +104,42 @@ class Progress:
 
     def epoch(self, cohort: Cohort) -> None:
         """After an epoch: every one on a bar, one in a few seconds in a log."""
-        self._tell(cohort, 0.0 if self._bars is not None else QUIET_SECONDS)
+        if self._due(0, 0.0 if self._bars is not None else QUIET_SECONDS):
+            self._tell(cohort)
 
     def step(self, cohort: Cohort) -> None:
         """Within an epoch: twice a second on a bar, once a minute in a log."""
-        self._tell(cohort, BLINK_SECONDS if self._bars is not None else LONG_SECONDS)
+        if self._due(0, BLINK_SECONDS if self._bars is not None else LONG_SECONDS):
+            self._tell(cohort)
 
-    def _tell(self, cohort: Cohort, apart: float) -> None:
-        if self.clock() - self._last < apart:
-            return
-        self._last = self.clock()
+    def worker(self, number: int, place: Place, after_an_epoch: bool) -> None:
+        """How far another process of this study is: on a bar of its own, or in a line with its number."""
         if self._bars is not None:
-            self._bars.show(cohort)
+            self._bars.show(number, Place(f"[{number}] {place.told}", place.epochs, place.total))
+        elif self._due(number, QUIET_SECONDS if after_an_epoch else LONG_SECONDS):
+            print(f"  [{number}] {place.told}", file=self.stream, flush=True)
+
+    def worker_ended(self, number: int) -> None:
+        """It has no bar any more."""
+        if self._bars is not None:
+            self._bars.remove(number)
+
+    def _due(self, worker: int, apart: float) -> bool:
+        """Whether it is so long ago that something was said of a worker."""
+        due = self.clock() - self._last.get(worker, -LONG_SECONDS) >= apart
+        if due:
+            self._last[worker] = self.clock()
+        return due
+
+    def _tell(self, cohort: Cohort) -> None:
+        if self._bars is not None:
+            self._bars.show_training(cohort)
         else:
             print(f"  {told(cohort)}", file=self.stream, flush=True)
 
 
 class _Bars:
-    """The bars of the cohorts that are training, below the lines that stay."""
+    """The bars of the cohorts that are training, or of workers, below the lines that stay."""
 
     def __init__(self, stream: Unfailing) -> None:
         from rich.console import Console
@@ -115,22 +148,31 @@ class _Bars:
 
         columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
         self._display = Display(*columns, console=Console(file=stream), auto_refresh=False, transient=True)  # type: ignore[arg-type]
-        self._tasks: weakref.WeakKeyDictionary[Cohort, TaskID] = weakref.WeakKeyDictionary()
+        self._tasks: dict[Hashable, TaskID] = {}
+        self._cohorts: weakref.WeakSet[Cohort] = weakref.WeakSet()
 
     def say(self, line: str) -> None:
         self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, cohort: Cohort) -> None:
+    def show_training(self, cohort: Cohort) -> None:
+        """The bar of a cohort; those of others that are at their end go."""
+        self._cohorts.add(cohort)
+        training = {id(c) for c in self._cohorts if c.active} | {id(cohort)}
+        for key in self._tasks.keys() - training:
+            self.remove(key)
+        self.show(id(cohort), Place.of(cohort))
+
+    def show(self, key: Hashable, place: Place) -> None:
         self._display.start()
-        training = {id(c) for c in self._tasks if c.active} | {id(cohort)}
-        kept = {task for c, task in self._tasks.items() if id(c) in training}
-        for task in set(self._display.task_ids) - kept:
-            self._display.remove_task(task)
-        if self._tasks.get(cohort) not in kept:
-            self._tasks[cohort] = self._display.add_task("")
-        done, total = _epochs(cohort)
-        self._display.update(self._tasks[cohort], completed=done, total=total, description=told(cohort))
+        if key not in self._tasks:
+            self._tasks[key] = self._display.add_task("")
+        task = self._tasks[key]
+        self._display.update(task, completed=place.epochs, total=place.total, description=place.told)
         self._display.refresh()
+
+    def remove(self, key: Hashable) -> None:
+        if key in self._tasks:
+            self._display.remove_task(self._tasks.pop(key))
 
     def stop(self) -> None:
         self._display.stop()

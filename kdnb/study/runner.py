@@ -37,21 +37,24 @@ LARGEST_CHECKPOINT = 64 * 2**20
 STEPS_TO_START, STEPS_TO_ESTIMATE = 20, 100
 #: What stops cleanly: a batch system, the keyboard, a terminal that closes.
 STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
-#: Seconds between two looks at what another process is training.
+#: Seconds between two looks at what another process is training; so many of its runs are named.
 WAIT_SECONDS = 2.0
+FEW = 3
 
 
 @dataclass
 class Outcome:
     """What a call of `Runner.run` did: runs recorded, runs that failed (with the reason), runs left.
 
-    `stopped` is the number of the signal that stopped it, 0 without one.
+    `stopped` is the number of the signal that stopped it, 0 without one; `lost` counts workers that did not say how
+    they ended (`kdnb.study.workers`).
     """
 
     recorded: list[Run] = field(default_factory=list)
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     left: int = 0
     stopped: int = 0
+    lost: int = 0
 
     def check(self) -> None:
         """Raises KdnbError where runs failed, with every reason once."""
@@ -70,7 +73,7 @@ class Runner:
     `last_call` of a machine a state that is too large to leave it is not begun in vain.
 
     SIGTERM, SIGINT and SIGHUP stop cleanly: checkpoints are written and `run` returns; a signal that our caller has us
-    ignore (nohup) is ignored.
+    ignore (nohup) is ignored.  Another thread may put into `given_up` what failed elsewhere, as `on_failure` tells it.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class Runner:
         together: int = plan.LARGEST_COHORT,
         any_numerics: bool = False,
         last_call: bool = False,
+        *,
+        on_failure: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self.store = store
         self.together = together
@@ -94,6 +99,8 @@ class Runner:
         self.say = say
         self.on_epoch = on_epoch
         self.on_step = on_step
+        self.on_failure = on_failure
+        self.given_up: set[tuple[str, int]] = set()
         self.deadline = None if budget is None else time.monotonic() + budget - RESERVE_SECONDS
         self.paper = paper
         environment({}, {})  # the sources as they are when the work begins, not when it ends
@@ -117,9 +124,9 @@ class Runner:
         unknown = commit()[1]
         if unknown and self._missing():
             self.say(f"the commit is unknown ({unknown}); records carry the digest of the sources, {source_digest()}")
-        with self._signals(), self._released_at_the_end():
+        with listening(self._stop), self._released_at_the_end():
             while not self._stopping():
-                todo = [r for r in self._missing() if r.key not in self.outcome.failed]
+                todo = [r for r in self._missing() if r.key not in self.outcome.failed.keys() | self.given_up]
                 ready = [r for r in todo if not self._waits(r) and r.key not in self._put_off]
                 here = [r for r in ready if r.key not in self._elsewhere]
                 stored = [r for r in here if self._only_lacks_arrays(r)]
@@ -156,6 +163,14 @@ class Runner:
 
     def _claimed(self, runs: list[Run]) -> list[Run]:
         """Those of the runs that are ours to train: no other process does, or has done by now."""
+        claiming = self.store.claiming(runs[0])
+        try:
+            return self._claim(runs)
+        finally:
+            if claiming is not None:
+                claiming.release()
+
+    def _claim(self, runs: list[Run]) -> list[Run]:
         fresh = [run for run in runs if run.key not in self._locks]
         for run in fresh:
             lock = self.store.lock(run)
@@ -173,7 +188,9 @@ class Runner:
 
     def _wait_for_others(self, runs: list[Run]) -> None:
         if not self._waiting:
-            self.say(f"waiting for another process that is training {', '.join(run.label for run in runs)}")
+            named = ", ".join(run.label for run in runs[:FEW])
+            more = f" and {len(runs) - FEW} more" if len(runs) > FEW else ""
+            self.say(f"waiting for another process that is training {named}{more}")
         self._waiting = True
         time.sleep(WAIT_SECONDS)
         self._elsewhere.clear()
@@ -422,6 +439,7 @@ class Runner:
     def _not_analysed(self, run: Run, failures: list[str]) -> None:
         for failure in failures:
             self.outcome.failed[run.key] = failure
+            self.on_failure(run)
             self.say(failure)
 
     # -- stopping ----------------------------------------------------------------------------------------
@@ -444,30 +462,33 @@ class Runner:
 
     def _drop(self, run: Run, why: str) -> None:
         self.outcome.failed[run.key] = why
+        self.on_failure(run)  # before anybody else can claim it
         self._works.pop(run.key, None)
         self._release(run)
 
     def _stopping(self) -> bool:
         return bool(self.outcome.stopped) or (self.deadline is not None and time.monotonic() > self.deadline)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def stop(number: int, frame: object) -> None:
-            if self.outcome.stopped and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.outcome.stopped = number  # nothing is said here: a line may be half written just now
+    def _stop(self, number: int, frame: object) -> None:
+        if self.outcome.stopped and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.outcome.stopped = number  # nothing is said here: a line may be half written just now
 
-        heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-        try:
-            before = {number: signal.signal(number, stop) for number in heard}
-        except ValueError:  # not in the main thread: whoever runs us stops us
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+@contextlib.contextmanager
+def listening(stop: Callable[[int, object], None]) -> Iterator[None]:
+    """Signals that stop cleanly are handled by `stop` in here, but for those that our caller has us ignore."""
+    heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        before = {number: signal.signal(number, stop) for number in heard}
+    except ValueError:  # not in the main thread: whoever runs us stops us
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Watch:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: A file that was written longer ago has other times once it is written again, on any file system.
 STILL_SECONDS = 3.0
+#: Claiming the runs of a cohort takes no longer; whoever waits longer goes on all the same.
+CLAIM_SECONDS = 10.0
 #: Path -> what told its content when it was read, and its record.
 _known: dict[Path, tuple[tuple[int, ...], Record]] = {}
 
@@ -250,6 +252,14 @@ class Store:
         """The right to train a run, or None while another process has it."""
         folder = self.running_folder(run)
         return acquire(folder.parent / "locks" / f"{folder.name}.lock")
+
+    def claiming(self, run: Run) -> Lock | None:
+        """The right to claim runs, so that processes which begin together do not share out one cohort; None in time."""
+        path = self.running_folder(run).parent / "locks" / "claims.lock"
+        until = time.monotonic() + CLAIM_SECONDS
+        while (lock := acquire(path)) is None and time.monotonic() < until:
+            time.sleep(0.02)
+        return lock
 
     def running_folder(self, run: Run) -> Path:
         """Where the checkpoint of an unfinished run lies."""
