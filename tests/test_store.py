@@ -599,3 +599,20 @@ def test_a_split_that_scores_nothing_is_told_before_training(monkeypatch):
         bench.stages(RUN)
     _, evidence = bench.material(dataclasses.replace(whole, split="test"))
     assert len(evidence.score) == 1
+
+
+def test_who_trains_on_a_part_of_a_data_set_is_told_once(tmp_path):
+    import dataset_samples as samples
+
+    from kdnb.study.workbench import Workbench
+    from kdnb.training.numerics import detect
+
+    lines: list[str] = []
+    bench = Workbench(Store.open(), detect("cpu", "float32", "eager"), lines.append)
+    bench.material(RUN.experiment.images)
+    assert not lines  # the digits are whole
+    samples.write_layout(tmp_path / "data", "cifar100", samples.splits("cifar100"))
+    for students in (None, 200):
+        bench.material(dataclasses.replace(RUN.experiment.images, dataset="cifar100", student_images=students))
+    (line,) = lines
+    assert line.startswith("cifar100: not the published set, but the 300 training and 200 test images")

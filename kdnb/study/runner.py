@@ -146,7 +146,7 @@ class Runner:
     def room(self, numerics: Numerics) -> tuple[Workbench, Recorder]:
         """What makes and what records the runs of these numerics; images and teachers are kept there."""
         if numerics not in self._rooms:
-            workbench = Workbench(self.store, numerics)
+            workbench = Workbench(self.store, numerics, self.say)
             self._rooms[numerics] = workbench, Recorder(self.store, workbench, numerics, self.paper)
         return self._rooms[numerics]
 

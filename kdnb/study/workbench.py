@@ -6,7 +6,7 @@ The only place where a description becomes tensors.  Nothing here decides what r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kdnb import datasets, methods, models
 from kdnb.analysis import Observed, Subject
+from kdnb.datasets import Dataset
 from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
@@ -39,11 +40,16 @@ class TestImages:
 
 
 class Workbench:
-    """Makes and keeps what several runs share: image sets and teachers on the device."""
+    """Makes and keeps what several runs share: image sets and teachers on the device.
 
-    def __init__(self, store: Store, numerics: Numerics) -> None:
+    `say` gets a line where a data set is not the published one.
+    """
+
+    def __init__(self, store: Store, numerics: Numerics, say: Callable[[str], None] = lambda line: None) -> None:
         self.store = store
         self.numerics = numerics
+        self.say = say
+        self._told: set[str] = set()
         self._material: dict[tuple[Images, int | None], tuple[Material, TestImages]] = {}
         self._teachers: dict[tuple[tuple[str, int], torch.dtype], Network] = {}
         self._digests: dict[tuple[str, int], str] = {}
@@ -165,8 +171,18 @@ class Workbench:
             steps={name: self._step(step, run) for name, step in run.steps().items()},
         )
 
+    def _tell_of_a_part(self, data: Dataset) -> None:
+        name = data.info.name
+        if not data.published and name not in self._told:
+            self._told.add(name)
+            self.say(
+                f"{name}: not the published set, but the {len(data.train):,} training and {len(data.test):,} test "
+                "images that are prepared here; its runs are told apart from those of the whole set"
+            )
+
     def _load(self, images: Images, seed: int | None) -> tuple[Material, TestImages]:
         data = datasets.load(images.dataset)
+        self._tell_of_a_part(data)
         normalisation = Normalisation(images.mean, images.std)
         augmentation = Augmentation(data.info.crop_padding, data.info.flip)
         everything = np.arange(len(data.test.labels))
