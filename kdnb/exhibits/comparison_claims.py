@@ -205,4 +205,6 @@ CLAIMS = (
     ),
 )
 
-PAPER = Paper(comparison.PAPER, comparison.EXHIBITS, comparison.ABLATIONS, CLAIMS, rows=STUDENTS)
+PAPER = Paper(
+    comparison.PAPER, comparison.EXHIBITS, comparison.ABLATIONS, CLAIMS, rows=STUDENTS, named="Eight methods compared"
+)

@@ -213,4 +213,12 @@ def title(place: str) -> str:
     return next(column.title for column in (*columns, FROM_EARLY, FROM_LATE) if column.key == place)
 
 
-PAPER = Paper(infoflow.PAPER, infoflow.EXHIBITS, infoflow.ABLATIONS, CLAIMS, shown=shown, place_title=title)
+PAPER = Paper(
+    infoflow.PAPER,
+    infoflow.EXHIBITS,
+    infoflow.ABLATIONS,
+    CLAIMS,
+    shown=shown,
+    place_title=title,
+    named="Information flow",
+)

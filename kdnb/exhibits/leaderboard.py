@@ -350,5 +350,5 @@ SETTINGS = {
     if row.method.partition("+")[0] == entry.method
 }
 
-LEADERBOARD = Paper(PAPER, (FIRST, SECOND), (TUNING, PATIENT))
+LEADERBOARD = Paper(PAPER, (FIRST, SECOND), (TUNING, PATIENT), named="Leaderboard")
 assert set(PROFILES) == set(NETWORKS)

@@ -29,6 +29,7 @@ class Paper:
     place_title  how a place is called that is no column of an exhibit
     row_of       the row of an exhibit behind a row of a place, and what its label adds
     rows         the rows whose runs are pooled into one layout; empty: all that the exhibits of the claims have
+    named        how a page that has several papers calls it; its key, where nothing is said
     """
 
     key: str
@@ -40,6 +41,11 @@ class Paper:
     place_title: Callable[[str], str] | None = None
     row_of: Callable[[str], tuple[str, str]] = lambda row: (row, "")
     rows: tuple[str, ...] = ()
+    named: str = ""
+
+    @property
+    def heading(self) -> str:
+        return self.named or self.key
 
     @property
     def judged(self) -> list[Exhibit]:

@@ -262,4 +262,4 @@ def _pair(cell: Cell) -> Pair:
     return cell.column.pair
 
 
-PAPER = Paper(slkd.PAPER, slkd.EXHIBITS, slkd.ABLATIONS, CLAIMS, counts, shown, title, row_of)
+PAPER = Paper(slkd.PAPER, slkd.EXHIBITS, slkd.ABLATIONS, CLAIMS, counts, shown, title, row_of, named="SLKD")

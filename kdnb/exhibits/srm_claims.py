@@ -251,4 +251,4 @@ CLAIMS = (
     ),
 )
 
-PAPER = Paper(srm.PAPER, srm.EXHIBITS, srm.ABLATIONS, CLAIMS, counts, place_title=title)
+PAPER = Paper(srm.PAPER, srm.EXHIBITS, srm.ABLATIONS, CLAIMS, counts, place_title=title, named="SRM")

@@ -1,9 +1,12 @@
 """Tables of the book: numbered, with a caption, a CSV to download, and the runs behind their numbers."""
 
+from kdnb.tables.certainty import certainty
 from kdnb.tables.claims import claims
 from kdnb.tables.costs import costs
+from kdnb.tables.coverage import coverage, register
 from kdnb.tables.evidence import evidence
 from kdnb.tables.in_short import Sentences, in_short
+from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.ranking import again, ranking, search
 from kdnb.tables.results import pairs, results
@@ -17,20 +20,25 @@ __all__ = [
     "Sentences",
     "Table",
     "again",
+    "certainty",
     "claims",
     "conformity",
     "costs",
+    "coverage",
     "differences",
     "evidence",
     "first_steps",
     "in_short",
+    "ledger",
     "method_costs",
     "pairs",
     "parameters",
     "ranking",
+    "register",
     "results",
     "runs",
     "search",
     "selection",
     "speed",
+    "withdrawn",
 ]

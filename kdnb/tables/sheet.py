@@ -47,7 +47,9 @@ Line = Sequence[Entry]
 
 @dataclass
 class Table:
-    """Head and body in lines of entries; `frame` is what the CSV beside it holds; `note` stands below."""
+    """Head and body in lines of entries; `frame` is what the CSV beside it holds, which is called `file`, or as the
+    table is; `note` stands below.
+    """
 
     name: str
     caption: str
@@ -56,6 +58,7 @@ class Table:
     frame: pd.DataFrame | None = None
     note: str = ""
     css: str = ""
+    file: str = ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": self.to_text()}
@@ -68,8 +71,9 @@ class Table:
         text = self._grid() if self._has_spans() else self._list()
         below = self.note
         if self.frame is not None:
-            self.frame.to_csv(page.folder() / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
-            below = f"{below} {{download}}`CSV <{self.name}.csv>`".strip()
+            file = f"{self.file or self.name}.csv"
+            self.frame.to_csv(page.folder() / file, index=False, float_format=page.NUMBERS)
+            below = f"{below} {{download}}`CSV <{file}>`".strip()
         return f"{text}\n\n{{.kdnb-below}}\n{below}\n" if below else text + "\n"
 
     def _has_spans(self) -> bool:

@@ -1,0 +1,228 @@
+"""The ledger: every claim of every paper in one place, what it rests on, its verdict, and how close the call was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from kdnb import exhibits
+from kdnb.exhibits import Paper
+from kdnb.exhibits.claims import judge
+from kdnb.exhibits.claims.evidence import printed
+from kdnb.exhibits.claims.judge import Verdict
+from kdnb.exhibits.claims.predicates import Claim, Finding
+from kdnb.exhibits.claims.withdrawn import WITHDRAWN
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, WORDS
+from kdnb.study.store import Store
+from kdnb.tables.claims import IN_PRINT, evidence_target, judge_all, measured_frames
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
+from kdnb.tables.words import slug
+
+#: A verdict as a shape and a word: shape and colour are never alone.
+CHIPS = {
+    "confirmed": "● confirmed",
+    "agrees at that scale": "● agrees",
+    "contradicted": "✕ contradicted",
+    "disagrees at that scale": "✕ disagrees",
+    "undetermined": "◐ open",
+    NOT_MEASURED: "○ not measured",
+    NO_VERDICT: "○ one seed",
+    JUDGEMENT: "◇ a judgement",
+}
+#: The order in which verdicts are counted.
+ORDER = (
+    "● confirmed",
+    "● agrees",
+    "✕ contradicted",
+    "✕ disagrees",
+    "◐ open",
+    "○ one seed",
+    "○ not measured",
+    "◇ a judgement",
+)
+HEAD = (
+    "Claim", "What it says", "Stands in", "Paper's own numbers", "Verdict", "For · open · against · unmeasured",
+    "Closest call", "Seeds to settle it",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A claim with its verdict at the strongest scale at which anything of it is measured; None where nothing is."""
+
+    claim: Claim
+    in_print: str
+    verdict: Verdict | None
+
+    @property
+    def chip(self) -> str:
+        if self.claim.predicate is None:
+            return CHIPS[JUDGEMENT]
+        return CHIPS[self.verdict.status] if self.verdict else CHIPS[NOT_MEASURED]
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """For it, open, against it, and not measured."""
+        if self.verdict is None or self.claim.predicate is None:
+            return 0, 0, 0, len(set(self.claim.predicate.leaves())) if self.claim.predicate else 0
+        truths = Counter(finding.truth for finding in self.verdict.findings)
+        return truths[True], truths[None], truths[False], len(self.verdict.missing)
+
+
+def ledger(store: Store | None = None) -> list[Table]:
+    """How many claims of each paper got which verdict, then a table a paper; the first one's CSV has every claim."""
+    store = store or Store.open()
+    papers = [paper for paper in exhibits.papers() if paper.claims]
+    judged = {paper.key: _judged(paper, store) for paper in papers}
+    frame = pd.DataFrame([_numbers(paper, one) for paper in papers for one in judged[paper.key]])
+    counts = {key: Counter(one.chip for one in of) for key, of in judged.items()}
+    chips = [chip for chip in ORDER if any(count[chip] for count in counts.values())]
+    summary = Table(
+        name="ledger",
+        caption="Claims by verdict, each at the largest scale at which anything of it is measured.",
+        head=[line("Paper", "Claims", *chips)],
+        body=[
+            line(paper.heading, len(paper.claims), *(counts[paper.key][chip] or "–" for chip in chips))
+            for paper in papers
+        ],
+        frame=frame,
+        note="The CSV has every claim of every paper.",
+        css="kdnb-results",
+        file="claims",
+    )
+    return [summary, *(_of_paper(paper, judged[paper.key]) for paper in papers)]
+
+
+def _judged(paper: Paper, store: Store) -> list[_Judged]:
+    """The claims of a paper; scales are asked from the strongest down."""
+    by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
+    in_print = judge.words_in_print(paper)
+
+    def strongest(claim: Claim) -> Verdict | None:
+        told = [verdicts[claim.id] for verdicts in by_scale.values()]
+        return next((verdict for verdict in told if verdict.findings or verdict.evidence), None)
+
+    return [_Judged(claim, in_print[claim.id], strongest(claim)) for claim in paper.claims]
+
+
+def _of_paper(paper: Paper, judged: Iterable[_Judged]) -> Table:
+    body: list[Line] = []
+    for one in judged:
+        verdict = one.verdict
+        scale = f", {verdict.profile}" if verdict and one.claim.predicate is not None else ""
+        seeds = verdict.seeds_needed if verdict and one.chip == CHIPS["undetermined"] else None
+        body.append(
+            [
+                Entry(one.claim.id),
+                Entry(f"{one.claim.sentence} {one.claim.remark or one.claim.why_not}".strip()),
+                Entry(", ".join(_told(key) for key in one.claim.exhibits)),
+                Entry(IN_PRINT[one.in_print]),
+                Entry(one.chip + scale, target=evidence_target(verdict) if verdict else ""),
+                Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
+                Entry(_call_told(paper, closest(verdict)) if verdict else "–"),
+                Entry(str(seeds) if seeds else "–"),
+            ]
+        )
+    return Table(
+        name=slug(f"ledger {paper.key}"),
+        caption=f"{paper.heading}: its {len(paper.claims)} claims.",
+        head=[line(*HEAD)],
+        body=body,
+        css="kdnb-claims kdnb-ledger",
+    )
+
+
+def _told(key: str) -> str:
+    """`table1` of a paper as people say it: `Table 1`."""
+    name = key.partition("/")[2]
+    for short, written in (("table", "Table "), ("fig", "Fig. ")):
+        if name.startswith(short) and name[len(short) :][:1].isdigit():
+            return written + name.removeprefix(short)
+    return name.replace("-", " ")
+
+
+def closest(verdict: Verdict) -> Finding | None:
+    """The comparison that a verdict hangs on.
+
+    Of one that is decided for the claim the least clear, of one against it the clearest, of an open one the comparison
+    that comes nearest to being decided.
+    """
+    known = [f for f in verdict.findings if f.difference is not None and f.difference.known]
+    decided = {word: truth for truth, word in WORDS.get(verdict.profile, {}).items()}.get(verdict.status)
+    among = [f for f in known if f.truth is decided] or known
+    if not among:
+        return None
+    return min(among, key=_slack) if decided is True or all(f.truth for f in among) else max(among, key=_slack)
+
+
+def _slack(finding: Finding) -> float:
+    """How far an interval lies from what it would have to reach to say less; negative where it says nothing."""
+    assert finding.difference is not None
+    direction, margin = finding.leaf.score.direction, getattr(finding.leaf, "by", 0.0)
+    low, high = sorted(direction * end for end in (finding.difference.low, finding.difference.high))
+    return max(low - margin, margin - high)
+
+
+def _call_told(paper: Paper, finding: Finding | None) -> str:
+    """`CRD − KD +1.81 [0.14, 3.49]`."""
+    if finding is None or finding.difference is None:
+        return "–"
+    a, b = finding.leaf.texts(paper.label)
+    d, score = finding.difference, finding.leaf.score
+    return f"{a} − {b} {score.text(d.value, signed=True)} [{score.text(d.low)}, {score.text(d.high)}]"
+
+
+def _numbers(paper: Paper, one: _Judged) -> dict[str, Any]:
+    """A claim as a line of `claims.csv`."""
+    claim, verdict = one.claim, one.verdict
+    call = closest(verdict) if verdict else None
+    told: dict[str, Any] = {
+        "id": f"{paper.key}-{claim.id}",
+        "paper": paper.key,
+        "sentence": claim.sentence,
+        "exhibits": " ".join(claim.exhibits),
+        "printed_numbers": _printed_told(paper, claim),
+        "remark": claim.remark or claim.why_not,
+        "comparisons": len(set(claim.predicate.leaves())) if claim.predicate else 0,
+        "readings": len(claim.readings) if claim.readings is not None else 0,
+        "in_print": one.in_print,
+        "verdict": verdict.status
+        if verdict and claim.predicate
+        else (JUDGEMENT if not claim.predicate else NOT_MEASURED),
+        "scale": verdict.profile if verdict else "",
+    }
+    told |= dict(zip(("for", "open", "against", "unmeasured"), one.counts, strict=True))
+    told |= {"seeds_needed": verdict.seeds_needed if verdict else None, "closest_call": call.text if call else ""}
+    if call is not None and call.difference is not None:
+        d = call.difference
+        told |= {"difference": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}
+    return told
+
+
+def _printed_told(paper: Paper, claim: Claim) -> str:
+    """The printed numbers that a claim is about: `cifar100 kd 69.78; ...`; every one is a line of the paper's CSV."""
+    known: Mapping[tuple[str, str], float] = printed(paper)
+    leaves = list(claim.predicate.leaves()) if claim.predicate else list(claim.evidence)
+    keys = dict.fromkeys((leaf.place, row) for leaf in leaves for row in sorted(leaf.rows()))
+    return "; ".join(f"{place} {row} {known[place, row]:g}" for place, row in keys if (place, row) in known)
+
+
+def withdrawn() -> Table | Said:
+    """The verdicts that were published and taken back."""
+    if not WITHDRAWN:
+        return Said("No verdict of this book has been withdrawn so far.")
+    body = [line(f"{w.paper}-{w.claim}", w.profile, w.was, w.withdrawn, w.why) for w in WITHDRAWN]
+    return Table(
+        "withdrawn", "Verdicts that were withdrawn.", [line("Claim", "Scale", "Was", "Withdrawn", "Why")], body
+    )
+
+
+def verdicts_told(store: Store | None = None) -> dict[str, int]:
+    """Chip -> how many claims of all papers have it, in the order of `ORDER`."""
+    store = store or Store.open()
+    counts = Counter(one.chip for paper in exhibits.papers() for one in (_judged(paper, store) if paper.claims else ()))
+    return {chip: counts[chip] for chip in ORDER if counts[chip]}
