@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdnb import exhibits, methods, paths
-from kdnb.exhibits import infoflow
+from kdnb.exhibits import infoflow, status
 from kdnb.exhibits.exhibit import Column
 from kdnb.study import plan
 from kdnb.study.experiment import Experiment, Run
@@ -50,6 +50,20 @@ def test_printed_numbers_by_hand():
     assert printed["infoflow/table2", "plain", "top1_accuracy"] is None
     assert printed["infoflow/table6", "cnn1_h-cnn1_l", "map_cosine"] == 37.51
     assert printed["infoflow/table5", "hog", "map_cosine"] == 32.06
+
+
+def test_the_published_networks_levels_of_recall_are_behind_the_printed_numbers():
+    """Their means of eleven are Table 1's mAP; of CNN-1-A from labels alone nothing is printed."""
+    columns = {"euclidean": "map_euclidean", "cosine": "map_cosine"}
+    levels = infoflow.levels_of_published()
+    assert set(levels) == {(row, distance) for row in infoflow.RANKED for distance in columns}
+    for cell in exhibits.get("infoflow/table1").cells(
+        "paper", "cifar10", [r for r in infoflow.RANKED if r != "aux-start"]
+    ):
+        for distance, score in columns.items():
+            if cell.score.key == score:
+                found = levels[cell.row.key, distance]
+                assert len(found) == 11 and sum(found) / 11 == pytest.approx(cell.reported, abs=0.01)
 
 
 @pytest.mark.parametrize("profile", ["demo", "pilot", "short", "paper"])
@@ -136,6 +150,7 @@ def test_controls_differ_in_one_thing():
     assert apart("controls", "flow-last") == {"layers", "recipe"}
     assert apart("readings", "flow-paper") == {"reading"}
     assert apart("norms", "flow-ones") == {"recipe"}
+    assert experiment("recall", "aux-start") == experiment("table1", "aux").start
     started = experiment("starts", "flow-labels")
     assert started.start == experiment("table1", "plain") and started.teacher == flow.teacher
 
@@ -149,7 +164,7 @@ def test_a_variation_keeps_its_lesson():
 def test_the_chain_runs_and_is_measured(empty_project):
     """An epoch of each on the digits: five runs for one cell of Table 2, with every score of Tables 1 and 2."""
     profile = get_profile("demo").limited(1)
-    (flow,) = exhibits.get("infoflow/table1").cells(profile, "digits", ["flow"])[0].runs(1)
+    (flow,) = exhibits.get("infoflow/recall").cells(profile, "digits", ["flow"])[0].runs(1)
     (probe,) = exhibits.get("infoflow/table2").cells(profile, "digits", ["flow"])[0].runs(1)
     assert [run.experiment.method for run in plan.with_needs([probe])].count("plain") == 2
     store = Store.open()
@@ -159,7 +174,12 @@ def test_the_chain_runs_and_is_measured(empty_project):
     for score in (*infoflow.PUBLISHED, *infoflow.TEXTBOOK):
         assert 5 < score.of(learned) <= 100, score.title
     assert all(0 <= score.of(read_off) <= 100 for score in infoflow.ACCURACIES)
+    arrays = store.arrays(learned)
+    for distance in ("euclidean", "cosine"):
+        mean = arrays[f"recall_levels_{distance}"].mean()
+        assert learned.metrics[f"map_11pt_{distance}"] == pytest.approx(mean, rel=1e-4)
     weights = store.load_weights(flow)
+    assert status._profile(exhibits.get("infoflow/table1"), "demo", store, 1)["wanted"] == 19  # a run has four scores
     start = Workbench(store, detect("cpu", "float32", "eager")).stages(flow)[0].modules["student"].state_dict()
     assert torch.equal(weights["student.classifier.weight"], start["classifier.weight"])  # untouched, as published
     assert not torch.equal(weights["student.hidden.weight"], start["hidden.weight"])

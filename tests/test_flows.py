@@ -75,6 +75,17 @@ def test_flows_are_drawn_with_the_teachers_beside_them(empty_project):
     assert bottom < 16 and top > 46  # percent
 
 
+def test_recalls_are_drawn_beside_those_of_the_published_networks(empty_project):
+    exhibit, store = exhibits.get("infoflow/recall"), Store.open()
+    (run,) = exhibit.cell("pilot", "flow").runs(1)
+    arrays = {f"recall_levels_{distance}": np.linspace(0.8, 0.1, 11) for distance in ("euclidean", "cosine")}
+    store.write(run, record(run), "infoflow", arrays)
+    plot = plots.recalls(exhibit, infoflow.levels_of_published(), "pilot")
+    assert [len(axes.get_lines()) for axes in plot.figure.axes] == [2, 2]  # a line and its dashes
+    first = plot.frame[(plot.frame["distance"] == "cosine") & (plot.frame["recall"] == 0)].iloc[0]
+    assert (first["measured"], first["published"]) == (80.0, 80.11)
+
+
 def test_the_critical_periods_are_those_of_the_weights():
     """Figure 1's bands: connections form while the weight is 2 at least, and all is compression below 0.01."""
     weights = [100 * 0.7**epoch for epoch in range(50)]

@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestCentroid
 from kdnb.analysis import nearest_centroid, qmi
 from kdnb.errors import KdnbError
 from kdnb.evaluation import retrieval as module
-from kdnb.evaluation.retrieval import retrieval
+from kdnb.evaluation.retrieval import recall_levels, retrieval
 
 
 def embedded(count, classes=4, width=6, seed=0):
@@ -55,9 +55,9 @@ def published(queries, asked, database, labels, at, chunk):
             precision, recall = hits / np.arange(1, len(order) + 1), hits / hits[-1]
             for place in range(min(window, len(order)) - 1, 0, -1):
                 precision[place - 1] = max(precision[place - 1], precision[place])
-            averages.append(np.mean([precision[np.abs(recall - level).argmin()] for level in levels]))
+            averages.append([precision[np.abs(recall - level).argmin()] for level in levels])
             tops.append(precision[at - 1])
-    return np.mean(averages), np.mean(tops)
+    return np.mean(averages, axis=0), np.mean(tops)
 
 
 @pytest.mark.parametrize("count", [331, 60, 12])  # 12: three relevant images, so that most levels lie between recalls
@@ -65,8 +65,9 @@ def published(queries, asked, database, labels, at, chunk):
 def test_the_published_values_are_those_of_its_loops(count, chunk, monkeypatch):
     (queries, asked), (database, labels) = embedded(150, seed=1), embedded(count, seed=2)
     found = retrieval(queries, asked, database, labels, at=10, chunk=chunk)
-    average, top = published(queries, asked, database, labels, 10, chunk)
-    assert found["map_11pt"] == pytest.approx(average, rel=1e-9)
+    by_level, top = published(queries, asked, database, labels, 10, chunk)
+    assert found["map_11pt"] == pytest.approx(by_level.mean(), rel=1e-9)
+    assert recall_levels(queries, asked, database, labels, chunk=chunk) == pytest.approx(by_level.tolist(), rel=1e-9)
     assert found["top_k_published"] == pytest.approx(top, rel=1e-9)
     monkeypatch.setattr(module, "BLOCK", 7)
     assert retrieval(queries, asked, database, labels, at=10, chunk=chunk) == pytest.approx(found, rel=1e-12)
@@ -79,6 +80,8 @@ def test_a_ranking_worked_by_hand():
     assert found["precision_at_k"] == found["top_k_published"] == 0.5
     # recall 1/3 for the levels 0 to 0.4, 2/3 for 0.5 (in float64 it is the nearer one) to 0.8, and 1 for 0.9 and 1
     assert found["map_11pt"] == pytest.approx((5 * 1 + 4 * 2 / 3 + 2 * 3 / 4) / 11)
+    levels = recall_levels([[0.0]], [1], np.array([[1.0], [2.0], [3.0], [4.0], [5.0]]), np.array([1, 0, 1, 1, 0]))
+    assert levels == pytest.approx([1.0] * 5 + [2 / 3] * 4 + [3 / 4] * 2)
 
 
 def test_top_k_as_published_is_the_best_to_the_windows_end():

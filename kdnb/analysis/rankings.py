@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
 from kdnb.analysis.registry import Found, Subject, measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DISTANCES: tuple[Literal["euclidean", "cosine"], ...] = ("euclidean", "cosine")
 
 
 @measure(
@@ -24,24 +33,33 @@ def retrieval_by_embeddings(subject: Subject) -> Found:
 
     Precision is among the first 100, or as many as a small database has.
     """
-    import torch
-
     from kdnb.evaluation.retrieval import retrieval
 
-    assert subject.training is not None
-    queries, labels = subject.student.outputs.embeddings, subject.training.labels
-    known = subject.student.over(subject.training).outputs.embeddings
-    database = torch.from_numpy(known).to(labels.device)  # where it is, the ranking is done
+    queries, query_labels, database, labels = _embedded(subject)
     found = {
         f"{name}_{distance}": value
-        for distance in ("euclidean", "cosine")
+        for distance in DISTANCES
         for name, value in retrieval(
-            queries,
-            subject.labels,
-            database,
-            labels,
-            distance,  # type: ignore[arg-type]
-            at=min(100, len(labels)),
+            queries, query_labels, database, labels, distance, at=min(100, len(labels))
         ).items()
     }
     return {}, found
+
+
+@measure("recall_levels", arrays=("recall_levels_euclidean", "recall_levels_cosine"), needs=("training",))
+def precision_by_recall(subject: Subject) -> Found:
+    """How precision falls with recall: the eleven levels behind the published mAP, by both distances."""
+    from kdnb.evaluation.retrieval import recall_levels
+
+    embedded = _embedded(subject)
+    return {f"recall_levels_{distance}": np.array(recall_levels(*embedded, distance)) for distance in DISTANCES}, {}
+
+
+def _embedded(subject: Subject) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor]:
+    """Queries and their labels, the database and its: where it lies, the ranking is done."""
+    import torch
+
+    assert subject.training is not None
+    labels = subject.training.labels
+    known = subject.student.over(subject.training).outputs.embeddings
+    return subject.student.outputs.embeddings, subject.labels, torch.from_numpy(known).to(labels.device), labels

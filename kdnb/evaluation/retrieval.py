@@ -48,6 +48,33 @@ def retrieval(
     `chunk` is the published metric's window and nothing else.  Of equal distances the database's order decides.
     Raises KdnbError where a query's label is not in the database, or the database has fewer than `at` images.
     """
+    found = _averages(queries, query_labels, database, labels, distance, at, chunk)
+    return dict(zip(("map_11pt", "top_k_published", "map", "precision_at_k"), found[:4], strict=True))
+
+
+@torch.no_grad()
+def recall_levels(
+    queries: Vectors,
+    query_labels: Vectors,
+    database: Vectors,
+    labels: Vectors,
+    distance: Literal["euclidean", "cosine"] = "euclidean",
+    chunk: int = 128,
+) -> list[float]:
+    """The eleven precisions whose mean is `map_11pt`: P~ at the first rank of recalls 0, 0.1, ..., 1.0."""
+    return _averages(queries, query_labels, database, labels, distance, 1, chunk)[4:]
+
+
+def _averages(
+    queries: Vectors,
+    query_labels: Vectors,
+    database: Vectors,
+    labels: Vectors,
+    distance: Literal["euclidean", "cosine"],
+    at: int,
+    chunk: int,
+) -> list[float]:
+    """The four values of `retrieval` and the eleven of `recall_levels`, each a mean over the queries."""
     if distance not in ("euclidean", "cosine"):
         raise unknown("distance", distance, ["euclidean", "cosine"])
     queries, query_labels, database, labels = map(torch.as_tensor, (queries, query_labels, database, labels))
@@ -61,17 +88,17 @@ def retrieval(
     wanted = _relevant_at_levels(counts)
     numbers = torch.arange(len(queries), device=database.device)
     windows = torch.clamp(len(queries) - numbers // chunk * chunk, max=chunk)
-    sums = torch.zeros(4, dtype=torch.float64, device=database.device)
+    sums = torch.zeros(4 + len(LEVELS), dtype=torch.float64, device=database.device)
     for part in numbers.split(BLOCK):
         order = squared_distances(queries[part], database).sort(dim=1, stable=True).indices
         relevant = labels[order] == query_labels[part, None]
         sums += _of_rankings(relevant, windows[part], wanted[query_labels[part]], at)
-    found = (sums / len(queries)).tolist()
-    return dict(zip(("map_11pt", "top_k_published", "map", "precision_at_k"), found, strict=True))
+    found: list[float] = (sums / len(queries)).tolist()
+    return found
 
 
 def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> Tensor:
-    """The four values of rankings [B, N], summed: [4].  `wanted` [B, 2, 11] as `_relevant_at_levels` has it."""
+    """The values of rankings [B, N], summed: [4 + 11].  `wanted` [B, 2, 11] as `_relevant_at_levels` has it."""
     hits = relevant.cumsum(1, dtype=torch.int32)
     ranks = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
     precision = hits / ranks.double()
@@ -80,8 +107,9 @@ def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> 
     wanted = wanted.gather(1, first[:, None, None].expand(-1, 1, wanted.shape[2])).squeeze(1)
     places = torch.searchsorted(hits, wanted.to(hits.dtype))  # of none the first rank
     average = (precision * relevant).sum(1) / hits[:, -1]
-    published, top = best.gather(1, places).mean(1), best[:, at - 1]
-    return torch.stack([published.sum(), top.sum(), average.sum(), precision[:, at - 1].sum()])
+    levels, top = best.gather(1, places), best[:, at - 1]
+    single = [levels.mean(1).sum(), top.sum(), average.sum(), precision[:, at - 1].sum()]
+    return torch.cat([torch.stack(single), levels.sum(0)])
 
 
 def _best_within(precision: Tensor, windows: Tensor) -> Tensor:

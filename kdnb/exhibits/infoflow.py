@@ -7,10 +7,13 @@ beside it text and code say little, and what had to be decided for them stands b
 
 from __future__ import annotations
 
+import csv
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kdnb import paths
 from kdnb.exhibits.courses import Courses, Line, Panel
 from kdnb.exhibits.exhibit import DIGITS, Absent, Build, Column, Exhibit, Row
 from kdnb.exhibits.names import network_title
@@ -125,8 +128,9 @@ ROWS: dict[str, Row] = {
     "teacher": Row("teacher", "Teacher", "plain", role="teacher"),
     "aux": Row("aux", "Auxiliary", "information-flow", {"layers": "last"}),
     "contrastive": Row("contrastive", "Student, contrastive", "contrastive"),
+    "aux-start": Row("aux-start", "Auxiliary, from labels alone", "plain"),
 }
-LESSONS: dict[str, Lesson] = {"contrastive": Lesson("")}
+LESSONS: dict[str, Lesson] = {"contrastive": Lesson(""), "aux-start": Lesson("", LONG, AUXILIARY)}
 
 
 def _add(key: str, label: str, method: str, arguments: Mapping[str, Any], lesson: Lesson) -> None:
@@ -367,6 +371,8 @@ EXHIBITS = (
     ),
 )
 
+#: Whose precision at eleven levels of recall is known of the authors' own networks.
+RANKED = ("teacher", "aux-start", "aux", "plain", "flow")
 #: Whose flows of information are followed: over training, and the teacher's at its end.
 FLOWS = {"teacher": ("flows",), **dict.fromkeys(("aux", "plain", "flow"), ("flow_course",))}
 
@@ -377,6 +383,14 @@ ABLATIONS = (
         *("teacher", "aux", *SUPERVISED, *UNSUPERVISED),
         scores=TEXTBOOK,
         ablation=True,
+    ),
+    _exhibit(
+        "recall",
+        "How precision falls with recall, beside the networks that the authors published",
+        *RANKED,
+        scores=(MAP_E, MAP_C),
+        ablation=True,
+        keeps=dict.fromkeys(RANKED, ("recall_levels",)),
     ),
     _exhibit(
         "flows",
@@ -447,3 +461,16 @@ CONVERGENCE = Courses(
         ),
     ),
 )
+
+
+@functools.cache
+def levels_of_published() -> dict[tuple[str, str], list[float]]:
+    """Row and distance -> precision in percent at recall 0, 0.1, ..., 1, of the networks that the authors published.
+
+    Computed from their files of results by rule of their code; means of eleven are the printed mAP.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    with open(paths.reported() / f"{PAPER}_recall.csv", newline="", encoding="utf-8") as stream:
+        for line in csv.DictReader(stream):
+            found.setdefault((line["row"], line["distance"]), []).append(float(line["precision"]))
+    return found

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from kdnb.exhibits import ablations, all_exhibits
-from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study.environment import source_digest
@@ -78,22 +78,20 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
 
 
 def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[str, Any]:
+    """Cells that have a run, and runs: one that fills several cells, as of several scores, is one."""
     cells = [cell for cell in exhibit.cells(profile) if cell.experiment is not None]
-    counts = [_done(cell, store, seeds) for cell in cells]
-    wanted = sum(len(of_cell(cell, seeds)) for cell in cells)
+    done = [{run.key: store.has(run) for run in of_cell(cell, seeds)} for cell in cells]
+    every = {key: True for runs in done for key in runs}
+    every |= {key: False for runs in done for key, there in runs.items() if not there}
     costs = [record.cost["wall_seconds"] for _, record in runs_of(cells, store)]
-    left = max(0, wanted - sum(counts))
+    left = len(every) - sum(every.values())
     return {
         "cells": len(cells),
-        "measured": sum(count > 0 for count in counts),
-        "runs": sum(counts),
-        "wanted": wanted,
+        "measured": sum(any(runs.values()) for runs in done),
+        "runs": sum(every.values()),
+        "wanted": len(every),
         "hours_left": round(left * statistics.mean(costs) / 3600, 2) if costs and left else None,
     }
-
-
-def _done(cell: Cell, store: Store, seeds: int) -> int:
-    return sum(store.has(run) for run in of_cell(cell, seeds))
 
 
 def _known_fingerprints() -> set[str]:

@@ -6,6 +6,7 @@ from kdnb.plots.curves import curves
 from kdnb.plots.flows import flows
 from kdnb.plots.networks import noise, relevances, stages
 from kdnb.plots.patience import patience
+from kdnb.plots.recalls import recalls
 from kdnb.plots.representations import logit_gaps, planes
 from kdnb.plots.style import COLOURS, Plot, colour, style
 from kdnb.plots.training import training
@@ -24,6 +25,7 @@ __all__ = [
     "noise",
     "patience",
     "planes",
+    "recalls",
     "relevances",
     "rows",
     "stages",

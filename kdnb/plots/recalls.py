@@ -1,0 +1,66 @@
+"""How precision falls with recall: measured networks, and beside them those that a paper's authors published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from kdnb import exhibits
+from kdnb.exhibits import Exhibit
+from kdnb.plots.kept import Found, Kept, find, plot, table
+from kdnb.plots.panels import legend_below, nothing_yet
+from kdnb.plots.style import WIDTH, Plot, colour, style
+from kdnb.tables.words import slug
+
+LEVELS = np.arange(11) / 10
+#: Distance -> the panel's title.
+DISTANCES = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}
+WHOSE = ("measured", "published")
+#: (Row, distance) -> precision in percent at each level.
+Published = Mapping[tuple[str, str], Sequence[float]]
+
+
+def recalls(exhibit: Exhibit | str, published: Published, profile: str = "demo", name: str = "") -> Plot:
+    """A panel a distance: lines are measured, dashes are the published networks of the same rows."""
+    exhibit = exhibits.get(exhibit)
+    found = find(exhibit, profile, None, tuple(f"recall_levels_{distance}" for distance in DISTANCES))
+    with style():
+        figure = _figure(found, published) if found.kept else nothing_yet(exhibit.title)
+    caption = "Precision at eleven levels of recall, the training images as database; the mean of the eleven is the "
+    caption += "published mAP. Lines are measured; dashes are the networks that the authors published."
+    frame = table((_long(kept, published) for kept in found.kept.values()), ["line", "distance", "recall", *WHOSE])
+    return plot(figure, name or slug(f"recalls {exhibit.key}"), caption, found, frame)
+
+
+def _figure(found: Found, published: Published) -> Figure:
+    figure = Figure(figsize=(WIDTH, 3.6))
+    places = figure.subplots(1, len(DISTANCES), sharey=True)
+    for axes, (distance, title) in zip(places, DISTANCES.items(), strict=True):
+        for row, kept in found.kept.items():
+            hue, values = colour(row), 100 * kept.arrays[f"recall_levels_{distance}"]
+            axes.plot(LEVELS, values, color=hue, marker=".", label=kept.cell.row.label)
+            if (row, distance) in published:
+                axes.plot(LEVELS, published[row, distance], "--", color=hue, linewidth=1.2)
+        axes.set(title=title, xlabel="recall", ylim=(0, 100))
+    places[0].set_ylabel("precision, %")
+    legend_below(figure, places, 3)
+    return figure
+
+
+def _long(kept: Kept, published: Published) -> pd.DataFrame:
+    row, unknown = kept.cell.row.key, [np.nan] * len(LEVELS)
+    parts = [
+        pd.DataFrame(
+            {
+                "distance": distance,
+                "recall": LEVELS,
+                "measured": (100 * kept.arrays[f"recall_levels_{distance}"]).round(3),
+                "published": published.get((row, distance), unknown),
+            }
+        )
+        for distance in DISTANCES
+    ]
+    return pd.concat(parts).assign(line=row)
