@@ -19,7 +19,7 @@ from kdnb.study.record import thinned
 from kdnb.study.store import Store
 
 # The fact sheet, section 1: claim 2 is false in the paper's own Table 1; what a figure draws has no number.
-HOLDS = {**{f"I{i}": "holds" for i in (1, 3, 4, 5, 6, 7, 8)}, "I2": "mixed", "I9": "open"}
+HOLDS = {**{f"I{i}": "holds" for i in (1, 3, 4, 5, 6, 7, 8)}, "I2": "mixed", **{f"I{i}": "open" for i in range(9, 15)}}
 
 pytestmark = pytest.mark.usefixtures("empty_project")
 
@@ -38,7 +38,7 @@ def number(claim_id: str):
 
 
 def test_what_holds_of_the_papers_own_numbers_is_what_the_fact_sheet_says():
-    assert judge.words_in_print(PAPER) == HOLDS and [c.id for c in CLAIMS] == [f"I{i}" for i in range(1, 10)]
+    assert judge.words_in_print(PAPER) == HOLDS and [c.id for c in CLAIMS] == [f"I{i}" for i in range(1, 15)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_supplementary_prints_eleven_cells_otherwise():
 
 def test_what_rests_on_a_reading_of_ours_has_the_other_one_beside_it():
     """Rows of other readings stand in the exhibits that the claim rests on; at Table 5 ours is the only one."""
-    assert {c.id for c in CLAIMS if c.readings} == {"I1", "I2", "I3", "I5", "I7", "I9"}
+    assert {c.id for c in CLAIMS if c.readings} == {"I1", "I2", "I3", "I5", "I7", "I9", "I11", "I13"}
     assert number("I6").readings == () and number("I8").readings is None
     for claim in CLAIMS:
         rows = {row.key for key in claim.exhibits for row in exhibits.get(key).rows}
@@ -124,3 +124,26 @@ def test_figure_1b_is_read_from_the_last_epoch():
     assert set(found) - of_figure == {place("resnet56-resnet20")}  # the student from scratch teaches in Table 1
     (verdict,) = [v for v in judge.verdicts(PAPER, found, "paper") if v.claim.id == "I9"]
     assert verdict.status == "confirmed"
+
+
+def test_parts_of_a_network_are_compared_within_its_runs():
+    """The inheriting part is alike to the teacher and as active, the exploring part is not; FT stands between."""
+    store = Store.open()
+    seen = {"ie-ft": (0.6, 0.8, 0.2), "ft": (0.7, 0.7, 0.7)}
+    names = ("seen_alike", "seen_alike_inheriting", "seen_alike_exploring")
+    for row, values in seen.items():
+        for run in exhibits.get("iekd/seen").cells("paper", None, [row])[0].runs(3):
+            shake = 0.001 * ((run.seed * len(row)) % 4)
+            metrics = {name: value + shake for name, value in zip(names, values, strict=True)}
+            metrics |= {
+                "active_neurons": 60,
+                "active_neurons_inheriting": 45 + run.seed % 2,
+                "active_neurons_teacher": 46,
+            }
+            store.write(run, record(run, metrics=metrics), "iekd")
+    found = frames(PAPER, "paper", store)
+    rows = set(found["cifar100/resnet110a-resnet32#active"]["row"])
+    assert rows == {f"{row}@{part}" for row in seen for part in ("inheriting", "teacher")}
+    verdicts = {v.claim.id: v.status for v in judge.verdicts(PAPER, found, "paper")}
+    assert verdicts["I10"] == verdicts["I14"] == "confirmed"
+    assert PAPER.label("ie-ft@inheriting") == "IE-FT, inheriting part" and PAPER.label("ft@teacher") == "FT's teacher"

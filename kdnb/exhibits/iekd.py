@@ -73,6 +73,15 @@ TO_LARGER = (
 # Tables 5, 6a and 6b.
 R110_R32 = _pair("resnet110a", "resnet32", **SMALL)
 ON_IMAGENET = _pair("resnet34", "resnet18")
+
+# Figures 4a to 4c, which name no teacher: networks of Table 4, taught by the teacher of Tables 5 and 6.
+R110_MOBILENET = _pair("resnet110a", "mobilenet_v1", demo=SMALL["demo"], pilot=("resnet20", "mobilenet_v2"))
+TAUGHT_BY_R110 = (
+    R110_R32,
+    _pair("resnet110a", "resnet110a", pilot=("resnet20", "resnet20")),
+    _pair("resnet110a", "wrn_28_10", pilot=("resnet20", "wrn_16_2")),
+    R110_MOBILENET,
+)
 DETECTORS = _pair("resnet50", "resnet18")
 
 
@@ -101,6 +110,31 @@ TOP5 = Score(
 MAP_VOC = Score("map_voc", "mAP by the rule of VOC 2007", "percent", " %", "points", 100.0)
 #: The second of two networks that teach each other; of one that learns alone, its own.
 SECOND = replace(ERROR, metric="peer", otherwise="headline", readings=())
+
+
+# What is measured of trained weights, by the names that the measurements give.
+CKA = Score("cka_parts", "CKA of the parts", decimals=3, higher_is_better=False)
+CKA_READINGS = (
+    CKA,
+    replace(CKA, metric="cka_parts_biased", title="CKA of the parts, biased"),
+    replace(CKA, metric="cka_parts_maps", title="CKA of the parts, whole maps"),
+    replace(CKA, metric="cka_parts_maps_biased", title="CKA of the parts, whole maps, biased"),
+)
+NEURONS = Score("active_neurons", "Active neurons", decimals=1)
+OF_PARTS = (
+    replace(NEURONS, metric="active_neurons_inheriting", title="Active neurons, inheriting part"),
+    replace(NEURONS, metric="active_neurons_exploring", title="Active neurons, exploring part"),
+    replace(NEURONS, metric="active_neurons_embedding", title="Active neurons of the embedding"),
+)
+RISE = Score("sharpness", "Rise of the loss under noise", "nats", decimals=3, higher_is_better=False)
+RELATIVE_RISE = replace(RISE, metric="relative_sharpness", title="Rise under noise in proportion")
+TRAINING_LOSS = replace(RISE, metric="training_loss", title="Training loss")
+SEEN = Score("seen_alike", "Likeness of maps to the teacher's", decimals=3)
+SEEN_BY_PARTS = (
+    SEEN,
+    replace(SEEN, metric="seen_alike_inheriting", title="Likeness, inheriting part"),
+    replace(SEEN, metric="seen_alike_exploring", title="Likeness, exploring part"),
+)
 
 # -- rows --------------------------------------------------------------------------------------------------
 
@@ -324,6 +358,13 @@ def _exhibit(
     return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1, gain=gain)
 
 
+def _measured(
+    pairs: Iterable[Pair], scores: Iterable[Score], keeps: Mapping[str, tuple[str, ...]]
+) -> tuple[Column, ...]:
+    """A column for every pair and score of trained weights; `keeps`: row -> what is measured on it."""
+    return tuple(Column("cifar100", pair, score, keeps) for pair in pairs for score in scores)
+
+
 COMPARED = ("kd", "at", "ft", "ofd", "tf-kd", "crd")
 #: What the supplementary adds to Table 1.
 ADDED = ("fitnet", "sp", "cc", "vid", "rkd", "pkt", "ab", "nst")
@@ -357,6 +398,41 @@ FIGURE_1B = _exhibit(
     "fig1b", "A large student of a small teacher", _columns("cifar10", (R20_R56,)), "plain", "ft-50", "ft", "ie-ft"
 )
 
+#: Rows of the figures of trained weights, and what is measured on those that have a teacher and on all.
+WITHIN = ("plain", "ft", "ie-ft")
+SEEN_IN_IMAGES = {
+    **dict.fromkeys(("teacher", "plain"), ("relevance",)),
+    **dict.fromkeys(("ft", "ie-ft"), ("relevance", "seen_alike")),
+}
+ALIKE = {"plain": ("parts_alike",), **dict.fromkeys(("ft", "ie-ft"), ("parts_alike", "stages_alike"))}
+ACTIVE = {
+    **dict.fromkeys(("teacher", "plain"), ("neurons",)),
+    **dict.fromkeys(("ft", "ie-ft"), ("neurons", "teacher_neurons")),
+}
+FLAT = dict.fromkeys(WITHIN, ("flatness",))
+
+FIGURE_4A = _exhibit(
+    "fig4a", "How alike inheriting and exploring channels are", _measured(TAUGHT_BY_R110, (CKA,), ALIKE), *WITHIN,
+    gain=("ie-ft", "plain"),
+)  # fmt: skip
+FIGURE_4B = _exhibit(
+    "fig4b", "To how many directions the loss listens", _measured(TAUGHT_BY_R110, (NEURONS,), ACTIVE),
+    "teacher", *WITHIN, gain=("ie-ft", "plain"),
+)  # fmt: skip
+FIGURE_4C = _exhibit(
+    "fig4c", "How the loss rises under noise",
+    _measured((R110_MOBILENET,), (RISE, RELATIVE_RISE, TRAINING_LOSS), FLAT), *WITHIN, gain=("ie-ft", "plain"),
+)  # fmt: skip
+#: Of the maps of Figures 1a and 3, how alike they are to the teacher's.
+SEEN_ALIKE = _exhibit(
+    "seen", "Where students look, and where their teacher does",
+    _measured((R110_R32,), SEEN_BY_PARTS, SEEN_IN_IMAGES), "ft", "ie-ft", ablation=True,
+)  # fmt: skip
+ALIKE_OTHERWISE = _exhibit(
+    "parts-alike", "How alike the two parts are, read in four ways", _measured((R110_R32,), CKA_READINGS, ALIKE),
+    *WITHIN, ablation=True,
+)  # fmt: skip
+
 EXHIBITS = (
     TABLE_1,
     _exhibit(
@@ -379,7 +455,15 @@ EXHIBITS = (
         "supp-table2", "Large students of small teachers, whose printed numbers are not at hand",
         _columns("cifar10", TO_LARGER), "teacher", "plain", "ft", "ie-ft",
     ),
+    _exhibit(
+        "fig1a", "Where a student looks", _measured((R110_R32,), (ERROR,), SEEN_IN_IMAGES),
+        "teacher", *WITHIN[1:],
+    ),
     FIGURE_1B,
+    _exhibit("fig3", "Where a network looks", _measured((R110_R32,), (ERROR,), SEEN_IN_IMAGES), "teacher", *WITHIN),
+    FIGURE_4A,
+    FIGURE_4B,
+    FIGURE_4C,
 )  # fmt: skip
 
 ABLATIONS = (
@@ -403,9 +487,19 @@ ABLATIONS = (
         "dml-schedule", "DML under its own schedule, and under IE-DML's", _columns("cifar100", BESIDE),
         "independent", "dml", "dml-brief", "ie-dml", ablation=True,
     ),
+    SEEN_ALIKE,
+    ALIKE_OTHERWISE,
+    _exhibit(
+        "parts-neurons", "Active neurons of the two parts, and of the embedding",
+        _measured((R110_R32,), (NEURONS, *OF_PARTS), ACTIVE), "teacher", *WITHIN, ablation=True,
+    ),
 )  # fmt: skip
 
 # -- figures -----------------------------------------------------------------------------------------------
+
+
+#: The maps of Figures 1a and 3: of whom, and of which channels.
+MAPS = (("teacher", "whole"), ("plain", "whole"), ("ft", "whole"), ("ie-ft", "inheriting"), ("ie-ft", "exploring"))
 
 
 def losses_by_epoch() -> Courses:
