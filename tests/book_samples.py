@@ -62,8 +62,26 @@ def _arrays(run: Run) -> dict[str, np.ndarray]:
         "labels": (np.arange(60) % 10).astype(np.uint8),
         "student_means": draw.normal(size=(10, 10)).astype(np.float16),
         "teacher_means": draw.normal(size=(10, 10)).astype(np.float16),
+        **_of_dictionaries(draw),
     }
     return {name: made[name] for key in run.keeps for name in analysis.get(key).arrays}
+
+
+def _of_dictionaries(draw: np.random.Generator) -> dict[str, np.ndarray]:
+    """Two images, and two layers of 8x8 and 4x4 pixels with dictionaries of 6 and 12 atoms."""
+    labels = draw.integers(0, 6, size=2 * (64 + 16)).astype(np.uint16)
+    return {
+        "pictured": draw.integers(0, 256, size=(2, 16, 16, 3)).astype(np.uint8),
+        "teacher_pixel_labels": labels,
+        "student_pixel_labels": labels[::-1].copy(),
+        "label_sides": np.array([[8, 8], [4, 4]]),
+        "atom_use": np.concatenate([np.full(6, 1 / 6), np.full(12, 1 / 12)]).astype(np.float32),
+        "atom_counts": np.array([6, 12]),
+        "atoms_kept": np.array([1, 2]),
+        "sparsities": np.array([0.1, 0.5, 1.0]),
+        "unexplained_by_sparsity": np.array([[0.9, 0.5, 0.6], [0.8, 0.4, 0.5]], np.float32),
+        "unexplained_by_layer": np.array([0.85, 0.75], np.float32),
+    }
 
 
 def _record(run: Run, score: float, columns: dict[str, list[float]] | None = None) -> Record:

@@ -307,8 +307,15 @@ def test_stored_dictionaries_are_used_again() -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     known = {name.removeprefix("known."): tensor for name, tensor in others.items() if name.startswith("known.")}
     assert all(torch.equal(known[name.removeprefix("dictionaries.")], tensor) for name, tensor in before.items())
-    probed = Workbench(store, detect("cpu", "float32", "eager")).stages(Run(probe, 1))[0].modules["student"]
+    bench = Workbench(store, detect("cpu", "float32", "eager"))
+    probed = bench.stages(Run(probe, 1))[0].modules["student"]
     assert all(torch.equal(predicted_by[f"student.{name}"], tensor) for name, tensor in probed.state_dict().items())
+    subject = bench.subject(runs[0], probed)
+    left = subject.earlier("predict")
+    assert set(left) == {"student", "own", "known"}
+    assert torch.equal(left["own"][0].atoms, predicted_by["own.0.atoms"])
+    with pytest.raises(KdnbError, match="did you mean predict"):
+        subject.earlier("predicted")
 
 
 @pytest.mark.usefixtures("empty_project")

@@ -69,7 +69,8 @@ class Subject:
 
     `labels` [N] are those of the test images, out of `num_classes`; `score` [M] are the positions of those that score;
     `training` are the images that the student learned from; `modules` are those of the run's last stage, by name
-    (regressors, dictionaries, peers), as it ended; `seed` is the run's.
+    (regressors, dictionaries, peers), as it ended; `seed` is the run's.  `earlier` gives the modules of what the run
+    went on from, by the name of the step or of the shared stage, as that left them.
     """
 
     student: Observed
@@ -80,6 +81,7 @@ class Subject:
     seed: int
     training: DeviceImages | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    earlier: Callable[[str], Mapping[str, nn.Module]] = lambda name: {}
 
 
 @dataclass(frozen=True)

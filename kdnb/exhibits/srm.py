@@ -290,6 +290,8 @@ def key_of(printed: Mapping[str, str]) -> str:
 #: Accuracy on the images that are held out, by which alpha and temperature are chosen.
 VALIDATION = Score("selected", "Validation accuracy", "percent", " %", "points", 100.0)
 METHODS = ("teacher", "plain", "kd", "fitnet", "at", "pkt", "rkd", "crd", "srm")
+#: What is kept beside SRM's runs: what their dictionaries have learned.
+KEPT = {"srm": ("dictionaries",)}
 #: Which images a few of each class are is most of the noise.
 FEW_SEEDS = 5
 
@@ -298,7 +300,7 @@ def _exhibit(
     name: str, title: str, rows: Iterable[str], *, score: Score = ACCURACY, built: Build = build, **more: Any
 ) -> Exhibit:
     """A table on CIFAR-100."""
-    columns = (Column("cifar100", D121_ALLCNN, score),)
+    columns = (Column("cifar100", D121_ALLCNN, score, KEPT if built is build and score == ACCURACY else {}),)
     lines = tuple(ROWS[key] for key in rows)
     return Exhibit(PAPER, name, title, lines, columns, in_demo(name, built), key_of=key_of, demo_seeds=1, **more)
 

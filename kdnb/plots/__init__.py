@@ -3,6 +3,7 @@
 from kdnb.plots.comparisons import accuracy_and_cost, alone_and_combined, gains, rows
 from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
+from kdnb.plots.dictionaries import atoms, pixel_labels
 from kdnb.plots.flows import flows
 from kdnb.plots.networks import noise, relevances, stages
 from kdnb.plots.patience import patience
@@ -16,6 +17,7 @@ __all__ = [
     "Plot",
     "accuracy_and_cost",
     "alone_and_combined",
+    "atoms",
     "colour",
     "courses",
     "curves",
@@ -24,6 +26,7 @@ __all__ = [
     "logit_gaps",
     "noise",
     "patience",
+    "pixel_labels",
     "planes",
     "recalls",
     "relevances",

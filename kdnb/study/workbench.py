@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kdnb import datasets, methods, models
 from kdnb.analysis import Observed, Subject
 from kdnb.datasets import Dataset
-from kdnb.errors import DataError, KdnbError, StoreError
+from kdnb.errors import DataError, KdnbError, StoreError, unknown
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
 from kdnb.models.initialisation import uniform_norms
@@ -112,6 +112,7 @@ class Workbench:
             seed=run.seed,
             training=material.training,
             modules=modules or {},
+            earlier=lambda name: self._earlier(name, run),
         )
 
     def _observed_teacher(self, teacher: Run, images: Images, evidence: TestImages) -> Observed:
@@ -152,10 +153,18 @@ class Workbench:
         return student.to(self.numerics.torch_device)
 
     def _step(self, step: Run, user: Run) -> dict[str, nn.Module]:
-        """The modules of a step of the teacher alone, as its run left them, for one that goes on from it."""
-        modules = _all_stages(self._setup(step), step.experiment)[-1].modules
-        load_weights(modules, self._weights(step, user))
-        return modules
+        """The modules of a step or of a shared stage, as its run left them, for one that goes on from it."""
+        stages = _all_stages(self._setup(step), step.experiment)
+        stage = next((stage for stage in stages if stage.name == step.experiment.stage), stages[-1])
+        load_weights(stage.modules, self._weights(step, user))
+        return stage.modules
+
+    def _earlier(self, name: str, run: Run) -> dict[str, nn.Module]:
+        """The modules of the step or shared stage of this name that a run went on from; KdnbError where it has none."""
+        known = {**run.steps(), **{str(stage.experiment.stage): stage for stage in run.shared_stages()}}
+        if name not in known:
+            raise unknown(f"step of {run.label}", name, known)
+        return self._step(known[name], run)
 
     def _setup(self, run: Run) -> Setup:
         experiment = run.experiment
