@@ -47,7 +47,7 @@ def metadata(path):
 
 def test_every_row_has_one_page_and_a_page_names_rows_and_exhibits_that_there_are():
     """Tables lead from a row to its page; a page is made again when records of its exhibits change."""
-    for paper in ("comparison", "slkd", "infoflow"):
+    for paper in ("comparison", "slkd", "iekd", "infoflow"):
         lines = {row.key for exhibit in exhibits.select(paper) for row in exhibit.rows}
         own = [path for path in SOURCES if path.parent.name == paper]
         named_rows = [row for path in own for row in metadata(path).get("rows", [])]

@@ -79,7 +79,7 @@ def headings(columns: Sequence[Column], pairs: bool = False) -> list[str]:
 
     With `pairs` the networks are named though all have the same.
     """
-    keys = [(column.dataset, column.pair, column.score) for column in columns]
+    keys = [(column.dataset, column.pair, column.score.heading) for column in columns]
     differ = [len(set(of)) > 1 for of in zip(*keys, strict=True)] or [False] * 3
     differ[1] |= pairs
     differ[0] |= not any(differ)
