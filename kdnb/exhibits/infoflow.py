@@ -161,7 +161,7 @@ for _aux, _student in SIZES:
 
 # Figure 2: the student's third layer beside each layer of a teacher, and without.
 _vary("flow-last", "Information flow, last layer", "flow", {"layers": "last"}, recipe=STEADY)
-_vary("flow-resnet", "The same, from ResNet-18", "flow-last", teacher="teacher")
+_vary("flow-resnet", "Information flow, last layer, from ResNet-18", "flow-last", teacher="teacher")
 _vary("aux-none", "No layer of CNN-1-A but the last", "flow-last", recipe=AFRESH)
 _vary("resnet-none", "No layer of ResNet-18 but the last", "flow-resnet", recipe=AFRESH)
 GUIDES = (1, 2, 3, 4)
@@ -207,17 +207,20 @@ def images(dataset: str, student_images: int | None) -> Images:
     return Images(dataset, split="test", mean=mean, std=std, student_images=student_images)
 
 
+@functools.cache
 def teacher(profile: Profile, dataset: str) -> Experiment:
     """ResNet-18, or who stands for it, from labels."""
     return Experiment(profile, images(dataset, None), TEACHER[profile.scale], LONG, "plain")
 
 
+@functools.cache
 def from_labels(network: str, recipe: Recipe, profile: Profile, dataset: str) -> Experiment:
     """One of the small networks, from labels alone."""
     count = DEMO_IMAGES if profile.embedded_data else profile.student_images
     return Experiment(profile, images(dataset, count), network, recipe, "plain")
 
 
+@functools.cache
 def auxiliary(network: str, profile: Profile, dataset: str) -> Experiment:
     """A network that labels have taught, and then ResNet-18 by its last layer."""
     start = from_labels(network, LONG, profile, dataset)
@@ -226,9 +229,13 @@ def auxiliary(network: str, profile: Profile, dataset: str) -> Experiment:
     return replace(last, teacher=teacher(profile, dataset), start=start)
 
 
-def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
-    """A row as an experiment."""
-    dataset = column.dataset
+def build(row: Row, column: Column, profile: Profile) -> Experiment:
+    """A row as an experiment: the same for every score."""
+    return _build(row, column.dataset, profile)
+
+
+@functools.cache
+def _build(row: Row, dataset: str, profile: Profile) -> Experiment:
     if row.role == "teacher":
         return teacher(profile, dataset)
     if row.key == "aux":
@@ -245,7 +252,7 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     return learner
 
 
-def read_off(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
+def read_off(row: Row, column: Column, profile: Profile) -> Experiment:
     """Table 2: a classifier on the features of a row of Table 1, as they are.
 
     Features are learned without the classifier, and neither text nor code says where it comes from; so all rows have
@@ -255,15 +262,14 @@ def read_off(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     return _after(row, column, profile, "probe")
 
 
-def fine_tuned(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
+def fine_tuned(row: Row, column: Column, profile: Profile) -> Experiment:
     """The other reading of Table 2: the whole network goes on from labels."""
     return _after(replace(row, key=row.key.removesuffix("-tuned")), column, profile, "plain")
 
 
-def _after(row: Row, column: Column, profile: Profile, method: str) -> Experiment | Absent:
-    learned = build(row, column, profile)
-    assert isinstance(learned, Experiment), "every row of Table 1 has an experiment"
-    return replace(from_labels("cnn1", STEADY, profile, column.dataset), method=method, start=learned)
+def _after(row: Row, column: Column, profile: Profile, method: str) -> Experiment:
+    student = from_labels("cnn1", STEADY, profile, column.dataset)
+    return replace(student, method=method, start=build(row, column, profile))
 
 
 def absent(why: str) -> Build:

@@ -32,7 +32,9 @@ FROM_EARLY, FROM_LATE = Column("cifar10", score=EARLY), Column("cifar10", score=
 READINGS: tuple[dict[str, str], ...] = (
     {"mkt": "mkt-plain", "mkt-h": "mkt-h-plain"},
     {row: f"{row}-even" for row in ("hint-h", "mkt-h", "pkt-h")},
-    {"pkt": "pkt-jeffreys", "pkt-h": "flow-even"},
+    {"mkt": "mkt-l1"},
+    {"pkt": "pkt-jeffreys"},
+    {"pkt": "flow-resnet", "pkt-h": "flow-even"},
     {row: f"{row}-labels" for row in OTHERS if row != "plain"},
 )
 TUNED = ({row: f"{row}-tuned" for row in infoflow.TRANSFER},)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from kdnb import losses
@@ -195,9 +196,9 @@ def _matching(setup: Setup, how: Matched, unlike: Unlike, maps: nn.ModuleList | 
         ours, theirs = layers_of(student, batch.student), layers_of(teacher, batch.teacher)
         (last, *inner) = [unlike(n, ours[s], theirs[t]) for n, (s, t) in enumerate(how.pairs())]
         of_last, of_inner = how.weights(batch.epoch)
-        terms = {"last": of_last * last}
+        terms: Losses = {"last": of_last * last}
         if inner:
-            terms["inner"] = of_inner * sum(inner)
+            terms["inner"] = of_inner * sum(inner, start=torch.zeros_like(last))
         if how.contrastive_weight:
             pairs = losses.pairs_of_classes(present(batch.student.embedding), batch.labels, how.margin)
             terms["pairs"] = how.contrastive_weight * pairs

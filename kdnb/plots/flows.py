@@ -96,8 +96,8 @@ def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], named: bool) -> Non
     for number, (name, begin, end) in enumerate(periods):
         axes.axvspan(begin * ratio, end * ratio, color="#888888", alpha=0.08 + 0.08 * (number % 2), linewidth=0)
         if named:
-            where = {"rotation": 90, "ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
-            axes.text((begin + end) / 2 * ratio, 0.6, name, fontsize=7, **where)
+            middle, across = (begin + end) / 2 * ratio, axes.get_xaxis_transform()
+            axes.text(middle, 0.6, name, fontsize=7, rotation=90, ha="center", va="center", transform=across)
 
 
 def _long(kept: Kept) -> pd.DataFrame:
