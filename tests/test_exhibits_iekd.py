@@ -34,7 +34,8 @@ def every(profile: str):
 
 def test_every_printed_number_stands_in_a_cell():
     """166 of the tables on CIFAR, 36 of those on ImageNet and VOC, and each line of the CSV but those of the text."""
-    found = [(e.name, c) for e, c in every("paper") if not e.ablation and c.reported is not None]
+    tables = [(e, c) for e, c in every("paper") if not e.ablation and not e.name.startswith("text")]
+    found = [(e.name, c) for e, c in tables if c.reported is not None]
     on_cifar = [c for name, c in found if name in ON_CIFAR and c.dataset != "imagenet"]
     assert len(on_cifar) == 166 and all(c.experiment is not None for c in on_cifar)
     assert len(found) == 166 + 5 + 22 + 9
@@ -44,6 +45,13 @@ def test_every_printed_number_stands_in_a_cell():
     keys = {(name, c.dataset, c.score.key, c.part.printed_key) for name, c in found}
     printed = {(name, *key) for name in {l["exhibit"] for l in lines} for key in reported("iekd", name, iekd.key_of)}
     assert printed == keys
+
+
+def test_numbers_of_the_text_stand_beside_what_is_measured_of_weights():
+    told = {(c.row.key, c.score.key): c.reported for c in exhibits.get("iekd/text-4.7").cells("paper")}
+    told = {key: value for key, value in told.items() if value is not None}
+    neurons = {("teacher", "active_neurons"): 46, ("ie-ft", "active_neurons_inheriting"): 45}
+    assert told == {**neurons, ("plain", "training_loss"): 0.126, ("ie-ft", "training_loss"): 0.131}
 
 
 def test_printed_numbers_by_hand():

@@ -312,7 +312,9 @@ def test_a_network_without_parts_is_cut_as_its_seed_would_have_cut_it():
     assert channels(subject(made, modules={"student_parts": own}))[1].tolist() == list(range(19, 64))
 
 
-@pytest.mark.parametrize("name", ["parts_alike", "stages_alike", "neurons", "flatness", "relevance", "seen_alike"])
+@pytest.mark.parametrize(
+    "name", ["parts_alike", "stages_alike", "neurons", "flatness", "fit", "relevance", "seen_alike"]
+)
 def test_a_measurement_keeps_its_word(name):
     arrays, metrics = analysis.get(name).of(subject(network("resnet8")))
     if name == "relevance":
@@ -326,6 +328,10 @@ def test_a_measurement_keeps_its_word(name):
         assert metrics["active_neurons"] == analysis.active_neurons(before_relu)
     if name == "parts_alike":
         assert metrics["cka_parts_maps"] < metrics["cka_parts_maps_biased"] < 1
+    if name == "fit":
+        batch, labels = some_images(40).plain(0, 40)
+        expected = F.cross_entropy(network("resnet8")(batch), labels).item()
+        assert metrics["training_loss"] == pytest.approx(expected, rel=1e-5)
     if name == "flatness":
         assert arrays["noise_rise"].shape == (10, 5) and arrays["relative_noise_rise"].shape == (10, 3)
         assert metrics["sharpness"] == pytest.approx(arrays["noise_rise"][:, 3].mean())

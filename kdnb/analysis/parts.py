@@ -88,18 +88,15 @@ def teacher_neurons(subject: Subject) -> Found:
 @measure(
     "flatness",
     arrays=("noise", "noise_rise", "relative_noise", "relative_noise_rise"),
-    metrics=("training_loss", "sharpness", "relative_sharpness"),
+    metrics=("sharpness", "relative_sharpness"),
     needs=("training",),
 )
 def flatness(subject: Subject) -> Found:
-    """How the loss of training images rises under noise, [draws, scales]; and as numbers the mean rises at one scale.
-
-    `training_loss` is the loss without noise, in eval mode and of images as they are.
-    """
+    """How the loss of training images rises under noise, [draws, scales]; as numbers the mean rises at one scale."""
     assert subject.training is not None
     network, images = subject.student.network, subject.training
     count = min(FOR_NOISE, max(1, int(SHARE_FOR_NOISE * len(images))))
-    before, rise = sharpness(network, images, NOISE, DRAWS, count=count)
+    _, rise = sharpness(network, images, NOISE, DRAWS, count=count)
     _, relative = sharpness(network, images, RELATIVE_NOISE, DRAWS, count=count, relative=True)
     arrays = {
         "noise": np.array(NOISE),
@@ -107,8 +104,16 @@ def flatness(subject: Subject) -> Found:
         "relative_noise": np.array(RELATIVE_NOISE),
         "relative_noise_rise": relative,
     }
-    told = {"sharpness": float(rise[:, -2].mean()), "relative_sharpness": float(relative[:, -2].mean())}
-    return arrays, {"training_loss": before, **told}
+    return arrays, {"sharpness": float(rise[:, -2].mean()), "relative_sharpness": float(relative[:, -2].mean())}
+
+
+@measure("fit", metrics=("training_loss",), needs=("training",))
+def fit(subject: Subject) -> Found:
+    """The cross-entropy of all training images as they are, in eval mode."""
+    assert subject.training is not None
+    told = subject.student.over(subject.training).log_probabilities
+    labels = subject.training.labels.cpu().numpy()
+    return {}, {"training_loss": -float(told[np.arange(len(labels)), labels].mean())}
 
 
 @measure("relevance", arrays=("pictures", "relevance_maps", "shown_classes"))

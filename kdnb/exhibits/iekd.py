@@ -305,6 +305,7 @@ _BY_CONDITION = {
     "distance=partial_L2": "metric-partial-l2",
     "distance=L1+CKA": "metric-l1-cka",
     "lambda_inh=50;lambda_exp=50": "ie-ft",
+    "features=inheritance": "ie-ft",
     **{
         f"lambda_inh={one};lambda_exp={other}": f"weights-{one}-{other}"
         for one, other in ((5, 5), (500, 500), (50, 500), (500, 50))
@@ -319,6 +320,8 @@ def key_of(printed: Mapping[str, str]) -> str:
     Both weights zero is training from scratch; of two networks beside each other the scored one stands last.
     """
     networks = [NETWORKS[printed[side]] for side in ("teacher", "student") if printed[side]]
+    if printed["condition"] in _OF_WEIGHTS and printed["student"] == "MobileNet":  # whose teacher is not said
+        return f"{R110_MOBILENET.key}/ie-ft" if printed["method"] == "IE-KD" else f"{networks[-1]}/plain"
     said = dict(part.split("=") for part in printed["condition"].split(";") if part)
     method = printed["method"].lower()
     key = _BY_CONDITION.get(printed["condition"], _BY_METHOD.get(method, method))
@@ -330,6 +333,18 @@ def key_of(printed: Mapping[str, str]) -> str:
         which = "first" if said["position"] == "net1" else "second"
         return f"{Pair(other, scored, scored=which).key}/{key}"
     return f"{'-'.join(networks)}/{key}"
+
+
+#: What a line's condition says -> what was measured of weights.
+_OF_WEIGHTS = {
+    "features=inheritance": OF_PARTS[0].key,
+    "quantity=converged_training_loss": TRAINING_LOSS.key,
+}
+
+
+def metric_of(printed: Mapping[str, str]) -> str:
+    """The score that a line of the paper's CSV is a number of."""
+    return _OF_WEIGHTS.get(printed["condition"], printed["metric"])
 
 
 # -- exhibits ----------------------------------------------------------------------------------------------
@@ -354,7 +369,9 @@ def _exhibit(
     gain: tuple[str, str] | None = None,
 ) -> Exhibit:
     chosen = tuple(ROWS[row] if isinstance(row, str) else row for row in rows)
-    return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1, gain=gain)
+    return Exhibit(
+        PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1, gain=gain, metric_of=metric_of
+    )
 
 
 def _measured(
@@ -408,7 +425,7 @@ ACTIVE = {
     **dict.fromkeys(("teacher", "plain"), ("neurons",)),
     **dict.fromkeys(("ft", "ie-ft"), ("neurons", "teacher_neurons")),
 }
-FLAT = dict.fromkeys(WITHIN, ("flatness",))
+FLAT = {"teacher": ("fit",), **dict.fromkeys(WITHIN, ("flatness", "fit"))}
 
 FIGURE_4A = _exhibit(
     "fig4a", "How alike inheriting and exploring channels are", _measured(TAUGHT_BY_R110, (CKA,), ALIKE), *WITHIN,
@@ -463,6 +480,14 @@ EXHIBITS = (
     FIGURE_4A,
     FIGURE_4B,
     FIGURE_4C,
+    _exhibit(
+        "text-4.7", "Numbers of the text: active neurons, and the loss before there is noise",
+        (
+            *_measured((R110_R32,), (NEURONS, OF_PARTS[0]), ACTIVE),
+            *_measured((R110_MOBILENET,), (TRAINING_LOSS,), FLAT),
+        ),
+        "teacher", "plain", "ie-ft",
+    ),
 )  # fmt: skip
 
 ABLATIONS = (
