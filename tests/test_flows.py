@@ -8,9 +8,10 @@ import torch
 from study_samples import record
 from torch import nn
 
-from kdnb import analysis, exhibits, models, plots
+from kdnb import analysis, exhibits, models, plots, tables
 from kdnb.analysis import Observed, Subject
-from kdnb.analysis.information import flow_divergence, matched_layers, nearest_centroid, qmi
+from kdnb.analysis.flows import flow_divergence, matched_layers
+from kdnb.analysis.information import nearest_centroid, qmi
 from kdnb.errors import KdnbError
 from kdnb.exhibits import infoflow
 from kdnb.methods.matching import layers_of
@@ -71,6 +72,14 @@ def test_flows_are_drawn_with_the_teachers_beside_them(empty_project):
     assert "Dotted: the layers of ResNet20" in plot.caption and "seed 1" in plot.caption
     at_end = plot.frame[(plot.frame["line"] == "flow") & (plot.frame["epoch"] == 6)].iloc[0]
     assert at_end["ncc_4"] == pytest.approx(0.46) and set(plot.frame["line"]) == {"aux", "flow"}
+    told = tables.flows(exhibit, infoflow.FLOW_PAIRS, "pilot")
+    texts = [[entry.text for entry in entries] for entries in told.body]
+    assert [text[:2] for text in texts] == [
+        ["Auxiliary", "Teacher"],
+        ["Proposed", "Auxiliary"],
+    ]  # no plain run is there
+    assert texts[0][2:5] == ["0.160, 0.260, 0.360, 0.460", "2 3 4 4", f"{3 * 0.04**2 + 0.06**2:.2g}"]
+    assert texts[1][3:5] == ["1 2 3 4", "0"]
     (bottom, top) = plot.figure.axes[1].get_ylim()
     assert bottom < 16 and top > 46  # percent
 

@@ -6,9 +6,11 @@ images, 2,000 of the test images.  Layers are those that methods match (`kdnb.me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdnb.analysis.registry import Found, Subject, measure
+from kdnb.errors import KdnbError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +49,23 @@ def flows(subject: Subject) -> Found:
 def flow_course(subject: Subject) -> Found:
     """The same while the network learns."""
     return {}, _flows(subject, "course_")
+
+
+def matched_layers(student: Sequence[float], teacher: Sequence[float]) -> list[int]:
+    """Whom each layer of a student matches by its information: kappa(i), positions in the teacher's flow, from 0.
+
+    The last one the last; else that of the nearest information, the first of equals.
+    """
+    if not student or not teacher:
+        raise KdnbError("A flow of information has a layer at least; one of these two has none.")
+    nearest = [min(range(len(teacher)), key=lambda j: (abs(own - teacher[j]), j)) for own in student[:-1]]
+    return [*nearest, len(teacher) - 1]
+
+
+def flow_divergence(student: Sequence[float], teacher: Sequence[float]) -> float:
+    """D_F = sum_i (student_i - teacher_kappa(i))^2 (Passalis, Tzelepi and Tefas 2020)."""
+    matches = matched_layers(student, teacher)
+    return sum((own - teacher[match]) ** 2 for own, match in zip(student, matches, strict=True))
 
 
 def _flows(subject: Subject, prefix: str) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -46,23 +45,6 @@ def nearest_centroid(train: Tensor, train_labels: Tensor, test: Tensor, test_lab
     centroids = members @ train.flatten(1).double() / members.sum(1, keepdim=True)
     nearest = squared_distances(test.flatten(1).double() - centroids.mean(0), centroids - centroids.mean(0)).argmin(1)
     return float((train_labels.unique()[nearest] == test_labels).double().mean())
-
-
-def matched_layers(student: Sequence[float], teacher: Sequence[float]) -> list[int]:
-    """Whom each layer of a student matches by its information: kappa(i), positions in the teacher's flow, from 0.
-
-    The last one the last; else that of the nearest information, the first of equals.
-    """
-    if not student or not teacher:
-        raise KdnbError("A flow of information has a layer at least; one of these two has none.")
-    nearest = [min(range(len(teacher)), key=lambda j: (abs(own - teacher[j]), j)) for own in student[:-1]]
-    return [*nearest, len(teacher) - 1]
-
-
-def flow_divergence(student: Sequence[float], teacher: Sequence[float]) -> float:
-    """D_F = sum_i (student_i - teacher_kappa(i))^2 (Passalis, Tzelepi and Tefas 2020)."""
-    matches = matched_layers(student, teacher)
-    return sum((own - teacher[match]) ** 2 for own, match in zip(student, matches, strict=True))
 
 
 def _members(labels: Tensor) -> Tensor:

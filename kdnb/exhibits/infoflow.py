@@ -450,6 +450,9 @@ ABLATIONS = (
 #: The critical periods of Figure 1 by the weight of inner layers: it falls below 2 after epoch 10, below 0.01 after 25.
 PERIODS = (("connections form", 0, 10), ("they are formed", 10, 25), ("fitting, compression", 25, 50))
 
+#: Whose flow should become whose.
+FLOW_PAIRS = (("aux", "teacher"), ("plain", "aux"), ("flow", "aux"))
+
 #: The last layers' divergence, which the three rows of Figure 1 minimise with others or alone.
 CONVERGENCE = Courses(
     "convergence",

@@ -5,6 +5,7 @@ from kdnb.tables.claims import claims
 from kdnb.tables.costs import costs
 from kdnb.tables.coverage import coverage, register
 from kdnb.tables.evidence import evidence
+from kdnb.tables.flows import flows
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
@@ -28,6 +29,7 @@ __all__ = [
     "differences",
     "evidence",
     "first_steps",
+    "flows",
     "in_short",
     "ledger",
     "method_costs",
