@@ -17,7 +17,7 @@ from book_samples import fill, notebook
 
 from kdnb import exhibits, notebooks, paths
 from kdnb.errors import KdnbError
-from kdnb.exhibits import infoflow, slkd
+from kdnb.exhibits import infoflow, slkd, srm
 from kdnb.study.store import Store
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*/*.ipynb"))
@@ -47,7 +47,7 @@ def metadata(path):
 
 def test_every_row_has_one_page_and_a_page_names_rows_and_exhibits_that_there_are():
     """Tables lead from a row to its page; a page is made again when records of its exhibits change."""
-    for paper in ("comparison", "slkd", "iekd", "infoflow"):
+    for paper in ("comparison", "slkd", "srm", "iekd", "infoflow"):
         lines = {row.key for exhibit in exhibits.select(paper) for row in exhibit.rows}
         own = [path for path in SOURCES if path.parent.name == paper]
         named_rows = [row for path in own for row in metadata(path).get("rows", [])]
@@ -100,6 +100,24 @@ def test_the_pages_of_information_flows_methods_begin_with_the_tables_settings()
         assert len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
         seen.add(own.key)
     assert seen == {"distill", "hint", "mkt", "pkt", "flow"}
+
+
+def test_the_pages_of_srms_methods_begin_with_the_tables_settings():
+    seen = set()
+    for path in SOURCES:
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        if path.parent.name != "srm" or not any("srm.variation" in source for source in code):
+            continue
+        names: dict[str, Any] = {}
+        until = next(i for i, source in enumerate(code) if "srm.variation" in source)
+        parameters = next(source for source in code if source.startswith("# demo, pilot"))
+        lines = [line for line in code[until].splitlines() if "show(" not in line]
+        exec("\n".join(["from kdnb.exhibits import srm", parameters, *lines]), names)
+        own = names["rows"][-1]
+        cells = srm.TABLE_1.cells("paper", "cifar100", [own, own.key])
+        assert names["mine"] and len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
+        seen.add(own.row.key)
+    assert seen == {*srm.METHODS[3:]}  # the teacher, the plain student and KD have nothing to vary here
 
 
 def test_outputs_are_stripped(source):

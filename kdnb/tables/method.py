@@ -89,7 +89,8 @@ def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
 def _settings(experiment: Experiment) -> dict[str, str]:
     recipe = _recipe(experiment)
     milestones = ", ".join(str(m) for m in recipe.milestones)
-    chosen = "best validation accuracy" if recipe.selection == "best" else "last epoch"
+    best = {"best": "best validation accuracy", "steps": "best validation accuracy where a rate's epochs end"}
+    chosen = best.get(recipe.selection, "last epoch")
     settings: dict[str, Any] = {
         "networks": _networks(experiment),
         "epochs": recipe.epochs,
