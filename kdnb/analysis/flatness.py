@@ -1,4 +1,4 @@
-"""Sharpness: how much the loss rises when Gaussian noise is added to what was learned."""
+"""The loss of the training images, and how sharp its minimum is: how it rises under noise on what was learned."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from kdnb.analysis.registry import Found, Subject, measure
 from kdnb.errors import KdnbError
 from kdnb.models.network import Network
 from kdnb.randomness import keyed_seed
@@ -17,6 +18,12 @@ from kdnb.training.cohort import evaluation_batch
 from kdnb.training.images import DeviceImages
 
 Parameters = Mapping[str, Tensor]
+
+#: Training images on which a run's loss is watched under noise, and no more than this share of those there are.
+FOR_NOISE, SHARE_FOR_NOISE = 2_000, 0.25
+DRAWS = 10
+#: Standard deviations of the noise, and lengths of noise relative to each filter's; the last but one is a number told.
+NOISE, RELATIVE_NOISE = (0.005, 0.01, 0.015, 0.02, 0.04), (0.1, 0.2, 0.3)
 
 
 def sharpness(
@@ -88,3 +95,34 @@ def _noise(value: Tensor, name: str, seed: int, draw: int, relative: bool) -> Te
         return torch.zeros_like(value)
     length = value.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
     return noise * length.reshape(-1, *[1] * (value.dim() - 1))
+
+
+@measure(
+    "flatness",
+    arrays=("noise", "noise_rise", "relative_noise", "relative_noise_rise"),
+    metrics=("sharpness", "relative_sharpness"),
+    needs=("training",),
+)
+def flatness(subject: Subject) -> Found:
+    """How the loss of training images rises under noise, [draws, scales]; as numbers the mean rises at one scale."""
+    assert subject.training is not None
+    network, images = subject.student.network, subject.training
+    count = min(FOR_NOISE, max(1, int(SHARE_FOR_NOISE * len(images))))
+    _, rise = sharpness(network, images, NOISE, DRAWS, count=count)
+    _, relative = sharpness(network, images, RELATIVE_NOISE, DRAWS, count=count, relative=True)
+    arrays = {
+        "noise": np.array(NOISE),
+        "noise_rise": rise,
+        "relative_noise": np.array(RELATIVE_NOISE),
+        "relative_noise_rise": relative,
+    }
+    return arrays, {"sharpness": float(rise[:, -2].mean()), "relative_sharpness": float(relative[:, -2].mean())}
+
+
+@measure("fit", metrics=("training_loss",), needs=("training",))
+def fit(subject: Subject) -> Found:
+    """The cross-entropy of all training images as they are, in eval mode."""
+    assert subject.training is not None
+    told = subject.student.over(subject.training).log_probabilities
+    labels = subject.training.labels.cpu().numpy()
+    return {}, {"training_loss": -float(told[np.arange(len(labels)), labels].mean())}

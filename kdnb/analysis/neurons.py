@@ -8,10 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdnb.analysis.registry import Found, Subject, measure
 from kdnb.errors import KdnbError, unknown
 from kdnb.models.network import Network
 from kdnb.training.cohort import evaluation_batch
 from kdnb.training.images import DeviceImages
+
+#: Training images whose gradients a run is asked for.
+FOR_NEURONS = 5_000
 
 
 def active_neurons(gradients: Tensor, epsilon: float = 0.05) -> int:
@@ -62,3 +66,11 @@ def loss_gradients(
             loss = F.cross_entropy(acts.logits, labels, reduction="sum")
         found.append(torch.autograd.grad(loss, layer)[0])
     return torch.cat(found)
+
+
+@measure("teacher_neurons", metrics=("active_neurons_teacher",), needs=("teacher", "training"))
+def teacher_neurons(subject: Subject) -> Found:
+    """Active neurons of the teacher's last map before its ReLU, on the same training images."""
+    assert subject.teacher is not None and subject.training is not None
+    gradients = loss_gradients(subject.teacher.network, subject.training, FOR_NEURONS)
+    return {}, {"active_neurons_teacher": float(active_neurons(gradients.flatten(1)))}

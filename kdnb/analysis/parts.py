@@ -9,25 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdnb.analysis.flatness import sharpness
 from kdnb.analysis.lrp import relevance
-from kdnb.analysis.neurons import active_neurons, loss_gradients
+from kdnb.analysis.neurons import FOR_NEURONS, active_neurons, loss_gradients
 from kdnb.analysis.registry import Found, Subject, measure
-from kdnb.analysis.similarity import alike, stage_cka, stage_maps
+from kdnb.analysis.similarity import alike, stage_maps
 from kdnb.methods.inheritance import Parts
 from kdnb.randomness import keyed_seed
 
-#: Training images whose gradients are taken.
-FOR_NEURONS = 5_000
-#: Training images on which the loss is watched under noise, and no more than this share of those there are.
-FOR_NOISE, SHARE_FOR_NOISE = 2_000, 0.25
-DRAWS = 10
-#: Standard deviations of the noise, and lengths of noise relative to each filter's; the last but one is a number told.
-NOISE, RELATIVE_NOISE = (0.005, 0.01, 0.015, 0.02, 0.04), (0.1, 0.2, 0.3)
 #: Test images whose maps are compared with the teacher's.
 FOR_MAPS = 32
-#: Where among all classes those stand of which an image is shown: in CIFAR-100 butterfly, crocodile, leopard, pear.
-CLASSES_SHOWN = (0.14, 0.27, 0.42, 0.57)
+#: Of which classes of a hundred an image is shown (CIFAR-100's butterfly, crocodile, leopard, pear); of fewer in share.
+CLASSES_SHOWN = (14, 27, 42, 57)
 
 
 def channels(subject: Subject) -> tuple[Tensor, Tensor]:
@@ -53,14 +45,6 @@ def parts_alike(subject: Subject) -> Found:
     return {}, found
 
 
-@measure("stages_alike", arrays=("stage_cka",), needs=("teacher",))
-def stages_alike(subject: Subject) -> Found:
-    """Linear CKA, unbiased, of each of the student's stages with each of the teacher's: [student's, teacher's]."""
-    assert subject.teacher is not None
-    table = stage_cka(subject.student.network, subject.teacher.network, subject.student.images)
-    return {"stage_cka": table.astype(np.float32)}, {}
-
-
 @measure(
     "neurons",
     metrics=("active_neurons", "active_neurons_inheriting", "active_neurons_exploring", "active_neurons_embedding"),
@@ -77,45 +61,6 @@ def neurons(subject: Subject) -> Found:
     return {}, {f"active_neurons{what}": float(active_neurons(g.flatten(1))) for what, g in found.items()}
 
 
-@measure("teacher_neurons", metrics=("active_neurons_teacher",), needs=("teacher", "training"))
-def teacher_neurons(subject: Subject) -> Found:
-    """Active neurons of the teacher's last map before its ReLU, on the same training images."""
-    assert subject.teacher is not None and subject.training is not None
-    gradients = loss_gradients(subject.teacher.network, subject.training, FOR_NEURONS)
-    return {}, {"active_neurons_teacher": float(active_neurons(gradients.flatten(1)))}
-
-
-@measure(
-    "flatness",
-    arrays=("noise", "noise_rise", "relative_noise", "relative_noise_rise"),
-    metrics=("sharpness", "relative_sharpness"),
-    needs=("training",),
-)
-def flatness(subject: Subject) -> Found:
-    """How the loss of training images rises under noise, [draws, scales]; as numbers the mean rises at one scale."""
-    assert subject.training is not None
-    network, images = subject.student.network, subject.training
-    count = min(FOR_NOISE, max(1, int(SHARE_FOR_NOISE * len(images))))
-    _, rise = sharpness(network, images, NOISE, DRAWS, count=count)
-    _, relative = sharpness(network, images, RELATIVE_NOISE, DRAWS, count=count, relative=True)
-    arrays = {
-        "noise": np.array(NOISE),
-        "noise_rise": rise,
-        "relative_noise": np.array(RELATIVE_NOISE),
-        "relative_noise_rise": relative,
-    }
-    return arrays, {"sharpness": float(rise[:, -2].mean()), "relative_sharpness": float(relative[:, -2].mean())}
-
-
-@measure("fit", metrics=("training_loss",), needs=("training",))
-def fit(subject: Subject) -> Found:
-    """The cross-entropy of all training images as they are, in eval mode."""
-    assert subject.training is not None
-    told = subject.student.over(subject.training).log_probabilities
-    labels = subject.training.labels.cpu().numpy()
-    return {}, {"training_loss": -float(told[np.arange(len(labels)), labels].mean())}
-
-
 @measure("relevance", arrays=("pictures", "relevance_maps", "shown_classes"))
 def relevance_of_parts(subject: Subject) -> Found:
     """Where the true class of a few test images is seen: pictures [n, H, W, 3] and maps [n, 3, H, W], sums over RGB.
@@ -124,7 +69,7 @@ def relevance_of_parts(subject: Subject) -> Found:
     the predicted class.  Shown is the first test image of each class in `CLASSES_SHOWN`, whatever it looks like.
     """
     images, labels = subject.student.images, subject.labels
-    asked = [int(share * subject.num_classes) for share in CLASSES_SHOWN]
+    asked = [shown * subject.num_classes // 100 for shown in CLASSES_SHOWN]
     shown = [int(np.flatnonzero(labels == wanted)[0]) for wanted in asked if (labels == wanted).any()]
     predicted = subject.student.outputs.logits[shown].argmax(1)
     return {

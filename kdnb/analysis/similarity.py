@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdnb.analysis.registry import Found, Subject, measure
 from kdnb.losses.relations import linear_cka
 from kdnb.methods.paraphraser import tapped
 from kdnb.models.network import Network
@@ -58,3 +59,11 @@ def stage_maps(network: Network, images: DeviceImages, *, pooled: bool = True, l
         maps = [tapped(found)] if last else found.stages
         batches.append([m.double().mean((2, 3)) if pooled else m for m in maps])
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+
+@measure("stages_alike", arrays=("stage_cka",), needs=("teacher",))
+def stages_alike(subject: Subject) -> Found:
+    """Linear CKA, unbiased, of each of the student's stages with each of the teacher's: [student's, teacher's]."""
+    assert subject.teacher is not None
+    table = stage_cka(subject.student.network, subject.teacher.network, subject.student.images)
+    return {"stage_cka": table.astype(np.float32)}, {}
