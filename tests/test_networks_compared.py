@@ -164,6 +164,17 @@ def test_relevance_stays_where_a_network_looks():
     assert found[0][red <= 1.5].abs().max() == 0 and found[1:].abs().max() == 0
 
 
+def test_what_no_input_pushed_is_inherited_by_all_alike():
+    """A stem that sees nothing, and whose bias alone speaks."""
+    made, images = Toy().eval(), some_images(1, side=2)
+    with torch.no_grad():
+        made.stem.weight.zero_()
+        made.stem.bias.fill_(1.0)
+    found = analysis.relevance(made, images, [0], [1])[0]
+    assert found.sum().item() == pytest.approx(logits(made, images, [0])[0, 1].item(), rel=1e-5)
+    assert torch.allclose(found, found.mean())
+
+
 def test_a_function_without_a_rule_is_an_error():
     class Other(Toy):
         def embed(self, features: Tensor) -> Tensor:
