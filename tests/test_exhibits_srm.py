@@ -160,7 +160,7 @@ def test_what_stands_in_several_tables_is_one_run_and_dictionaries_are_shared():
 def test_few_shot_has_all_epochs_at_every_scale_and_the_teacher_of_the_tables(profile, count):
     for row in srm.METHODS[1:]:
         found = experiment(f"few-shot-{count}", row, profile)
-        assert found.profile.factor == 1 and found.profile.name == profile
+        assert found.profile.factor == 1 and found.profile.name == profile and found.recipe.selection == "steps"
         assert (found.images.per_class, found.images.student_images) == (count, None)
         assert found.teacher == experiment("table1", row, profile).teacher
         assert all(step.images == found.images for step in found.steps())

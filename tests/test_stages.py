@@ -224,6 +224,33 @@ def test_only_given_epochs_are_candidates():
         Selection(accuracy, highest=True, at=(2,), patience=3)
 
 
+def test_many_images_validate_few_only_where_something_hangs_on_it():
+    """Twenty images learn and forty validate: after the first epoch, the candidates and the last; the rest repeats."""
+    whole = material()
+    few = Material(material(20).training, whole.validation, whole.augmentation)
+
+    def trained(images: Material, at: tuple[int, ...] | None) -> tuple[Member, list[int]]:
+        seen: list[int] = []
+
+        class Watched(Member):
+            def validate(self, inputs, sums):
+                seen.append(self.epoch + 1)
+                super().validate(inputs, sums)
+
+        selection = Selection(accuracy, highest=True, needs_teacher=False, at=at)
+        member = Watched(stage(network(1), epochs=6, selection=selection), "m", 1, EXACT)
+        run_side_by_side([Cohort([member], None, images, EXACT)])
+        return member, seen
+
+    member, seen = trained(few, (3, 5))
+    assert seen == [1, 3, 5, 6]
+    column = member.history["validation_accuracy"]
+    assert (column[1], column[3]) == (column[0], column[2]) and member.best_epoch + 1 in (3, 5)
+    everywhere, all_epochs = trained(few, None)
+    assert all_epochs == [1, 2, 3, 4, 5, 6] == trained(whole, (3, 5))[1]
+    assert [everywhere.history["validation_accuracy"][e - 1] for e in seen] == [column[e - 1] for e in seen]
+
+
 # -- no student, and a teacher in train mode ----------------------------------------------------------------
 
 

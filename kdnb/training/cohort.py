@@ -205,10 +205,10 @@ class Cohort:
         self.active = [m for m in self.active if not m.finished]
 
     def _validate(self) -> dict[int, dict[str, float]]:
-        """Every active member's means over the validation part, keyed by the member's identity."""
+        """The means over the validation part of every active member that is due, keyed by the member's identity."""
         sums: dict[int, dict[str, Tensor]] = {id(m): {} for m in self.active}
-        apart = [m for m in self.active if not m.validation_needs_teacher()]
-        taught = [m for m in self.active if m.validation_needs_teacher()]
+        apart = [m for m in self._due() if not m.validation_needs_teacher()]
+        taught = [m for m in self._due() if m.validation_needs_teacher()]
         # A transfer loss may depend on the batch size (PKT's does): it is validated at the stage's own.
         for group, size in ((apart, evaluation_batch(self.numerics.torch_device)), (taught, self.batch_size)):
             watching = [m for m in group if m.watched() or m.stage.observe is not None]
@@ -224,6 +224,15 @@ class Cohort:
                         member.validate(inputs, sums[id(member)])
         count = len(self.material.validation)
         return {key: {n: float(v.item()) / count for n, v in found.items()} for key, found in sums.items()}
+
+    def _due(self) -> list[Member]:
+        """The active members to validate after this epoch.
+
+        All of them; but where more images validate than are learned from, which would take most of the time, those
+        alone for whom something hangs on it.
+        """
+        few = len(self.material.training) < len(self.material.validation)
+        return [member for member in self.active if not few or member.awaits_validation]
 
     def _measure(self, began: float, images: int, present: list[Member]) -> None:
         """Share the time that went by among those who were there: the last epoch's evaluation too."""

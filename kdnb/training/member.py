@@ -210,18 +210,28 @@ class Member:
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value.double() * size  # stays on the device
 
+    @property
+    def awaits_validation(self) -> bool:
+        """Whether something hangs on the validation after this epoch: it may be selected, or is the first or last."""
+        selection, epochs = self.stage.selection, self.epoch + 1
+        return epochs in (1, self.stage.epochs) or selection is None or selection.among(epochs)
+
     def end_epoch(self, validated: dict[str, float]) -> None:
-        """Write the epoch into the history, keep the best weights, and see whether the stage is over."""
+        """Write the epoch into the history, keep the best weights, and see whether the stage is over.
+
+        What was not validated after this epoch stands in the history as it was found last.
+        """
         images = float(self.sums["images"].item())
         row = {"lr": self.stage.schedule.rate(self.stage.optimiser.lr, self.epoch)}
         row |= {name: float(total.item()) / images for name, total in self.sums.items() if name != "images"}
         row |= validated
+        row |= {name: column[-1] for name, column in self.history.items() if name not in row}
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
         for total in self.sums.values():
             total.zero_()  # in place: a captured step goes on adding to these very tensors
         self.epoch, self.step = self.epoch + 1, 0
-        self._select(validated)
+        self._select(row)
         self._distrust([name for name, value in row.items() if not math.isfinite(value)])
 
     def _select(self, validated: dict[str, float]) -> None:
