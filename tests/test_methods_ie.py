@@ -21,6 +21,8 @@ from kdnb.methods.paraphraser import Paraphraser, tapped
 from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Batch, Setup, Stage, Supervision, TrainingSet
 from kdnb.training.freeze import frozen
+from kdnb.training.member import Member
+from kdnb.training.numerics import detect
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 5, 6
@@ -159,6 +161,16 @@ def test_the_split_is_of_all_channels_and_by_the_seed_alone(inherited: float, ch
     assert split(1, "halves") == [list(range(channels)), list(range(channels, 64))]
     if 0 < channels < 64:
         assert split(2) != one
+
+
+def test_the_split_survives_a_resume() -> None:
+    """A checkpoint carries it: whatever split a fresh stage has drawn, a resumed one has that of the run."""
+    numerics = detect("cpu", "float32", "eager")
+    member, fresh = (Member(make_stage("ie-ft", make_setup(seed=seed)), "run", seed, numerics) for seed in (1, 2))
+    before = member.stage.modules["parts"].inheriting.tolist()
+    assert fresh.stage.modules["parts"].inheriting.tolist() != before
+    fresh.restore(*member.state())
+    assert fresh.stage.modules["parts"].inheriting.tolist() == before
 
 
 def test_controls_and_other_readings() -> None:

@@ -17,7 +17,7 @@ from book_samples import fill, notebook
 
 from kdnb import exhibits, notebooks, paths
 from kdnb.errors import KdnbError
-from kdnb.exhibits import infoflow, slkd, srm
+from kdnb.exhibits import iekd, infoflow, slkd, srm
 from kdnb.study.store import Store
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*/*.ipynb"))
@@ -118,6 +118,26 @@ def test_the_pages_of_srms_methods_begin_with_the_tables_settings():
         assert names["mine"] and len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
         seen.add(own.row.key)
     assert seen == {*srm.METHODS[3:]}  # the teacher, the plain student and KD have nothing to vary here
+
+
+def test_the_pages_of_inheriting_methods_begin_with_the_tables_settings():
+    """Two networks that teach each other stand in Table 4, all others in Table 1."""
+    seen = set()
+    for path in SOURCES:
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        if path.parent.name != "iekd" or not any("iekd.variation" in source for source in code):
+            continue
+        names: dict[str, Any] = {}
+        until = next(i for i, source in enumerate(code) if "iekd.variation" in source)
+        parameters = next(source for source in code if source.startswith("# demo, pilot"))
+        lines = [line for line in code[until].splitlines() if "show(" not in line]
+        exec("\n".join(["from kdnb.exhibits import iekd", parameters, *lines]), names)
+        own = names["rows"][-1]
+        table = iekd.TABLE_4 if own.pair.scored else iekd.TABLE_1
+        cells = table.cells("paper", None, [own, own.key])
+        assert names["mine"] and len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
+        seen.add(own.row.key)
+    assert seen == {"ft", *iekd.IE, "tf-kd", "dml", "ie-dml"}
 
 
 def test_outputs_are_stripped(source):
