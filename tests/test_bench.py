@@ -206,6 +206,19 @@ def test_some_methods_stand_beside_kd_alone(small):
         speed.Bench(detect("cpu")).methods(rounds=1, only=["dkdd"])
 
 
+def test_a_method_that_goes_on_from_steps_is_timed_and_one_that_cannot_have_these_networks_is_left_out(
+    small, monkeypatch
+):
+    some = {name: methods.get(name) for name in ("kd", "ie-ft", "tf-kd")}
+    monkeypatch.setattr(speed.methods, "catalogue", lambda: some)
+    told: list[str] = []
+    bench = speed.Bench(detect("cpu"), say=told.append)
+    assert [m["method"] for m in bench.methods(rounds=1)["methods"]] == ["kd", "ie-ft", "ie-ft+kd"]
+    assert any("tf-kd is left out: Tf-KD's teacher is a trained resnet8" in line for line in told)
+    with pytest.raises(KdnbError, match="not a resnet14"):
+        bench.methods(rounds=1, only=["tf-kd"])
+
+
 def test_a_part_of_a_set_is_named_as_one(tmp_path, monkeypatch):
     samples.write_layout(tmp_path / "data", "cifar100", samples.splits("cifar100"))
     monkeypatch.setattr(speed, "LEAST_IMAGES", 300)

@@ -16,7 +16,7 @@ from kdnb.bench.load import Pace, Stopwatch
 from kdnb.bench.memory import Peak
 from kdnb.bench.roofline import Rates, kd_work, launch_seconds, seconds_per_image
 from kdnb.bench.usual import UsualLoop
-from kdnb.errors import DataError
+from kdnb.errors import DataError, KdnbError
 from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
 from kdnb.training import numerics as numerics_module
@@ -128,13 +128,14 @@ class Bench:
     def methods(self, rounds: int = 3, only: Sequence[str] | None = None) -> dict[str, Any]:
         """Each method's stages alone, or those of KD and some: time as a ratio to KD's step, memory, parameters.
 
-        A ratio is taken within a round; the table has their median, the lowest and the highest.
+        A ratio is taken within a round; the table has their median, the lowest and the highest.  Raises KdnbError where
+        one of `only` cannot have the bench's networks.
         """
         steps = 100 if self.numerics.device == "cuda" else 6
         known = methods.catalogue()
         every = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
         names = every if only is None else list(dict.fromkeys(["kd", *only]))
-        cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._stages_of(n)}
+        cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._able(n, only is not None)}
         seconds: dict[str, list[float]] = {name: [] for name in cohorts}
         memory: dict[str, float | None] = {}
         for turn in range(rounds):
@@ -191,9 +192,14 @@ class Bench:
         )
 
     def _built(self, name: str, number: int) -> list[Stage]:
+        """A method's stages; steps of the teacher alone that it goes on from are as they are made, untrained."""
         method = methods.get(name)
-        supervision = SOFT if method.with_kd else Supervision()
-        return method.stages(self._setup(supervision, number), method.arguments({}))
+        setup = self._setup(SOFT if method.with_kd else Supervision(), number)
+        for step in method.after:
+            own = methods.get(step)
+            made = own.stages(setup, own.arguments(method.passed_on(step, {})))
+            setup.steps[step] = made[-1].modules
+        return method.stages(setup, method.arguments({}))
 
     def _cohort(self, wanted: list[tuple[str, dict[str, Any]]]) -> Cohort:
         stages = [self._built(name, number)[-1] for number, (name, _) in enumerate(wanted)]
@@ -202,6 +208,16 @@ class Bench:
     def _of(self, stages: list[Stage]) -> Cohort:
         members = [Member(stage, f"student {i}", 1, self.numerics) for i, stage in enumerate(stages)]
         return Cohort(members, self.teacher, self.material, self.numerics, notice=self.say)
+
+    def _able(self, name: str, asked: bool) -> list[Cohort]:
+        """A method's stages; none, and a word, for one that cannot have these networks and was not asked for."""
+        try:
+            return list(self._stages_of(name))
+        except KdnbError as error:
+            if asked:
+                raise
+            self.say(f"{name} is left out: {error}")
+            return []
 
     def _stages_of(self, name: str) -> Iterator[Cohort]:
         stages = self._built(name, 0)

@@ -8,7 +8,7 @@ autocast says; and it holds no step that waits for the device, so that it can be
 from kdnb.losses.codes import image_prediction, labels_of, pixel_labels, pixel_prediction, reconstruction, sparse_code
 from kdnb.losses.contrastive import Contrastive, InBatchContrastive
 from kdnb.losses.distributions import mmd
-from kdnb.losses.factors import exploration, factor, inheritance
+from kdnb.losses.factors import exploration, factor, factor_reconstruction, inheritance
 from kdnb.losses.features import (
     attention,
     boundary,
@@ -42,6 +42,7 @@ __all__ = [
     "dkd",
     "exploration",
     "factor",
+    "factor_reconstruction",
     "fsp",
     "hierarchical_context",
     "hint",

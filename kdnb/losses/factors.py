@@ -26,6 +26,13 @@ def factor(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
 
 
 @loss
+def factor_reconstruction(told: Tensor, maps: Tensor) -> Tensor:
+    """mean |g - f| over everything: how far an auto-encoder's maps g are from those f that it was to tell."""
+    need_same_shape("factor_reconstruction", told, maps)
+    return (told - maps).abs().mean()
+
+
+@loss
 def inheritance(student_factor: Tensor, teacher_factor: Tensor, metric: str = "l1") -> Tensor:
     """How far a part of the student is from the teacher (Huang et al. 2021, section 3.2); never negative.
 

@@ -93,6 +93,6 @@ class _Party:
         kept = maps if joint else maps.detach()
         return {
             "ce": losses.cross_entropy(present(activations.logits), labels),
-            "reconstruction": weight * (kept - self.autoencoder(kept)).abs().mean(),
+            "reconstruction": weight * losses.factor_reconstruction(self.autoencoder(kept), kept),
             **compared(self.parts(maps), heard, self.choice),
         }

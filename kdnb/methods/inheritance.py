@@ -120,8 +120,8 @@ class Parts(nn.Module):
         """With `spared`, nothing of the exploring part's gradient reaches the maps."""
         explored = maps.detach() if spared else maps
         return (
-            self.inheritance(maps[:, self.inheriting]) if self.inheritance is not None else None,
-            self.exploration(explored[:, self.exploring]) if self.exploration is not None else None,
+            self.inheritance(maps.index_select(1, self.inheriting)) if self.inheritance is not None else None,
+            self.exploration(explored.index_select(1, self.exploring)) if self.exploration is not None else None,
         )
 
 
@@ -142,10 +142,8 @@ def compared(
         pair = [seen(factor) for factor in to_smaller(inheriting, taught)]
         terms["inheritance"] = choice.inheritance_weight * losses.inheritance(pair[0], pair[1], choice.metric)
     if exploring is not None:
-        own = choice.away_from == "inheritance" and inheriting is not None
-        pair = [
-            seen(factor) for factor in to_smaller(exploring, inheriting if own and inheriting is not None else taught)
-        ]
+        source = inheriting if choice.away_from == "inheritance" and inheriting is not None else taught
+        pair = [seen(factor) for factor in to_smaller(exploring, source)]
         terms["exploration"] = choice.exploration_weight * losses.exploration(pair[0], pair[1], choice.metric)
     return terms
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdnb import losses
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Optimiser, Setup, Stage
 from kdnb.models.network import Activations
@@ -31,7 +32,7 @@ def paraphraser(
 
     def objective(batch: Batch) -> Losses:
         features = tapped(batch.teacher)
-        return {"reconstruction": (features - autoencoder(features)).abs().mean()}
+        return {"reconstruction": losses.factor_reconstruction(autoencoder(features), features)}
 
     return [
         Stage(
