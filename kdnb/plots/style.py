@@ -53,7 +53,7 @@ COLOURS = {
     "dml": "#d0763a",
     "dml-brief": "#b79a6a",
     "ie-dml": "#a8324a",
-    "independent": "#7a7a7a",
+    "independent": "#94897c",
     "aux": "#53555c",
     "distill": "#5683ad",
     "hint": "#b8a015",
