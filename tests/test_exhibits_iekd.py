@@ -9,6 +9,7 @@ import pytest
 from study_samples import record
 
 from kdnb import analysis, exhibits, methods, models, paths
+from kdnb.errors import KdnbError
 from kdnb.exhibits import ERROR, iekd
 from kdnb.exhibits.reported import reported
 from kdnb.study.experiment import Run
@@ -147,6 +148,14 @@ def test_two_networks_are_one_run_and_each_has_its_cell():
     titles = [found.column.title for found in (first, second)]
     assert titles[0].startswith("CIFAR-100, ResNet32 beside WRN-28-10") and "WRN-28-10 beside ResNet32" in titles[1]
     assert ERROR.otherwise == ""
+
+
+def test_a_peer_is_part_of_the_experiment_by_its_revision():
+    found = cell("table4", "wrn_28_10-resnet32-first/dml").experiment
+    assert found.canonical()["peer"] == {"name": "wrn_28_10", "revision": 1}
+    assert "peer" not in cell("table4", "resnet32-resnet110a-second/independent").experiment.canonical()
+    with pytest.raises(KdnbError, match="did you mean resnet110"):
+        dataclasses.replace(found, arguments={"peer": "resnet1100"}).canonical()
 
 
 @pytest.mark.usefixtures("empty_project")

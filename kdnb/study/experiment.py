@@ -64,7 +64,8 @@ class Experiment:
     `start`         whose student, of the same seed, this one begins with: probes, fine-tuning, another data set.  Its
                     classifier begins afresh where there are other classes to tell.
     `stage`         makes it that shared stage of its method alone
-    A method `of="teacher"` has no student: `network` and `recipe` are None.
+    A method `of="teacher"` has no student: `network` and `recipe` are None.  A network that the argument `peer` names
+    is part of it by its revision too.
 
     Raises KdnbError where these do not go together.
     """
@@ -123,6 +124,8 @@ class Experiment:
             content["teachers"] = self.teachers
         if self.start is not None:
             content["start"] = _named(self.start)
+        if peer := method.arguments(self.arguments).get("peer"):
+            content["peer"] = {"name": peer, "revision": models.revision(peer)}
         if steps := self.steps():
             content["steps"] = [_named(step) for step in steps]
         return content
