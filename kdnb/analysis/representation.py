@@ -10,8 +10,9 @@ from kdnb.randomness import keyed_seed
 
 #: scikit-learn's default, which the figures of the papers take.
 PERPLEXITY = 30.0
-#: Sums of two threads' parts do not depend on who comes first; those of three do, and t-SNE amplifies the last bit.
-THREADS = 2
+#: Sums of several threads' parts may depend on who comes first, and t-SNE amplifies the last bit; and where others want
+#: the cores, threads that wait for each other at every step take many times as long as one.
+THREADS = 1
 #: Mebibytes of pairwise distances at a time.
 WORKING_MEMORY = 128
 
