@@ -66,44 +66,48 @@ ran_on: set[tuple[int, int]] = set()
 replays: list = []
 
 
-def train(mode: str, say=lambda line: None):
-    runs = [Run(experiment(key, FOUR), 1) for key in ROWS]
+def train(mode: str, rows=ROWS, say=lambda line: None):
+    """What these rows, and their teacher's, come to; a row's numbers do not depend on its company."""
+    runs = [Run(experiment(key, FOUR), 1) for key in rows]
     numerics = dataclasses.replace(detect("cpu", mode="eager"), mode=mode)
     outcome = Runner(Store.open(), numerics, "comparison", say=say).run(runs)
     assert not outcome.failed
     store = Store.open()
-    return {run.key: (r.metrics, r.history, r.correct) for run in runs if (r := store.get(*run.key))}
+    return {run.experiment.method: (r.metrics, r.history, r.correct) for run in runs if (r := store.get(*run.key))}
+
+
+@pytest.fixture(scope="module")
+def eager(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDNB_STORE", str(tmp_path_factory.mktemp("eager")))
+        return train("eager")
 
 
 @pytest.fixture
-def eager_and_captured(monkeypatch, tmp_path):
-    def both(say=lambda line: None):
-        monkeypatch.setenv("KDNB_STORE", str(tmp_path / "eager"))
-        eager = train("eager")
-        monkeypatch.setenv("KDNB_STORE", str(tmp_path / "captured"))
-        monkeypatch.setattr(capture, "Streams", KeptForLater)
-        replays.clear()
-        return eager, train("captured", say)
-
-    return both
+def recorded(monkeypatch):
+    """Steps are recorded by the stand-in."""
+    monkeypatch.setattr(capture, "Streams", KeptForLater)
+    replays.clear()
 
 
-def test_replayed_steps_give_what_eager_ones_give(eager_and_captured):
-    eager, captured = eager_and_captured()
+@pytest.mark.usefixtures("recorded")
+def test_replayed_steps_give_what_eager_ones_give(eager):
+    captured = train("captured")
     assert len(captured) == len(ROWS)
     assert captured == eager
     # Teacher, step 1 and step 2, for the whole batch and the last one: something was recorded in each.
     assert len(replays) > 2 * len(ROWS)
 
 
-def test_what_cannot_be_captured_runs_eagerly_with_one_notice(eager_and_captured, monkeypatch):
+@pytest.mark.usefixtures("recorded")
+def test_what_cannot_be_captured_runs_eagerly_with_one_notice(eager, monkeypatch):
     monkeypatch.setattr(KeptForLater, "refused", "operation not permitted\nand more")
     lines: list[str] = []
-    eager, captured = eager_and_captured(lines.append)
-    assert captured == eager
+    rows = ("plain", "fitnet", "crd+kd")
+    assert train("captured", rows, lines.append) == {row: eager[row] for row in rows}
     notices = [line for line in lines if "cannot be captured" in line]
     assert all("(operation not permitted)" in line for line in notices)
-    assert len(notices) == len(set(notices)) > len(ROWS)
+    assert len(notices) == len(set(notices)) > len(rows)
 
 
 def test_cohorts_together_have_no_more_streams_than_the_pool(monkeypatch):
