@@ -42,6 +42,10 @@ COLOURS = {
     "slkd-sequential": "#8c3b33",
     "slkd-detached": "#e27f92",
     "kd-control": "#40608c",
+    "srm": "#ac78f3",
+    "srm-pixel": "#064dc6",
+    "srm-image": "#fa5855",
+    "srm-shuffled": "#006742",
     # A method and what inherits and explores after it are of one hue.
     "ft": "#2f8f5b",
     "ie-ft": "#1b6b8f",
