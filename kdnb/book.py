@@ -25,7 +25,7 @@ from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 
 #: What a page is bound from beside the executed notebooks.
-TEXTS = ("_config.yml", "_toc.yml", "book/*.md", "book/*.bib", "book/_static/*.*")
+TEXTS = ("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book/*.md", "book/*.bib", "book/_static/*.*")
 #: Where the digest of what the book was made from is kept; it goes with `make clean`.
 MADE_FROM = Path(".stamps") / "book.sha256"
 ABOUT = """\
@@ -86,7 +86,8 @@ class Book:
 
     def waits_for(self, name: str) -> list[Planned]:
         """The jobs that have to be done before everything is there that a page shows."""
-        keys = notebooks.exhibits_of(self.project / self.source(name))
+        source = self.project / self.source(name)
+        keys = notebooks.exhibits_of(source) if notebooks.shows_demo(source) or self.profile != "demo" else []
         return list({job.id: job for key in keys for job in self._lacking[key]}.values())
 
     @functools.cached_property

@@ -5,8 +5,8 @@
 
 A page is current while its notebook, its parameters, the code that shows and the records that it shows are
 the ones it was made from; their digest is kept in the page.  A notebook's metadata may say, under `kdnb`,
-which `exhibits` it shows (default: all of its paper), which `rows` of them it is the page of, and which
-other `files` it reads.
+which `exhibits` it shows (default: all of its paper), which `rows` of them it is the page of, which other `files` it
+reads, and, by `demo: false`, that it shows nothing of a demo and waits for none.
 """
 
 from __future__ import annotations
@@ -130,6 +130,11 @@ def exhibits_of(source: Path) -> list[str]:
     return [exhibit.key for key in keys for exhibit in exhibits.select(key)]
 
 
+def shows_demo(source: Path) -> bool:
+    """Whether a notebook shows runs of the demo: then its page waits for them."""
+    return bool(_metadata(source).get("demo", True))
+
+
 def _metadata(source: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))["metadata"].get("kdnb", {})
     return found
@@ -153,7 +158,7 @@ def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[
     """One line a record of the exhibits' cells, and of the first steps that they start from, in every profile."""
     store = store or Store.open()
     for key in exhibits_of(source):
-        for cell, fingerprint in _experiments(key, profile):
+        for cell, fingerprint in _experiments(key, profile, shows_demo(source)):
             for seed, record in store.records(fingerprint).items():
                 # A demo's page says whether the sources of today made its runs.
                 made = made_now(record.environment) if cell.startswith("demo ") else ""
@@ -161,10 +166,10 @@ def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[
 
 
 @functools.cache
-def _experiments(key: str, profile: str) -> list[tuple[str, str]]:
+def _experiments(key: str, profile: str, demo: bool) -> list[tuple[str, str]]:
     """The cells of an exhibit in every profile, each with the fingerprints that its numbers come from."""
     found, exhibit = [], exhibits.get(key)
-    for name in dict.fromkeys([*PROFILES, profile]):
+    for name in dict.fromkeys([*PROFILES, profile] if demo else [p for p in PROFILES if p != "demo"]):
         for cell in exhibit.cells(name):
             if cell.experiment is not None:
                 for experiment in (cell.experiment, *cell.experiment.shared_stages()):

@@ -120,6 +120,11 @@ parts:
   - chapters:
       - file: book/how_to_read
       - file: book/rerun
+  - caption: All of them
+    chapters:
+      - file: book/executed/leaderboard/leaderboard
+      - file: book/executed/evidence/ledger
+      - file: book/executed/evidence/how_sure
   - caption: Eight methods compared
     chapters:
       - file: book/executed/comparison/kd
@@ -135,10 +140,13 @@ parts:
       - file: book/executed/slkd/runs
       - file: book/references
 """
+#: What the sample's pages show; a whole book has all exhibits.
+SHOWN = "comparison,slkd"
 #: What stands in that table of contents: the pages that the book's own texts lead to, and one of a method.
 PAGES = (
     *("comparison/kd", "comparison/table1", "comparison/schedule", "comparison/evidence", "comparison/runs"),
     *("slkd/table1", "slkd/table2", "slkd/evidence", "slkd/runs"),
+    *("leaderboard/leaderboard", "evidence/ledger", "evidence/how_sure"),
 )
 
 
@@ -152,6 +160,10 @@ def project(folder: Path) -> Path:
     for name in ("Snakefile", "_config.yml", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)
     (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
+    graph = (folder / "Snakefile").read_text(encoding="utf-8")
+    few = graph.replace('config.get("exhibits", "all")', f'config.get("exhibits", "{SHOWN}")')
+    assert few != graph, "the sample trains what its pages show, and the Snakefile says that in another way now"
+    (folder / "Snakefile").write_text(few, encoding="utf-8")
     return folder
 
 

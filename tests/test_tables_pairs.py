@@ -37,7 +37,7 @@ def test_the_paper_alone():
     assert len(printed.head) == 1 and "not yet measured" in printed.note
     assert line(printed, "Teacher")[1:3] == ["79.42", "72.34"] and line(printed, "Plain student")[1] == "72.50"
     assert line(printed, "SLKD − KD") == ["SLKD − KD", "+3.52", "+1.88", "+1.37", "+1.39", "+0.92", "+2.03"]
-    assert head(demo, 1) == ["stood for here by", "ResNet14 → ResNet8"]
+    assert head(demo, 1) == ["trained here", "ResNet14 → ResNet8"]
     assert line(demo, "SLKD") == ["SLKD", "not yet"] and line(demo, "SLKD − KD") == ["SLKD − KD", "–"]
     assert "5 of 6 pairs have no relatives" in demo.note and "says nothing about the paper" in demo.note
 

@@ -342,4 +342,6 @@ def shown(cell: Cell, record: Record) -> dict[Where, float] | None:
     return own | of_parts if of_parts else None
 
 
-PAPER = Paper(iekd.PAPER, iekd.EXHIBITS, iekd.ABLATIONS, CLAIMS, counts, shown, title, row_of)
+PAPER = Paper(
+    iekd.PAPER, iekd.EXHIBITS, iekd.ABLATIONS, CLAIMS, counts, shown, title, row_of, named="Inheritance and exploration"
+)

@@ -55,7 +55,12 @@ def _drawn(exhibit: Exhibit, frame: pd.DataFrame, scale: str, name: str) -> Plot
     where = f"{TITLES.get(scale, scale).lower()}, {title(str(frame['dataset'].iloc[0]))}"
     counts = frame.groupby(["row"])["seed"].nunique()
     caption = f"{exhibit.title} Accuracy by the epochs of the last stage, {where}: means over {_told(counts)}, "
-    return Plot(figure, name, caption + "bands from the lowest to the highest.", frame)
+    ends = frame.groupby(["method", "epochs"])["value"].mean().unstack()
+    seen = "; ".join(
+        f"{labels[str(m)]}: {', '.join(f'{v:.1f} at {n:.0f}' for n, v in of.dropna().items())}"
+        for m, of in ends.iterrows()
+    )
+    return Plot(figure, name, caption + "bands from the lowest to the highest.", frame, f"Accuracy by epochs. {seen}.")
 
 
 def _told(counts: pd.Series) -> str:

@@ -122,12 +122,16 @@ def style() -> AbstractContextManager[None]:
 
 @dataclass
 class Plot:
-    """A figure with its caption, its name, and the numbers that it shows."""
+    """A figure with its caption, its name, and the numbers that it shows.
+
+    `seen` says what the picture shows, for who cannot see it; without it the caption stands for it.
+    """
 
     figure: Figure
     name: str
     caption: str
     frame: pd.DataFrame
+    seen: str = ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         text = {"text/plain": self.caption}
@@ -144,10 +148,10 @@ class Plot:
             [
                 f":::{{figure}} {self.name}.svg",
                 f":name: fig-{self.name}",
-                f":alt: {self.caption}",
+                f":alt: {self.seen or self.caption}",
                 ":class: dark-light kdnb-plot",
                 "",
-                f"{self.caption} {{download}}`CSV <{self.name}.csv>`",
+                f"{self.caption} {{download}}`{self.name}.csv <{self.name}.csv>`",
                 ":::",
             ]
         )

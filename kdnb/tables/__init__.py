@@ -6,6 +6,7 @@ from kdnb.tables.costs import costs
 from kdnb.tables.coverage import coverage, register
 from kdnb.tables.evidence import evidence
 from kdnb.tables.flows import flows
+from kdnb.tables.front import front
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
@@ -30,6 +31,7 @@ __all__ = [
     "evidence",
     "first_steps",
     "flows",
+    "front",
     "in_short",
     "ledger",
     "method_costs",

@@ -67,7 +67,7 @@ def claims(
         head=[line("", "Claim", "In print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),
-        note="A demo says nothing to a claim." if not found else "",
+        note="A demo says nothing about a claim." if not found else "",
         css="kdnb-claims",
     )
 

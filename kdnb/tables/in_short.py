@@ -60,7 +60,7 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
     """
     store = store or Store.open()
     for scale in SCALES:
-        places = _students(exhibit, scale, store)
+        places = students_of(exhibit, scale, store)
         gains = {place: paired(gained) for place, (_, gained) in places.items() if _has_gains(gained)}
         if gains:
             labels = {row.key: row.label for row in exhibit.rows}
@@ -81,7 +81,7 @@ def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
     return f"{names} are{told.removeprefix(DAGGER)}"
 
 
-def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
+def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
     """Data set, measured networks and score -> the score, and runs of the students (row, seed, value: more is better).
 
     Two of the paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
@@ -94,14 +94,14 @@ def _students(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Sco
         taught, score = runs[runs["teacher"] != ""], scores[key]
         if len(taught):
             networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
-            networks += _less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
+            networks += less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
             students = runs[runs["line"] != "teacher"].assign(row=lambda f: f["line"])[["row", "seed", "value"]]
             students["value"] *= score.direction
             found.setdefault(f"{title(dataset)}, {networks}", (score, students))
     return found
 
 
-def _less_images(scale: str) -> str:
+def less_images(scale: str) -> str:
     """That students see fewer images than their teacher, where a scale has it so."""
     count = get_profile(scale).student_images
     return f" (its teacher saw all images, the student {count:,})" if count else ""

@@ -10,6 +10,7 @@ import pandas as pd
 from kdnb import exhibits, methods
 from kdnb.exhibits import Exhibit, Part
 from kdnb.exhibits.exhibit import Asked
+from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.show import Shown, published
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment
@@ -74,7 +75,9 @@ def _recipe(experiment: Experiment) -> Recipe:
 
 
 def _networks(experiment: Experiment) -> str:
-    return f"{experiment.teacher.network} → {experiment.network}" if experiment.teacher else str(experiment.network)
+    if experiment.teacher is not None:
+        return pair_title(str(experiment.teacher.network), str(experiment.network))
+    return network_title(str(experiment.network))
 
 
 def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:

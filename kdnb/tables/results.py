@@ -262,7 +262,7 @@ def _note_of_blocks(blocks: Sequence[_Block]) -> str:
     said = []
     for block in blocks:
         runs = block.frame[block.frame["teacher"] != ""]
-        pairs = sorted(set(runs["teacher"] + " → " + runs["student"]))
+        pairs = sorted({pair_title(*networks) for networks in zip(runs["teacher"], runs["student"], strict=True)})
         if pairs:
             said.append(f"{TITLES.get(block.profile, f'Profile {block.profile}')}: {', '.join(pairs)}.")
     said += [demo_mark(block.frame) for block in blocks if block.profile == "demo"]
@@ -316,7 +316,7 @@ def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], 
     head: list[Line] = [line("The paper's pair", *(heading for heading, column in named if column in block.columns))]
     if block.profile != "short":
         relatives = (unbroken(block.relatives(column)) for column in block.columns)
-        head.append(line("stood for here by", *relatives))
+        head.append(line("trained here", *relatives))
     body: list[Line] = [
         [_label(block.exhibit, row), *(block.measured(key, column) for column in block.columns)]
         for key, row in rows.items()

@@ -73,7 +73,7 @@ class Table:
         if self.frame is not None:
             file = f"{self.file or self.name}.csv"
             self.frame.to_csv(page.folder() / file, index=False, float_format=page.NUMBERS)
-            below = f"{below} {{download}}`CSV <{file}>`".strip()
+            below = f"{below} {{download}}`{file} <{file}>`".strip()
         return f"{text}\n\n{{.kdnb-below}}\n{below}\n" if below else text + "\n"
 
     def _has_spans(self) -> bool:

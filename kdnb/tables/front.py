@@ -1,0 +1,173 @@
+"""The front page in numbers: a reader's questions, what the store answers, and how sure that is; a line a paper."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from kdnb import exhibits, page
+from kdnb.exhibits import Exhibit, Paper, measure
+from kdnb.exhibits.controls import gains_at_equal_schedule
+from kdnb.exhibits.runs import runs_of
+from kdnb.study.statistics import Difference, Layout, paired
+from kdnb.study.store import Store
+from kdnb.tables.claims import SCALES
+from kdnb.tables.in_short import in_short, students_of
+from kdnb.tables.ledger import verdicts_told
+from kdnb.tables.words import NOT_YET, TITLES, title
+
+
+@dataclass(frozen=True)
+class Front:
+    """Two tables and a list a paper in Markdown, with links as the front page has them."""
+
+    text: str
+    detail: str
+
+    def write(self) -> None:
+        """Leave them as files beside the page, which the front page includes; run by hand there are none."""
+        if page.in_book():
+            (page.folder() / "in-one-minute.md").write_text(self.text, encoding="utf-8")
+            (page.folder() / "in-detail.md").write_text(self.detail, encoding="utf-8")
+
+
+def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None) -> Front:
+    """What a reader asks first, answered from the exhibit that has most runs and from the table of all methods."""
+    store, first, board = store or Store.open(), exhibits.get(first), exhibits.get(board)
+    answers = [
+        ("Does distilling help?", *_helps(first, store)),
+        ("Which method should I use?", *_which(first, board, store)),
+        ("How much is the schedule's?", *_schedule(first, store)),
+        ("Do the papers' claims hold?", *_claims(store)),
+    ]
+    lines = ["| Question | Answer so far | How sure |", "| --- | --- | --- |"]
+    lines += [f"| **{question}** | {answer} | {sure} |" for question, answer, sure in answers]
+    lines += ["", "| Paper | Claims | Printed numbers | Measured at the paper's size | At smaller scales |"]
+    lines += ["| --- | --- | --- | --- | --- |", *(_paper(paper, store) for paper in exhibits.papers() if paper.claims)]
+    papers = [paper for paper in exhibits.papers() if paper.claims]
+    return Front("\n".join(lines) + "\n", "\n".join(_in_detail(paper, store) for paper in papers))
+
+
+def _in_detail(paper: Paper, store: Store) -> str:
+    """What is found of a paper so far, without what a demo has."""
+    told = in_short(paper.key, SCALES[0], store).lines
+    return "\n".join([f"*{paper.heading}.*", "", *(f"- {line}" for line in told), ""])
+
+
+# -- the questions -----------------------------------------------------------------------------------------
+
+
+def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
+    found = _gains(exhibit, store)
+    if found is None:
+        return NOT_YET, "–"
+    scale, place, gains, seeds = found
+    better = sum(gain.known and gain.low > 0 for gain in gains)
+    median = statistics.median(gain.value for gain in gains)
+    answer = (
+        f"Yes, here: {better} of {len(gains)} methods beat the plain student. The median gain is {median:.1f} points."
+    )
+    sure = f"{seeds} seeds, one teacher, {TITLES[scale].lower()}: {place}"
+    return answer, f"{sure}. Ranks may change at full size."
+
+
+def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
+    ranked = _ranked(board, store)
+    if ranked is not None:
+        return ranked
+    found = _gains(exhibit, store)
+    if found is None:
+        return NOT_YET, "–"
+    scale, _, gains, _ = found
+    by_row = {gain.a: gain for gain in gains}
+    best = max(gains, key=lambda gain: gain.value)
+    equal = gains_at_equal_schedule(exhibit, scale, exhibit.datasets_of(scale)[0], store)
+    answer = f"{exhibit.row(best.a).label} gains most: {best.value:+.1f} points over the plain student"
+    answer += f", {equal[best.a].value:+.1f} when both have its longer schedule." if best.a in equal else "."
+    kd = by_row.get("kd")
+    answer += f" KD alone, the cheapest, gains {kd.value:+.1f}." if kd else ""
+    sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}]" if best.known else "one seed"
+    return answer, f"{sure}; all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
+
+
+def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
+    """The best of the table of all methods, where it is measured with several seeds."""
+    for scale in SCALES:
+        runs = measure(board, scale, None, store)
+        runs = runs[runs["line"].isin([row.key for row in board.rows if row.role != "teacher"])]
+        if not len(runs) or runs.groupby("line")["seed"].nunique().max() < 2:
+            continue
+        layout = Layout(runs.assign(row=runs["line"])[["row", "seed", "value"]])
+        means = runs.groupby("line")["value"].mean().sort_values(ascending=False)
+        best, places = str(means.index[0]), layout.ranks()
+        low, high = places[best]
+        answer = f"{board.row(best).label} has the best mean, {means.iloc[0]:.1f} %; "
+        answer += f"its place is {low} to {high} of {len(means)}."
+        where = title(board.datasets_of(scale)[0])
+        return answer, f"{TITLES[scale].lower()}, {where}: {_link('the leaderboard', board.paper, board.paper)}"
+    return None
+
+
+def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
+    """What the schedule of some rows gives to the plain student, beside what methods give."""
+    found = _gains(exhibit, store)
+    if found is None or not exhibit.controls:
+        return NOT_YET, "–"
+    scale, _, gains, _ = found
+    key, row = next(iter(exhibit.controls.values()))
+    control = exhibits.get(key)
+    runs = measure(control, scale, control.datasets_of(scale)[0], store)
+    runs = runs[runs["line"] != "teacher"].assign(row=lambda frame: frame["line"])[["row", "seed", "value"]]
+    if not {row, "plain"} <= {*runs["row"]}:
+        return NOT_YET, "–"
+    (alone,) = Layout(runs).differences([(row, "plain")])
+    less = sum(gain.value < alone.value for gain in gains)
+    answer = f"A longer schedule alone gives the plain student {alone.value:+.1f} points: more than {less} of the "
+    answer += f"{len(gains)} methods give. Compare methods on one schedule."
+    sure = f"[{alone.low:.1f}, {alone.high:.1f}], {alone.n} seeds" if alone.known else "one seed"
+    return answer, f"{sure}; {_link('the controls', control.paper, control.name)}"
+
+
+def _claims(store: Store) -> tuple[str, str]:
+    told = verdicts_told(store)
+    cells = [c for e in exhibits.all_exhibits() for c in e.cells("paper") if c.reported is not None]
+    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
+    answer = " · ".join(f"{chip} {count}" for chip, count in told.items())
+    ledger = _link("the ledger", "evidence", "ledger")
+    return (
+        answer,
+        f"{done} of {len(cells)} printed numbers are measured at the papers' own size; {ledger}",
+    )
+
+
+def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:
+    """Scale, place, gains over the plain student and seeds, at the strongest scale that has some."""
+    for scale in SCALES:
+        for place, (_, runs) in students_of(exhibit, scale, store).items():
+            if "plain" in {*runs["row"]} and runs["row"].nunique() > 2:
+                return scale, place, paired(runs), int(runs["seed"].nunique())
+    return None
+
+
+def _link(text: str, paper: str, name: str) -> str:
+    """A link from the front page where the book has that page, else the words."""
+    return f"[{text}](executed/{paper}/{name}.ipynb)" if page.exists(paper, name) else text
+
+
+# -- the papers --------------------------------------------------------------------------------------------
+
+
+def _paper(paper: Paper, store: Store) -> str:
+    cells = [cell for exhibit in paper.exhibits for cell in exhibit.cells("paper") if cell.reported is not None]
+    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
+    smaller = [_smaller(paper, scale, store) for scale in SCALES if scale != "paper"]
+    name = _link(paper.heading, paper.key, "findings")
+    told = "; ".join(text for text in smaller if text) or NOT_YET
+    return f"| {name} | {len(paper.claims)} | {len(cells)} | {done} | {told} |"
+
+
+def _smaller(paper: Paper, scale: str, store: Store) -> str:
+    """`pilot: 19 of 34 cells`, or nothing."""
+    cells = [c for e in paper.exhibits for c in e.cells(scale) if c.experiment is not None]
+    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
+    return f"{scale}: {done} of {len(cells)} cells" if done else ""
