@@ -264,7 +264,7 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     if networks is None:
         return Absent(f"no relatives of {pair.title} at this scale")
     if profile.scale == "demo" and row.key in NOT_IN_DEMO:
-        return Absent("the demo has rows of this kind enough")
+        return Absent("the demo has enough rows of this kind")
     if pair.scored:
         return _mutually(row, pair, networks, profile, dataset)
     big, small = networks
