@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 
 import pandas as pd
@@ -18,6 +19,7 @@ from kdnb.exhibits.claims.evidence import printed as printed_of
 from kdnb.exhibits.exhibit import Absent
 from kdnb.exhibits.reported import reported
 from kdnb.exhibits.srm_claims import CLAIMS, HERE, PAPER, place, title
+from kdnb.exhibits.status import _known_fingerprints
 from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.store import Store
@@ -153,6 +155,14 @@ def test_what_stands_in_several_tables_is_one_run_and_dictionaries_are_shared():
         assert experiment(name, row).steps() == [step]
     grid = [experiment("table3", row.key) for row in srm.TABLE_3.rows if row.key.startswith("srm")]
     assert len({e.steps()[0].fingerprint for e in grid}) == 9
+
+
+def test_dictionaries_are_known_to_the_dashboard_though_no_cell_has_them_as_its_own():
+    """Else their records would be called stale."""
+    (step,) = experiment("table3", "srm-3-0.03", "pilot").steps()
+    unknown = dataclasses.replace(experiment("table1", "kd", "pilot"), arguments={"temperature": 3.0})
+    known = _known_fingerprints()
+    assert step.fingerprint in known and unknown.fingerprint not in known
 
 
 @pytest.mark.parametrize("profile", ["pilot", "short", "paper"])

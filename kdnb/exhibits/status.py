@@ -10,6 +10,7 @@ from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.wanted import of_cell
+from kdnb.study import plan
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
@@ -95,10 +96,6 @@ def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[s
 
 
 def _known_fingerprints() -> set[str]:
-    return {
-        cell.experiment.fingerprint
-        for exhibit in [*all_exhibits(), *ablations()]
-        for profile in PROFILES
-        for cell in exhibit.cells(profile)
-        if cell.experiment is not None
-    }
+    """Of every cell at every profile, and of what its runs go on from."""
+    cells = (cell for e in [*all_exhibits(), *ablations()] for profile in PROFILES for cell in e.cells(profile))
+    return {run.experiment.fingerprint for cell in cells for run in plan.with_needs(cell.runs(1))}
