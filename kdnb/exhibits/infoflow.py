@@ -193,6 +193,16 @@ for _key in UNSUPERVISED:
 ROWS["hog"] = Row("hog", "HoG", "plain", role="teacher")
 
 
+#: What tells rows apart that differ by their recipe alone.
+NOTES = {
+    "flow-kept": "adam-kept",
+    "aux-none": "adam-afresh",
+    "resnet-none": "adam-afresh",
+    "flow-ones": "norms-from-1",
+    "plain-ones": "norms-from-1",
+}
+
+
 def variation(key: str, **arguments: Any) -> Row:
     """A row with other arguments: what a reader tries out."""
     return replace(ROWS[key], arguments={**ROWS[key].arguments, **arguments})
@@ -217,7 +227,8 @@ def teacher(profile: Profile, dataset: str) -> Experiment:
 def from_labels(network: str, recipe: Recipe, profile: Profile, dataset: str) -> Experiment:
     """One of the small networks, from labels alone."""
     count = DEMO_IMAGES if profile.embedded_data else profile.student_images
-    return Experiment(profile, images(dataset, count), network, recipe, "plain")
+    note = f"{recipe.epochs}-epochs" if recipe == LONG else ""
+    return Experiment(profile, images(dataset, count), network, recipe, "plain", note=note)
 
 
 @functools.cache
@@ -242,7 +253,7 @@ def _build(row: Row, dataset: str, profile: Profile) -> Experiment:
         return replace(auxiliary(AUXILIARY, profile, dataset), arguments=row.arguments)
     lesson = LESSONS[row.key]
     student = from_labels(lesson.student, lesson.recipe, profile, dataset)
-    learner = replace(student, method=row.method, arguments=row.arguments)
+    learner = replace(student, method=row.method, arguments=row.arguments, note=NOTES.get(row.key, student.note))
     if lesson.from_labels:
         learner = replace(learner, start=from_labels(lesson.student, STEADY, profile, dataset))
     if lesson.teacher == "teacher":

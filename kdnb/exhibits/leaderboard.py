@@ -178,13 +178,14 @@ def experiment(row: Row, dataset: str, profile: Profile) -> Experiment:
     student = slkd.plain(small, profile, dataset, profile.student_images)
     assert student.recipe is not None, "a row of a table trains a student"
     recipe, needs_teacher = replace(student.recipe, **RECIPES[row.schedule]), methods.get(row.method).needs_teacher
+    teacher = _teacher(row, dataset, profile) if needs_teacher else None
     return replace(
         student,
         recipe=recipe,
         method=row.method,
         arguments={**slkd.settings(row.method, SETTINGS_OF[profile.scale]), **row.arguments},
-        teacher=_teacher(row, dataset, profile) if needs_teacher else None,
-        note=row.schedule,
+        teacher=teacher,
+        note=row.schedule or (f"{teacher.note}-teacher" if teacher and teacher.note else ""),
     )
 
 

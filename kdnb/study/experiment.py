@@ -181,7 +181,9 @@ class Experiment:
         changed = sorted((name, arguments[name]) for name in self.arguments if arguments[name] != method.defaults[name])
         found = [f"{name}{between}{value}" for name, value in changed] + ([self.note] if self.note else [])
         found += [between.join([str(self.images.per_class), "a", "class"])] if self.images.per_class else []
-        return found + ([f"from{between}{self.start.method}"] if self.start else [])
+        if self.start is not None:
+            found.append(between.join(["from", self.start.method, *self.start._apart(between)]))
+        return found
 
 
 @dataclass(frozen=True)

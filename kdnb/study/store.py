@@ -275,7 +275,7 @@ def record_path(run: Run, paper: str) -> Path:
     folder = Path(paper) / e.profile.name / e.images.dataset / f"{teacher}-{e.network or 'none'}" / method[:120]
     whole = e.images.student_images is None and e.images.per_class is None
     if whole and e.teacher is None and e.profile.student_images:
-        folder = folder.parent / "plain~all-images"
+        folder = folder.parent / "_".join(["plain~all-images", *filter(None, [e.variant])])
     return folder / f"seed{run.seed}.json"
 
 
