@@ -141,7 +141,7 @@ def test_the_command_writes_every_key(small, tmp_path):
     assert found["ratio"] == pytest.approx(found["engine_images_per_s"] / found["reference_images_per_s"], rel=0.02)
     assert found["cohorts"][0]["images_per_s"] == found["engine_images_per_s"]
     assert all(0 < share <= 1 for share in found["roofline"]["reached"].values())
-    assert found["probe"].startswith("float32: ") and found["rounds"] == 1
+    assert found["probe"].startswith(f"{found['numerics']['dtype']}: ") and found["rounds"] == 1
     assert all(cohort["images_per_cpu_s"] > 0 for cohort in found["cohorts"])
     assert json.loads(done.stdout) == found
     assert found["images"] == "random images"  # nothing is prepared where tests run

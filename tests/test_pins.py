@@ -42,7 +42,8 @@ def judged(paper: str) -> dict[str, list[str]]:
         for finding in (*verdict.findings, *verdict.evidence):
             d, r = finding.difference, finding.correlation
             numbers = (d.value, d.low, d.high, d.n, d.method) if d else (r.pearson, r.low, r.high, r.n, r.spearman)
-            told = ", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in numbers)
+            # What is zero but for rounding is another rounding on another processor.
+            told = ", ".join(f"{round(n, 9) + 0.0:.6g}" if isinstance(n, float) else str(n) for n in numbers)
             printed = "–" if finding.printed is None else f"{finding.printed:g}"
             says = {True: "for", False: "against", None: "open"}[finding.truth]
             lines.append(f"{finding.place}: {finding.text}: {says}: {told}; print {printed}; {finding.seeds_needed}")

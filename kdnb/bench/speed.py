@@ -249,7 +249,7 @@ class Bench:
             self.say(f"round {turn}: others had {100 * pace.others:.0f} % of this machine's processors meanwhile")
 
     def _teacher_seconds(self, steps: int = 4) -> float:
-        images, _ = self.material.training.plain(0, BATCH)
+        images = self.material.training.plain(0, BATCH)[0].to(self.numerics.torch_dtype)
         with torch.no_grad():
             self.teacher(images)
             self._wait()
