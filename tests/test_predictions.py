@@ -206,10 +206,10 @@ def test_where_the_test_images_are_watched_the_best_epoch_is_named():
 
 
 def test_a_measure_that_is_not_finite_costs_the_run_nothing(monkeypatch):
-    monkeypatch.setattr("kdnb.study.recorder.nll", lambda log_p, labels: 1 / 0)
+    monkeypatch.setattr("kdnb.evaluation.calibration.nll", lambda log_p, labels: 1 / 0)
     run = Run(experiment("plain"), 1)
     lines = train(run)
-    assert any("calibration could not be computed" in line for line in lines)
+    assert any("'calibration' could not be computed" in line for line in lines)
     found = Store.open().get(*run.key).metrics
     assert "headline" in found and "nll" not in found
 
