@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -11,12 +12,15 @@ from unittest.mock import patch
 import numpy as np
 
 from kdnb import analysis, exhibits, paths
+from kdnb.exhibits import wanted
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study import plan
 from kdnb.study.environment import source_digest
 from kdnb.study.experiment import Run
+from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
 from kdnb.study.store import Store
+from kdnb.tables.sheet import Table
 
 EPOCHS = 10
 
@@ -46,6 +50,21 @@ def fill(
 def accuracy(place: int, seed: int) -> float:
     """A score in 0..1 for the row at a place of its table: later rows are better, seeds differ by what noise would."""
     return round(0.6 + 0.01 * place + 0.003 * ((7 * place + 5 * seed) % 4), 4)
+
+
+def commands_of(table: Table) -> list[str]:
+    """The commands that stand below a table."""
+    return [line.removeprefix("$ ") for line in table.rerun.splitlines() if line.startswith("$ ")]
+
+
+def asked_for(command: str) -> set[tuple[str, int]]:
+    """Every run that a `kdnb study` with these words fills, less what those need."""
+    words = shlex.split(command)
+    assert words[:2] == ["kdnb", "study"]
+    said = dict(zip(words[2::2], words[3::2], strict=True))
+    chosen, profile = wanted.select(said["--exhibit"]), get_profile(said["--profile"])
+    found = wanted.runs(chosen, profile, said.get("--dataset"), int(said["--seeds"]), said.get("--rows"))
+    return {run.key for run in found}
 
 
 def _write(store: Store, run: Run, score: float) -> None:

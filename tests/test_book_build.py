@@ -477,6 +477,25 @@ def test_mathematics_code_figures_and_downloads_are_there(html):
 
 
 @pytest.mark.book
+def test_only_a_page_with_formulas_loads_the_script_that_sets_them(html):
+    loading = {}
+    for path in pages_of(html):
+        page = soup(path)
+        loading[path] = any("tex-svg" in script.get("src", "") for script in page.find_all("script"))
+        assert loading[path] == (page.find(class_="math") is not None), path
+    assert {*loading.values()} == {True, False}
+
+
+@pytest.mark.book
+def test_below_a_table_stands_the_command_that_makes_its_numbers(html):
+    page = soup(html / "book" / "executed" / "comparison" / "table1.html")
+    fold = page.find("details", class_="kdnb-rerun")
+    assert fold.summary.text == "Rerun these numbers" and not fold.has_attr("open")
+    assert "kdnb study --exhibit comparison/table1 --profile demo --seeds 3" in fold.find("pre").text
+    assert "Digits are equal where these are" in fold.text
+
+
+@pytest.mark.book
 def test_the_injected_cell_is_hidden_and_can_be_opened(html):
     page = soup(html / "book" / "executed" / "comparison" / "kd.html")
     injected = page.find(class_="tag_injected-parameters")

@@ -11,7 +11,7 @@ import sys
 
 import pandas as pd
 import pytest
-from book_samples import accuracy, fill
+from book_samples import accuracy, asked_for, commands_of, fill
 from bs4 import BeautifulSoup
 from docutils.core import publish_doctree
 
@@ -99,6 +99,14 @@ def test_a_table_in_the_book_is_myst_with_its_csv_beside_it(tmp_path, in_book):
     assert "{download}`t.csv <t.csv>`" in text and (tmp_path / "t.csv").read_text() == "x\n1\n"
 
 
+def test_how_numbers_are_made_once_more_is_folded_below_the_csv(tmp_path, in_book):
+    table = Table("t", "Caption", [line("x")], [line("y")], pd.DataFrame({"x": [1]}), rerun="```console\n$ kdnb\n```")
+    text = table._repr_mimebundle_()["text/markdown"]
+    assert text.index("t.csv") < text.index("<details") < text.index("$ kdnb") < text.index("</details>")
+    plain = dataclasses.replace(table, rerun="")
+    assert "<details" not in plain._repr_mimebundle_()["text/markdown"]
+
+
 # -- results ---------------------------------------------------------------------------------------------
 
 
@@ -145,6 +153,23 @@ def test_pilot_and_short_stand_there_once_measured(store):
     heads = texts(tables.results("comparison/table1").head)
     assert "Measured at pilot scale" in heads[0] and heads[1].count("CIFAR-100") == 3
     assert "ResNet20 → ResNet8" in tables.results("comparison/table1").note
+
+
+def test_the_command_below_results_asks_for_their_runs_and_no_others(store):
+    table = tables.results("comparison/table1", ["plain", comparison.variation("kd", "KD", of="kd")])
+    (command,) = commands_of(table)
+    assert command.endswith("--profile demo --rows plain,kd --seeds 3")
+    frame = table.frame[table.frame["runs"] > 0]
+    assert asked_for(command) == {(fingerprint, seed) for fingerprint in frame["fingerprint"] for seed in (1, 2, 3)}
+    assert "Trained on: CPU, 2 threads." in table.rerun and "kdnb run --like" in table.rerun
+    assert "--rows" not in commands_of(tables.results("comparison/table1"))[0]
+
+
+def test_no_command_is_given_for_what_is_not_measured_or_a_readers_own(store):
+    other = exhibits.get("comparison/kd-temperature").row("kd-t2")  # its runs are there: under another table's name
+    table = tables.results("comparison/table1", [dataclasses.replace(other, key="kd")])
+    assert table.frame["runs"].max() == 3 and table.rerun == ""
+    assert tables.results("comparison/table1", profile="short").rerun.count("$ kdnb") == 0
 
 
 def test_an_ablation_has_no_column_of_the_paper(store):

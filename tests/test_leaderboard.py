@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from book_samples import accuracy, fill
+from book_samples import accuracy, commands_of, fill
 from study_samples import experiment, record
 
 from kdnb import exhibits, losses, models, paths, tables
@@ -182,6 +182,8 @@ def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
     assert 1 <= at["best_place"] <= at["worst_place"] <= len(runs["row"].unique())
     dear = {entries[0].text for entries in table.body if "⚑" in entries[9].text}
     assert {"CRD", "SLKD"} <= dear and "DKD" not in dear
+    (command,) = commands_of(table)
+    assert command == "kdnb study --exhibit leaderboard/first --profile pilot --seeds 3"
     assert "kdnb-sortable" in table.css and "cannot be told from none" in table.note
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from book_samples import accuracy, fill
+from book_samples import accuracy, asked_for, commands_of, fill
 from study_samples import keep
 
 from kdnb import exhibits, paths, tables
@@ -95,3 +95,14 @@ def test_each_table_renders(tmp_path, monkeypatch):
     for exhibit in exhibits.select("slkd"):
         for table in tables.pairs(exhibit):
             assert getattr(table, "name", "not yet measured") in table._repr_mimebundle_()["text/markdown"]
+
+
+def test_the_command_below_a_part_of_a_table_asks_for_that_part():
+    fill(Store.open(), seeds=1, key="slkd/table1")
+    exhibit = exhibits.get("slkd/table1")
+    pair = next(cell.column.pair.key for cell in exhibit.cells("demo") if cell.experiment)
+    for options in ({}, {"lines": ["kd", "slkd"]}, {"only": [pair]}, {"only": [pair], "lines": ["kd"]}):
+        (command,) = [c for table in tables.pairs(exhibit, **options) for c in commands_of(table)]
+        frame = tables.pairs(exhibit, **options)[-1].frame
+        shown = {*frame[frame["runs"] > 0]["fingerprint"]}
+        assert {fingerprint for fingerprint, _ in asked_for(command)} == shown, command

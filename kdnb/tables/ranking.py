@@ -16,10 +16,11 @@ import pandas as pd
 from kdnb import exhibits
 from kdnb.exhibits import Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.record import Record
 from kdnb.study.statistics import LEVEL, Difference, Layout
 from kdnb.study.store import Store
+from kdnb.tables.rerun import rerun
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, runs_target, slug, spread, title
 
@@ -142,7 +143,14 @@ def _table(
         frame=pd.DataFrame(lines),
         note=_note(layout, gains[references[1]], scale, len(compared)),
         css="kdnb-sortable",
+        rerun=_rerun(exhibit, rows),
     )
+
+
+def _rerun(exhibit: Exhibit, rows: Sequence[_Row]) -> str:
+    """How the numbers of these rows are made once more."""
+    runs = framed((row.cell, record) for row in rows for record in row.records)
+    return rerun(exhibit, [([row.cell for row in rows], runs)])
 
 
 def _score(row: _Row) -> Entry:

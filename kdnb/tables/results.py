@@ -19,6 +19,7 @@ from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
+from kdnb.tables.rerun import rerun
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import (
@@ -131,6 +132,7 @@ def results(
         frame=pd.concat([_summary(block, labels) for block in blocks], ignore_index=True),
         note=" ".join([*_at_equal_schedule(exhibit, labels, blocks), _note_of_blocks(blocks)]),
         css="kdnb-results",
+        rerun=_rerun(blocks),
     )
 
 
@@ -233,6 +235,13 @@ def _summary_line(cell: Cell, runs: pd.DataFrame) -> dict[str, object]:
     }
 
 
+def _rerun(blocks: Iterable[_Block]) -> str:
+    """How the numbers of these scales are made once more."""
+    blocks = list(blocks)
+    shown = [([b.cells[at] for at in b.cells if at[1] in b.columns], b.frame) for b in blocks]
+    return rerun(blocks[0].exhibit, shown)
+
+
 # -- scales side by side -----------------------------------------------------------------------------------
 
 
@@ -305,7 +314,9 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
     where = f", {images[0]}" if len(images) == 1 and images[0] not in exhibit.title else ""
     told = ", ".join(part for part in (unit(block.columns).removesuffix(", "), MEASURED if there else "") if part)
     caption = f"{exhibit.title}{where}" + (f"; {told}." if told else ".")
-    return Table(name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs")
+    return Table(
+        name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs", rerun=_rerun([block])
+    )
 
 
 def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
@@ -325,7 +336,9 @@ def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], 
         body.append([_gain_label(rows, gain), *(_measured_gain(block, gain, column) for column in block.columns)])
     note = _note_of_relatives(block, every)
     name = slug(f"{name} {block.profile}")
-    return Table(name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs")
+    return Table(
+        name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs", rerun=_rerun([block])
+    )
 
 
 def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:

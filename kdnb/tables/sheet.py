@@ -48,7 +48,7 @@ Line = Sequence[Entry]
 @dataclass
 class Table:
     """Head and body in lines of entries; `frame` is what the CSV beside it holds, which is called `file`, or as the
-    table is; `note` stands below.
+    table is; `note` stands below, and in the book `rerun` folded below that: how its numbers are made once more.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Table:
     note: str = ""
     css: str = ""
     file: str = ""
+    rerun: str = ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": self.to_text()}
@@ -74,7 +75,15 @@ class Table:
             file = f"{self.file or self.name}.csv"
             self.frame.to_csv(page.folder() / file, index=False, float_format=page.NUMBERS)
             below = f"{below} {{download}}`{file} <{file}>`".strip()
-        return f"{text}\n\n{{.kdnb-below}}\n{below}\n" if below else text + "\n"
+        parts = [text, f"{{.kdnb-below}}\n{below}" if below else "", self._fold()]
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def _fold(self) -> str:
+        """How the numbers are made once more, for who opens it."""
+        if not self.rerun:
+            return ""
+        head = '<details class="kdnb-rerun"><summary>Rerun these numbers</summary>'
+        return f"{head}\n\n{self.rerun}\n\n</details>"
 
     def _has_spans(self) -> bool:
         return any(e.columns > 1 or e.rows > 1 for line in [*self.head, *self.body] for e in line)
