@@ -39,7 +39,9 @@ ExhibitOption = Annotated[
     str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>, a <paper>, or all; several by commas.")
 ]
 ProfileOption = Annotated[str, typer.Option(help="demo, pilot, short or paper: how much of the protocol.")]
-DatasetOption = Annotated[str | None, typer.Option(help="Only this data set of the exhibit.")]
+DatasetOption = Annotated[
+    str | None, typer.Option(help="Only this data set of the exhibit; the leaderboard takes your own images, too.")
+]
 SeedsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Seeds 1 to N; a teacher has one. Default: 3, in the demo what there is time for."),
@@ -102,13 +104,14 @@ def run(
         return
     if row is None:
         raise KdnbError("Name a row of the exhibit, as in `kdnb run kd`, or a record to repeat: --like RECORD.json.")
-    from kdnb import exhibits
+    from kdnb import datasets, exhibits
     from kdnb.study.environment import made_now, source_digest
     from kdnb.study.experiment import Run
     from kdnb.study.store import Store
 
-    chosen = exhibits.get(exhibit)
-    scale = _profile(profile, epochs)
+    chosen, scale = exhibits.get(exhibit), _profile(profile, epochs)
+    if dataset is not None and datasets.is_own(dataset):
+        chosen = chosen.on(dataset)
     cell = chosen.cell(scale, row, dataset)
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
@@ -174,7 +177,7 @@ def study(
     from kdnb.exhibits import wanted as work
     from kdnb.study.store import Store
 
-    chosen, scale = work.select(exhibit), _profile(profile, epochs)
+    chosen, scale = work.select(exhibit, dataset), _profile(profile, epochs)
     wanted = work.runs(chosen, scale, dataset, seeds, rows)
     if not wanted:
         raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {work.why_not(chosen, scale)}.")
@@ -275,11 +278,18 @@ def data_prepare(
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder of the archive or of <split>/<class>/ images.")
     ] = None,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Of your own images: a mirrored one is another thing, as of letters.")
+    ] = False,
 ) -> None:
-    """Bring a data set into the prepared layout: downloaded and checked, or from a folder."""
+    """Bring a data set into the prepared layout: downloaded and checked, or from a folder.
+
+    Any other name than those of `kdnb data list` takes images of your own: a folder with train/<class>/ and
+    test/<class>/, or with <class>/ alone, of .png and .jpg files.
+    """
     from kdnb import datasets
 
-    datasets.prepare(name, source, progress=lambda line: typer.echo(line, err=True))
+    datasets.prepare(name, source, progress=lambda line: typer.echo(line, err=True), flip=not no_flip)
     typer.echo(f"{name}: ready")
 
 

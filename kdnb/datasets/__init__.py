@@ -3,9 +3,10 @@
 `load(name)` gives both splits in canonical order, to which all indices, parts and batches refer.
 """
 
-from kdnb.datasets.catalogue import DatasetInfo, info, names, title
+from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.datasets.checking import Description, check, describe
 from kdnb.datasets.imageset import Dataset, ImageSet
+from kdnb.datasets.known import info, is_own, names, own_names, title
 from kdnb.datasets.loading import load
 from kdnb.datasets.preparing import prepare
 from kdnb.datasets.splits import halves_key
@@ -24,8 +25,10 @@ __all__ = [
     "halves_key",
     "held_out",
     "info",
+    "is_own",
     "load",
     "names",
+    "own_names",
     "prepare",
     "title",
 ]

@@ -1,4 +1,4 @@
-"""The image sets that kdnb knows: what can be said of each without reading an image."""
+"""The image sets that kdnb knows by name: what can be said of each without reading an image."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class Archive:
         return self.url.rsplit("/", 1)[1]
 
 
+#: Mean and std per channel, of values in 0..1.
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """What an image set is. `side` in pixels; `published` holds each split's `order_free_sha256`, if it is known.
@@ -42,6 +46,10 @@ class DatasetInfo:
     `crop_padding` pixels are added around an image before a random crop of the old size is taken, and
     `flip` says whether a mirrored image still shows the same thing. `revision` is raised when the pixels,
     the labels, or the split of an embedded set change.
+
+    A reader's own set (kdnb.datasets.own) is `published` by its own description and nowhere else.  It has a `measured`
+    mean and std of its training images, where protocols have their own for the images that they know, and `remarks`:
+    how it was made of its files.
     """
 
     name: str
@@ -58,6 +66,8 @@ class DatasetInfo:
     archive: Archive | None = field(default=None, repr=False)
     channels: int = 3
     unlabelled_count: int = 0
+    measured: Normalisation | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,7 +82,12 @@ class DatasetInfo:
     @property
     def embedded(self) -> bool:
         """True where the images come with an installed package and nothing has to be prepared."""
-        return self.archive is None
+        return self.archive is None and not self.own
+
+    @property
+    def own(self) -> bool:
+        """True for a reader's own images, prepared here from a folder."""
+        return self.measured is not None
 
     def with_counts(self, train: int, test: int) -> DatasetInfo:
         """The same set with other numbers of images, where only a part of it is there."""
@@ -208,13 +223,8 @@ PLANNED = {
 }
 
 
-def title(name: str) -> str:
-    """How a data set is called in a table, prepared here or planned."""
-    return PLANNED[name] if name in PLANNED else info(name).title
-
-
 def names() -> list[str]:
-    """Names of all data sets that kdnb knows, prepared or not."""
+    """Names of the data sets of the catalogue, prepared or not."""
     return list(_CATALOGUE)
 
 

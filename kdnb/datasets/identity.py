@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from kdnb import paths
-from kdnb.datasets.catalogue import info
+from kdnb.datasets.known import info
 
 
 def identity(name: str) -> dict[str, str]:

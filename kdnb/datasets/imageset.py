@@ -48,6 +48,6 @@ class Dataset:
         Where their digests are not known, all images of an archive whose md5 was the published one.
         """
         found = {"train": self.train, "test": self.test} | ({"unlabelled": self.unlabelled} if self.unlabelled else {})
-        known = catalogue.info(self.info.name)
+        known = self.info if self.info.own else catalogue.info(self.info.name)
         counts = {split: len(images) for split, images in found.items()}
         return known.is_whole(counts, {split: images.digest for split, images in found.items()})

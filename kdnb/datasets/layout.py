@@ -49,7 +49,7 @@ class Arrays:
 
 def remedy(info: DatasetInfo) -> str:
     """The command that makes the data set."""
-    return f"`kdnb data prepare {info.name}`"
+    return f"`kdnb data prepare {info.name}{' --from FOLDER' if info.own else ''}`"
 
 
 def read_meta(folder: Path, info: DatasetInfo) -> Meta:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdnb import paths
-from kdnb.datasets import catalogue, digits, layout, order
+from kdnb.datasets import digits, known, layout, order
 from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.datasets.imageset import Dataset, ImageSet
 from kdnb.datasets.layout import Meta
@@ -20,18 +20,18 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     Counts in the result's `info` are those of what was found. Raises KdnbError for an unknown name, and
     DataError, before any image is used, if the set is missing or does not fit its description.
     """
-    info = catalogue.info(name)
+    info = known.info(name, root)
     if info.embedded:
         return digits.load()
-    folder = folder_of(info, root)
+    folder = folder_of(name, root)
     meta = layout.read_meta(folder, info)
     found = {split: _load_split(folder, split, info, meta) for split in info.counts}
     return Dataset(info.with_counts(len(found["train"]), len(found["test"])), meta.classes, **found)
 
 
-def folder_of(info: DatasetInfo, root: str | Path | None) -> Path:
+def folder_of(name: str, root: str | Path | None) -> Path:
     """Where the prepared data set lies, or would."""
-    return Path(root or paths.data_root()) / info.name
+    return Path(root or paths.data_root()) / name
 
 
 def _load_split(folder: Path, split: str, info: DatasetInfo, meta: Meta) -> ImageSet:

@@ -16,7 +16,8 @@ from kdnb.datasets.imageset import Splits
 from kdnb.errors import DataError
 
 _REPORT_EVERY = 10  # classes
-_LEFT_BEHIND = {"Thumbs.db", "desktop.ini"}
+#: Files that systems leave in folders.
+LEFT_BEHIND = {"Thumbs.db", "desktop.ini"}
 #: Modes whose conversion to RGB changes no pixel.
 _MODES = ("RGB", "P", "L", "1")
 
@@ -43,7 +44,7 @@ def _read_split(folder: Path, info: DatasetInfo, say: Callable[[str], None]) -> 
 
 def _files(folder: Path, info: DatasetInfo) -> list[Path]:
     """The image files of a class, by name; hidden files, and those that systems leave behind, are none."""
-    files = [path for path in sorted(folder.iterdir()) if path.name[0] != "." and path.name not in _LEFT_BEHIND]
+    files = [path for path in sorted(folder.iterdir()) if path.name[0] != "." and path.name not in LEFT_BEHIND]
     for path in files:
         if path.suffix.lower() != ".png" or not path.is_file():
             raise DataError(f"{path}: is no .png file; {info.title} is read from files without loss and nothing else.")

@@ -9,7 +9,7 @@ from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from kdnb.datasets import layout
+from kdnb.datasets import layout, own
 from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.datasets.imageset import Splits
 from kdnb.datasets.layout import Meta
@@ -56,7 +56,8 @@ def _put_in_place(folder: Path, work: Path, names: list[str]) -> None:
 def _described(meta: Meta, info: DatasetInfo) -> dict[str, object]:
     """The content of meta.json."""
     splits = {split: {"count": meta.counts[split], "order_free_sha256": meta.digests[split]} for split in info.counts}
-    return {"name": info.name, "classes": list(meta.classes), "splits": splits}
+    content: dict[str, object] = {"name": info.name, "classes": list(meta.classes), "splits": splits}
+    return content | ({own.KEY: own.told(info)} if info.own else {})
 
 
 def _to_disk(file: BinaryIO | TextIO) -> None:

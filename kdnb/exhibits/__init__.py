@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdnb import datasets
 from kdnb.errors import unknown
 from kdnb.exhibits import comparison_claims, iekd_claims, infoflow_claims, leaderboard, slkd_claims, srm_claims
 from kdnb.exhibits.exhibit import Cell, Column, Exhibit, Pair, Part, Row
@@ -68,6 +69,11 @@ def ablations() -> list[Exhibit]:
     return [exhibit for exhibit in select("all") if exhibit.ablation]
 
 
+def on_own_images() -> list[Exhibit]:
+    """Every table that can be made on the reader's own images, on each set of them that is prepared here."""
+    return [e.on(name) for name in datasets.own_names() for e in select("all") if e.for_own_images]
+
+
 __all__ = [
     "ACCURACY",
     "ERROR",
@@ -83,6 +89,7 @@ __all__ = [
     "all_exhibits",
     "get",
     "measure",
+    "on_own_images",
     "paper",
     "papers",
     "select",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdnb import datasets, methods
+from kdnb.datasets.catalogue import Normalisation
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.reported import KeyOf, MetricOf, Printed, key_of_method, metric_of_line, reported
@@ -21,6 +22,13 @@ Networks = tuple[str, str]
 
 #: Mean and std of the embedded digits, per channel: whatever a protocol says of its own images.
 DIGITS = ((0.3053, 0.3053, 0.3053), (0.3760, 0.3760, 0.3760))
+
+
+def normalisation(dataset: str, known: Mapping[str, Normalisation]) -> Normalisation:
+    """Mean and std per channel: the protocol's of the images that it knows, those measured of a reader's own."""
+    return known.get(dataset) or datasets.info(dataset).measured or known[dataset]
+
+
 #: How many seeds a run of the whole study trains, where the command does not say.
 SEEDS = 3
 
@@ -213,7 +221,8 @@ class Exhibit:
     whose difference ends the table.  `controls` names, for a row that the paper trains on another schedule than the
     rest, where the plain student stands that was trained on the same: an exhibit and its row.  `seeds_between` are the
     first and last seed that count here, where other runs of its experiments belong elsewhere.  `choose` settles, from
-    what is measured, rows that depend on it: the key of a row -> the row as it was chosen, or why there is none yet.
+    what is measured on a data set, rows that depend on it: the key of a row -> the row as it was chosen, or why there
+    is none yet.  A table that is `for_own_images` can be made on a reader's own, see `on`.
     """
 
     paper: str
@@ -230,7 +239,8 @@ class Exhibit:
     controls: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     study_seeds: int = SEEDS
     seeds_between: tuple[int, int] | None = None
-    choose: Callable[[Profile], Mapping[str, Row | Absent]] | None = None
+    choose: Callable[[Profile, str], Mapping[str, Row | Absent]] | None = None
+    for_own_images: bool = False
 
     @property
     def key(self) -> str:
@@ -240,6 +250,17 @@ class Exhibit:
     def datasets(self) -> tuple[str, ...]:
         """The paper's data sets, in the order of the table."""
         return tuple(dict.fromkeys(column.dataset for column in self.columns))
+
+    def on(self, dataset: str) -> Exhibit:
+        """The same table on another data set, such as a reader's own images; figures have nothing kept there.
+
+        Raises KdnbError for a data set that there is not, and where the table is not `for_own_images`.
+        """
+        if dataset in self.datasets:
+            return self
+        if not self.for_own_images or not datasets.is_own(dataset):
+            raise unknown(f"data set of {self.key}", dataset, self.datasets)
+        return replace(self, columns=tuple(dict.fromkeys(replace(c, dataset=dataset, keeps={}) for c in self.columns)))
 
     def datasets_of(self, profile: str | Profile) -> tuple[str, ...]:
         """The data sets under a profile: the paper's, or the embedded digits that stand for them."""
@@ -308,8 +329,8 @@ class Exhibit:
         """The cells of one data set or of all, column by column, those that are asked for in that order."""
         profile, parts = get_profile(profile), self.parts(asked)
         if dataset is not None and dataset not in self.datasets_of(profile):
-            raise unknown(f"data set of {self.key} under profile '{profile.name}'", dataset, self.datasets_of(profile))
-        settled = self.choose(profile) if self.choose else {}
+            raise no_data_set(f"data set of {self.key}", dataset, profile, self.datasets_of(profile))
+        settled = self.choose(profile, self.datasets[0]) if self.choose else {}
         return [
             self._cell(settled.get(part.row.key, part.row), part.row, column, profile)
             for column in self._columns_for(parts, profile)
@@ -350,6 +371,15 @@ class Exhibit:
         if isinstance(built, Absent):
             return Cell(self.key, row, column, profile, None, printed, built.why, self.seeds_between)
         return Cell(self.key, row, column, profile, built, printed, "", self.seeds_between)
+
+
+def no_data_set(kind: str, dataset: str, profile: Profile, known: Iterable[str]) -> KdnbError:
+    """The error for a data set that is none of those known under a profile."""
+    if profile.embedded_data and datasets.is_own(dataset):
+        return KdnbError(
+            "The demo trains on the digits alone; images of your own take --profile pilot, short or paper."
+        )
+    return unknown(f"{kind} under profile '{profile.name}'", dataset, known)
 
 
 def _changed(before: Experiment | Absent, after: Experiment | Absent) -> list[str]:

@@ -4,6 +4,8 @@ The set-up is SLKD's: its recipe, its images, the last epoch, all test images, i
 So its rows are the leaderboard's wherever they serve, trained once for both.  What is equal is the last stage, which
 learns from labels: its epochs, optimiser and batches.  Earlier stages keep their own.
 
+All of its tables can be made on a reader's own images (`Exhibit.on`), which choose their own settings and finalists.
+
 A paper that is added adds its methods to `METHODS`, a line each; what has no row says why in `LEFT_OUT`.
 """
 
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdnb import methods
+from kdnb import datasets, methods
 from kdnb.exhibits import slkd
 from kdnb.exhibits.exhibit import Absent, Column, Exhibit, Row
 from kdnb.exhibits.paper import Paper
@@ -246,25 +248,33 @@ TUNING = Exhibit(
     ablation=True,
     study_seeds=1,
     seeds_between=(0, 0),
+    for_own_images=True,
 )
 
 
-def _tuned(profile: Profile) -> dict[str, Row | Absent]:
-    """The tuned rows with the settings that were best in the search; `Absent` until all of it is measured."""
+def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
+    """The tuned rows with the settings that were best in the search on these images; `Absent` until all is measured."""
     if profile.embedded_data:
         return dict.fromkeys(("plain-tuned", "kd-tuned"), Absent("the demo searches for no settings"))
     store = Store.open()
-    found: dict[str, Row | Absent] = {}
+    search, found = TUNING.on(dataset), dict[str, Row | Absent]()
     for key, method in (("plain-tuned", "plain"), ("kd-tuned", "kd")):
         row = next(row for row in _controls() if row.key == key)
-        cells = [cell for cell in TUNING.cells("pilot") if cell.row.method == method]
+        cells = [cell for cell in search.cells("pilot") if cell.row.method == method]
         seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
         if len(seen) < len(cells):
-            found[key] = Absent(f"its settings are not chosen yet: kdnb study --exhibit {TUNING.key} --profile pilot")
+            found[key] = Absent(f"its settings are not chosen yet: {_command(search)}")
         else:
             best = max((cell.row for cell in cells), key=lambda candidate: seen[candidate.key])
             found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
     return found
+
+
+def _command(exhibit: Exhibit) -> str:
+    """What trains a table at pilot scale."""
+    (dataset,) = exhibit.datasets
+    own = f" --dataset {dataset}" if datasets.is_own(dataset) else ""
+    return f"kdnb study --exhibit {exhibit.key} --profile pilot{own}"
 
 
 FIRST = Exhibit(
@@ -278,26 +288,27 @@ FIRST = Exhibit(
     demo_seeds=1,
     seeds_between=(1, 10),
     choose=_tuned,
+    for_own_images=True,
 )
 #: How many methods go on to the second step, beside KD and the plain student.
 FINALISTS = 5
 
 
-def _finalists(profile: Profile) -> dict[str, Row | Absent]:
+def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     """Who has no part in the second step, and why: all but plain, KD and the five best of the first.
 
     Who has begun stays in, whatever is added to the first step later.
     """
     if profile.embedded_data:
         return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one step"))
-    store = Store.open()
-    begun = {cell.row.key for cell, _ in runs_of(SECOND.every(profile), store)} & {*COMPETING}
+    store, first, second = Store.open(), FIRST.on(dataset), SECOND.on(dataset)
+    begun = {cell.row.key for cell, _ in runs_of(second.every(profile), store)} & {*COMPETING}
     if len(begun) < FINALISTS:
         means: dict[str, list[float]] = {}
-        cells = FIRST.cells(profile, asked=COMPETING)
+        cells = first.cells(profile, asked=COMPETING)
         for cell, record in runs_of(cells, store):
             means.setdefault(cell.row.key, []).append(cell.score.of(record))
-        if len(means) < len(COMPETING) or min(map(len, means.values())) < FIRST.seeds(profile):
+        if len(means) < len(COMPETING) or min(map(len, means.values())) < first.seeds(profile):
             why = "the first step is not finished, which chooses the five best"
             return dict.fromkeys((row.key for row in ROWS), Absent(why))
         best = sorted(means, key=lambda key: -sum(means[key]) / len(means[key]))
@@ -317,6 +328,7 @@ SECOND = Exhibit(
     study_seeds=10,
     seeds_between=(11, 20),
     choose=_finalists,
+    for_own_images=True,
 )
 
 
@@ -341,6 +353,7 @@ PATIENT = Exhibit(
     (Column("cifar100"),),
     _with_patience,
     ablation=True,
+    for_own_images=True,
 )
 
 #: Row -> who chose its settings; what is joined to cross-entropy, and how.

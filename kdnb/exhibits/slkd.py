@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from kdnb.exhibits.courses import Courses, Line, Panel
-from kdnb.exhibits.exhibit import DIGITS, Absent, Column, Exhibit, Pair, Part, Row
+from kdnb.exhibits.exhibit import DIGITS, Absent, Column, Exhibit, Pair, Part, Row, normalisation
 from kdnb.exhibits.names import network_title as title
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
@@ -175,7 +175,7 @@ def recipe(network: str) -> Recipe:
 
 def images(dataset: str, student_images: int | None) -> Images:
     """All test images score, and nothing is selected."""
-    mean, std = NORMALISATION[dataset]
+    mean, std = normalisation(dataset, NORMALISATION)
     return Images(dataset, split="test", mean=mean, std=std, student_images=student_images)
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from typing import Any
 
-from kdnb.exhibits import ablations, all_exhibits
+from kdnb.exhibits import ablations, all_exhibits, on_own_images
 from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.wanted import of_cell
@@ -97,5 +97,6 @@ def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[s
 
 def _known_fingerprints() -> set[str]:
     """Of every cell at every profile, and of what its runs go on from."""
-    cells = (cell for e in [*all_exhibits(), *ablations()] for profile in PROFILES for cell in e.cells(profile))
+    every = [*all_exhibits(), *ablations(), *on_own_images()]
+    cells = (cell for e in every for profile in PROFILES for cell in e.cells(profile))
     return {run.experiment.fingerprint for cell in cells for run in plan.with_needs(cell.runs(1))}

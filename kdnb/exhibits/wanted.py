@@ -8,18 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdnb import exhibits
-from kdnb.errors import unknown
-from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb import datasets, exhibits
+from kdnb.errors import KdnbError, unknown
+from kdnb.exhibits.exhibit import Cell, Exhibit, no_data_set
 from kdnb.study import plan
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import PROFILES, Profile
 from kdnb.study.store import Store
 
 
-def select(keys: str) -> list[Exhibit]:
-    """The exhibits of some keys, by commas, each once: `<paper>/<name>`, a whole `<paper>`, or `all`."""
-    return list({e.key: e for key in keys.split(",") for e in exhibits.select(key.strip())}.values())
+def select(keys: str, dataset: str | None = None) -> list[Exhibit]:
+    """The exhibits of some keys, by commas, each once: `<paper>/<name>`, a whole `<paper>`, or `all`.
+
+    Where `dataset` is a reader's own images, those of them that can be made on it; KdnbError where none can.
+    """
+    chosen = list({e.key: e for key in keys.split(",") for e in exhibits.select(key.strip())}.values())
+    if dataset is None or not datasets.is_own(dataset):
+        return chosen
+    found = [exhibit.on(dataset) for exhibit in chosen if exhibit.for_own_images]
+    if not found:
+        open_to_all = ", ".join(e.key for e in exhibits.select("all") if e.for_own_images)
+        raise KdnbError(f"{keys} is not made on images of your own; these are: {open_to_all}.")
+    return found
 
 
 def of_cell(cell: Cell, seeds: int) -> list[Run]:
@@ -42,7 +52,7 @@ def runs(
     chosen = list(chosen)
     names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
     if dataset is not None and dataset not in names:
-        raise unknown(f"data set under profile '{profile.name}'", dataset, names)
+        raise no_data_set("data set", dataset, profile, names)
     keys = _asked(chosen, rows)
     wanted: list[Run] = []
     for name in [dataset] if dataset else names:
@@ -76,9 +86,10 @@ def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:
 def experiment_of(fingerprint: str) -> Experiment | None:
     """The experiment that a record belongs to, if a cell of today has it, or needs it, at any profile."""
     for profile in PROFILES.values():
-        for run in plan.with_needs(runs(select("all"), profile, seeds=1)):
-            if run.experiment.fingerprint == fingerprint:
-                return run.experiment
+        for some in (select("all"), *([exhibit] for exhibit in exhibits.on_own_images())):
+            for run in plan.with_needs(runs(some, profile, seeds=1)):
+                if run.experiment.fingerprint == fingerprint:
+                    return run.experiment
     return None
 
 
