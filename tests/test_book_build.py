@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 from book_samples import fill, project
+from browser import axe, visited
 from bs4 import BeautifulSoup
 
 from kdnb import exhibits, paths
@@ -496,10 +497,13 @@ def test_below_a_table_stands_the_command_that_makes_its_numbers(html):
 
 
 @pytest.mark.book
-def test_the_injected_cell_is_hidden_and_can_be_opened(html):
+def test_parameters_and_what_the_build_sets_are_behind_one_fold(html):
     page = soup(html / "book" / "executed" / "comparison" / "kd.html")
-    injected = page.find(class_="tag_injected-parameters")
-    assert injected.find("details") is not None and "profile" in injected.find("details").text
+    assert page.find(class_="tag_injected-parameters") is None
+    (fold,) = page.find(class_="tag_parameters").find_all("details")
+    assert fold.summary.find(class_="collapsed").text == "Show the parameters" and not fold.has_attr("open")
+    asked, given = (listing.text for listing in fold.find_all("pre"))
+    assert "temperature = 8.0" in asked and given.split("\n")[1] == 'profile = "demo"'
 
 
 @pytest.mark.book
@@ -508,3 +512,72 @@ def test_the_executed_notebooks_hold_no_paths_of_this_machine(book):
     for path in (folder / "book" / "executed").rglob("*.ipynb"):
         outputs = [str(c.get("outputs", "")) for c in nbformat.read(path, as_version=4).cells]
         assert str(folder) not in "".join(outputs) and str(paths.ROOT) not in "".join(outputs), path
+
+
+# -- in a browser ------------------------------------------------------------------------------------------
+
+#: What axe-core holds against the text of a page with all folds open; then against its colours on a dark screen.
+FAULTS = """
+document.querySelectorAll("article details").forEach((fold) => { fold.open = true; });
+await new Promise((done) => setTimeout(done, 500));
+const found = [];
+for (const [theme, rules] of [["light", {}], ["dark", {runOnly: ["color-contrast"]}]]) {
+  document.documentElement.dataset.theme = theme;
+  document.getAnimations().forEach((animation) => animation.finish());
+  const said = await axe.run("article", {...rules, resultTypes: ["violations"]});
+  for (const {impact, id, nodes} of said.violations) {
+    if (["serious", "critical"].includes(impact)) found.push(`${theme}: ${id}: ${nodes[0].html}`);
+  }
+}
+return {found, named: axe.version};
+"""
+#: Sort the first table by some columns, narrow it, and tell what is to be seen after each step.
+SORTED = """
+const table = document.querySelector("table.kdnb-sortable"), heads = [...table.tHead.rows[0].cells];
+const rows = () => [...table.tBodies[0].rows].filter((row) => row.offsetHeight > 0);
+const column = (name) => heads.findIndex((head) => head.textContent.trim().startsWith(name));
+const told = {plain: rows().length, widths: [heads.map((head) => head.offsetWidth)]};
+const click = (name, label) => {
+  const head = heads[column(name)];
+  head.querySelector("button").click();
+  told[label] = [head.getAttribute("aria-sort"), rows().map((row) => row.cells[column(name)].textContent.trim())];
+  told.widths.push(heads.map((head) => head.offsetWidth));
+};
+click("Over KD", "best");
+click("Over KD", "worst");
+click("Method", "names");
+click("Settings", "settings");
+const field = document.querySelector("input.kdnb-filter");
+field.value = "crd kd";
+field.dispatchEvent(new Event("input"));
+return {...told, left: rows().map((row) => row.cells[0].textContent.trim()), said: field.nextSibling.textContent};
+"""
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_a_browser_finds_nothing_serious_that_keeps_anybody_from_reading(html):
+    kinds = ("evidence.html", "runs.html")  # these are large, and alike for all papers: one is enough
+    looked_at = [p for p in pages_of(html / "book") if p.name not in kinds or p.parent.name == "comparison"]
+    pages = [str(path.relative_to(html)) for path in looked_at]
+    told = visited(html, pages, FAULTS, axe())
+    assert {*told} == {*pages}
+    for page, said in told.items():
+        assert said.get("named") and said["found"] == [], f"{page}: {said}"
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_a_click_sorts_the_leaderboard_and_words_narrow_it(html):
+    page = "book/executed/leaderboard/leaderboard.html"
+    told = visited(html, [page], SORTED)[page]
+    (down, best), (up, worst) = told["best"], told["worst"]
+    numbers = [float(text) for text in best if text != "–"]
+    assert down == "descending" and numbers == sorted(numbers, reverse=True) and len(best) == told["plain"]
+    assert up == "ascending" and [float(text) for text in worst if text != "–"] == sorted(numbers)
+    assert best[len(numbers) :] == worst[len(numbers) :] == ["–"] * (len(best) - len(numbers)) != []
+    for direction, words in (told["names"], told["settings"]):
+        assert direction == "ascending" and words[0].lower() == min(text.lower() for text in words if text)
+    assert told["left"] and all("CRD" in name and "KD" in name for name in told["left"])
+    assert told["said"] == f"{len(told['left'])} of {told['plain']} rows"
+    assert all(widths == told["widths"][0] for widths in told["widths"]), "a click moves the columns"

@@ -2,16 +2,25 @@
 (() => {
   "use strict";
 
-  /* `+1.20 [0.3, 2.1]` sorts by its first number, `3 to 7` too; words by themselves; what is missing comes last. */
-  const keyOf = (text) => {
-    const number = text.replace(/,/g, "").match(/[+\-−]?\d+(\.\d+)?/);
+  const textOf = (row, column) => row.cells[column].textContent.trim();
+
+  /* `+1.20 [0.3, 2.1]` sorts by the number that it begins with, `3 to 7` too; what has none is missing. */
+  const numberOf = (text) => {
+    const number = text.replace(/,/g, "").match(/^[+\-−]?\d+(\.\d+)?/);
     return number ? parseFloat(number[0].replace("−", "-")) : null;
   };
 
+  /* A column is of numbers where what stands in it begins with one, `–` and `not yet` aside; others are of words. */
+  const isOfNumbers = (rows, column) => {
+    const told = rows.map((row) => textOf(row, column)).filter((text) => text && text !== "–" && text !== "not yet");
+    return told.length > 0 && told.every((text) => numberOf(text) !== null);
+  };
+
+  /* What is missing comes last in either direction. */
   const sorted = (rows, column, down) => {
-    const cells = rows.map((row) => row.cells[column].textContent.trim());
-    const numbers = column > 0 && cells.some((text) => keyOf(text) !== null);
-    const keys = new Map(rows.map((row, i) => [row, numbers ? keyOf(cells[i]) : cells[i].toLowerCase()]));
+    const numbers = isOfNumbers(rows, column);
+    const keyOf = (text) => (numbers ? numberOf(text) : text.toLowerCase() || null);
+    const keys = new Map(rows.map((row) => [row, keyOf(textOf(row, column))]));
     return [...rows].sort((a, b) => {
       const [x, y] = [keys.get(a), keys.get(b)];
       if (x === null || y === null) return (x === null) - (y === null);
@@ -30,7 +39,9 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") !== "descending";
+        /* Numbers begin with the largest, words with A; a second click turns it round. */
+        const before = head.getAttribute("aria-sort");
+        const down = before ? before === "ascending" : isOfNumbers([...body.rows], column);
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         body.append(...sorted([...body.rows], column, down));
@@ -41,13 +52,17 @@
     field.className = "kdnb-filter";
     field.placeholder = "Only rows with these words";
     field.setAttribute("aria-label", "Only rows with these words");
+    const left = document.createElement("output");
+    left.className = "kdnb-left";
     field.addEventListener("input", () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       for (const row of body.rows) {
         row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
       }
+      const shown = [...body.rows].filter((row) => !row.hidden).length;
+      left.textContent = words.length ? `${shown} of ${body.rows.length} rows` : "";
     });
-    (table.closest(".pst-scrollable-table-container") || table).before(field);
+    (table.closest(".pst-scrollable-table-container") || table).before(field, left);
   };
 
   document.addEventListener("DOMContentLoaded", () => {
