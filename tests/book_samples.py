@@ -139,11 +139,13 @@ parts:
   - chapters:
       - file: book/how_to_read
       - file: book/rerun
+      - file: book/data
   - caption: All of them
     chapters:
       - file: book/executed/leaderboard/leaderboard
       - file: book/executed/evidence/ledger
       - file: book/executed/evidence/how_sure
+      - file: book/executed/evidence/coverage
   - caption: Eight methods compared
     chapters:
       - file: book/executed/comparison/kd
@@ -165,7 +167,7 @@ SHOWN = "comparison,slkd"
 PAGES = (
     *("comparison/kd", "comparison/table1", "comparison/schedule", "comparison/evidence", "comparison/runs"),
     *("slkd/table1", "slkd/table2", "slkd/evidence", "slkd/runs"),
-    *("leaderboard/leaderboard", "evidence/ledger", "evidence/how_sure"),
+    *("leaderboard/leaderboard", "evidence/ledger", "evidence/how_sure", "evidence/coverage"),
 )
 
 
