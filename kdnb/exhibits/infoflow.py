@@ -236,7 +236,7 @@ def auxiliary(network: str, profile: Profile, dataset: str) -> Experiment:
     """A network that labels have taught, and then ResNet-18 by its last layer."""
     start = from_labels(network, LONG, profile, dataset)
     row = ROWS["aux"]
-    last = replace(start, recipe=BETWEEN, method=row.method, arguments=row.arguments)
+    last = replace(start, recipe=BETWEEN, method=row.method, arguments=row.arguments, note="")
     return replace(last, teacher=teacher(profile, dataset), start=start)
 
 
