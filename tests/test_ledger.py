@@ -14,10 +14,11 @@ from scipy import stats
 from kdnb import exhibits, paths, tables
 from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import verdicts
+from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.study.store import Store
 from kdnb.tables.certainty import layout
 from kdnb.tables.claims import measured_frames
-from kdnb.tables.ledger import closest
+from kdnb.tables.ledger import CHIPS, ORDER, closest
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +106,8 @@ def test_half_widths_are_those_of_the_intervals_and_of_students_t():
     assert frame.loc[15, "half_width_3_seeds"] == pytest.approx(half, rel=5e-3)
     assert list(frame["half_width_3_seeds"]) == sorted(frame["half_width_3_seeds"])
     assert np.all(frame["seeds_for_0.5"] >= frame["seeds_for_2"])
+
+
+def test_every_verdict_that_there_is_has_a_chip_and_a_place_in_the_count():
+    every = {word for words in WORDS.values() for word in words.values()} | {OUR_READING, NO_VERDICT, NOT_MEASURED}
+    assert every <= set(CHIPS) and set(CHIPS.values()) == set(ORDER)

@@ -16,7 +16,7 @@ from kdnb.exhibits.claims.evidence import printed
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
-from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, WORDS
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.study.store import Store
 from kdnb.tables.claims import IN_PRINT, evidence_target, judge_all, measured_frames
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
@@ -28,6 +28,7 @@ CHIPS = {
     "agrees at that scale": "● agrees",
     "contradicted": "✕ contradicted",
     "disagrees at that scale": "✕ disagrees",
+    OUR_READING: "✕ disagrees under our reading",
     "undetermined": "◐ open",
     NOT_MEASURED: "○ not measured",
     NO_VERDICT: "○ one seed",
@@ -39,6 +40,7 @@ ORDER = (
     "● agrees",
     "✕ contradicted",
     "✕ disagrees",
+    "✕ disagrees under our reading",
     "◐ open",
     "○ one seed",
     "○ not measured",
