@@ -12,7 +12,7 @@ from study_samples import TINY, experiment
 from kdnb import analysis
 from kdnb.analysis import Measurement, Observed, Subject, registry
 from kdnb.errors import KdnbError
-from kdnb.evaluation.retrieval import retrieval
+from kdnb.evaluation.retrieval import averages, retrieval
 from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.runner import Runner
@@ -128,6 +128,20 @@ def test_retrieval_of_a_student_is_that_of_its_embeddings():
         for name, value in retrieval(*embedded[0], *embedded[1], distance, at=100).items():
             assert metrics[f"{name}_{distance}"] == pytest.approx(value, rel=1e-5)
     assert metrics["map_cosine"] > 0.1  # of ten classes
+
+
+def test_one_ranking_serves_all_that_is_measured_of_it(monkeypatch):
+    """Retrieval and its recall levels rank the same images: once by each distance."""
+    ranked = []
+    made = averages
+    monkeypatch.setattr("kdnb.evaluation.retrieval.averages", lambda *given: ranked.append(given[4]) or made(*given))
+    store, run = Store.open(), Run(PLAIN, 1, keeps=("retrieval", "recall_levels"))
+    runner(store).run([run]).check()
+    assert ranked == ["euclidean", "cosine"]
+    record = store.get(*run.key)
+    for distance in ranked:
+        levels = store.arrays(record)[f"recall_levels_{distance}"]
+        assert levels.mean() == pytest.approx(record.metrics[f"map_11pt_{distance}"], rel=1e-5)
 
 
 # -- over the epochs ---------------------------------------------------------------------------------------

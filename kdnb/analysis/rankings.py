@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from kdnb.analysis.registry import Found, Subject, measure
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-DISTANCES: tuple[Literal["euclidean", "cosine"], ...] = ("euclidean", "cosine")
+Distance = Literal["euclidean", "cosine"]
+DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine")
 
 
 @measure(
@@ -33,33 +31,29 @@ def retrieval_by_embeddings(subject: Subject) -> Found:
 
     Precision is among the first 100, or as many as a small database has.
     """
-    from kdnb.evaluation.retrieval import retrieval
-
-    queries, query_labels, database, labels = _embedded(subject)
-    found = {
-        f"{name}_{distance}": value
-        for distance in DISTANCES
-        for name, value in retrieval(
-            queries, query_labels, database, labels, distance, at=min(100, len(labels))
-        ).items()
-    }
-    return {}, found
+    found = {distance: _ranked(subject, distance)[0] for distance in DISTANCES}
+    return {}, {f"{name}_{distance}": value for distance in DISTANCES for name, value in found[distance].items()}
 
 
 @measure("recall_levels", arrays=("recall_levels_euclidean", "recall_levels_cosine"), needs=("training",))
 def precision_by_recall(subject: Subject) -> Found:
     """How precision falls with recall: the eleven levels behind the published mAP, by both distances."""
-    from kdnb.evaluation.retrieval import recall_levels
-
-    embedded = _embedded(subject)
-    return {f"recall_levels_{distance}": np.array(recall_levels(*embedded, distance)) for distance in DISTANCES}, {}
+    return {f"recall_levels_{distance}": np.array(_ranked(subject, distance)[1]) for distance in DISTANCES}, {}
 
 
-def _embedded(subject: Subject) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor]:
-    """Queries and their labels, the database and its: where it lies, the ranking is done."""
+def _ranked(subject: Subject, distance: Distance) -> tuple[dict[str, float], list[float]]:
+    """What the ranking by a distance tells, made once: where the training images lie, the ranking is done."""
     import torch
 
-    assert subject.training is not None
-    labels = subject.training.labels
-    known = subject.student.over(subject.training).outputs.embeddings
-    return subject.student.outputs.embeddings, subject.labels, torch.from_numpy(known).to(labels.device), labels
+    from kdnb.evaluation.retrieval import averages
+
+    made = f"ranked {distance}"
+    if made not in subject.shared:
+        assert subject.training is not None
+        labels = subject.training.labels
+        database = torch.from_numpy(subject.student.over(subject.training).outputs.embeddings).to(labels.device)
+        queries = subject.student.outputs.embeddings
+        at = min(100, len(labels))
+        subject.shared[made] = averages(queries, subject.labels, database, labels, distance, at)
+    ranked: tuple[dict[str, float], list[float]] = subject.shared[made]
+    return ranked

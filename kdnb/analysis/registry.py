@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,7 +70,8 @@ class Subject:
     `labels` [N] are those of the test images, out of `num_classes`; `score` [M] are the positions of those that score;
     `training` are the images that the student learned from; `modules` are those of the run's last stage, by name
     (regressors, dictionaries, peers), as it ended; `seed` is the run's.  `earlier` gives the modules of what the run
-    went on from, by the name of the step or of the shared stage, as that left them.
+    went on from, by the name of the step or of the shared stage, as that left them.  In `shared` measurements of one
+    subject leave what the next one would compute again.
     """
 
     student: Observed
@@ -82,6 +83,7 @@ class Subject:
     training: DeviceImages | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     earlier: Callable[[str], Mapping[str, nn.Module]] = lambda name: {}
+    shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

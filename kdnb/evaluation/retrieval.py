@@ -24,11 +24,12 @@ Vectors = Tensor | np.ndarray
 
 #: Levels of recall as the published code has them: in float64, steps of 0.1.
 LEVELS = np.arange(11) * 0.1
+#: What `retrieval` tells, in the order in which it is summed.
+VALUES = ("map_11pt", "top_k_published", "map", "precision_at_k")
 #: Queries that are ranked at once; no number depends on it.
 BLOCK = 128
 
 
-@torch.no_grad()
 def retrieval(
     queries: Vectors,
     query_labels: Vectors,
@@ -48,11 +49,9 @@ def retrieval(
     `chunk` is the published metric's window and nothing else.  Of equal distances the database's order decides.
     Raises KdnbError where a query's label is not in the database, or the database has fewer than `at` images.
     """
-    found = _averages(queries, query_labels, database, labels, distance, at, chunk)
-    return dict(zip(("map_11pt", "top_k_published", "map", "precision_at_k"), found[:4], strict=True))
+    return averages(queries, query_labels, database, labels, distance, at, chunk)[0]
 
 
-@torch.no_grad()
 def recall_levels(
     queries: Vectors,
     query_labels: Vectors,
@@ -62,19 +61,20 @@ def recall_levels(
     chunk: int = 128,
 ) -> list[float]:
     """The eleven precisions whose mean is `map_11pt`: P~ at the first rank of recalls 0, 0.1, ..., 1.0."""
-    return _averages(queries, query_labels, database, labels, distance, 1, chunk)[4:]
+    return averages(queries, query_labels, database, labels, distance, 1, chunk)[1]
 
 
-def _averages(
+@torch.no_grad()
+def averages(
     queries: Vectors,
     query_labels: Vectors,
     database: Vectors,
     labels: Vectors,
-    distance: Literal["euclidean", "cosine"],
-    at: int,
-    chunk: int,
-) -> list[float]:
-    """The four values of `retrieval` and the eleven of `recall_levels`, each a mean over the queries."""
+    distance: Literal["euclidean", "cosine"] = "euclidean",
+    at: int = 100,
+    chunk: int = 128,
+) -> tuple[dict[str, float], list[float]]:
+    """What one ranking tells: the values of `retrieval`, and those of `recall_levels`."""
     if distance not in ("euclidean", "cosine"):
         raise unknown("distance", distance, ["euclidean", "cosine"])
     queries, query_labels, database, labels = map(torch.as_tensor, (queries, query_labels, database, labels))
@@ -88,13 +88,13 @@ def _averages(
     wanted = _relevant_at_levels(counts)
     numbers = torch.arange(len(queries), device=database.device)
     windows = torch.clamp(len(queries) - numbers // chunk * chunk, max=chunk)
-    sums = torch.zeros(4 + len(LEVELS), dtype=torch.float64, device=database.device)
+    sums = torch.zeros(len(VALUES) + len(LEVELS), dtype=torch.float64, device=database.device)
     for part in numbers.split(BLOCK):
         order = squared_distances(queries[part], database).sort(dim=1, stable=True).indices
         relevant = labels[order] == query_labels[part, None]
         sums += _of_rankings(relevant, windows[part], wanted[query_labels[part]], at)
     found: list[float] = (sums / len(queries)).tolist()
-    return found
+    return dict(zip(VALUES, found, strict=False)), found[len(VALUES) :]
 
 
 def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> Tensor:
