@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -64,58 +65,48 @@ def test_no_two_tables_or_figures_have_one_name():
     assert len(found) > 100 and sorted(found) == sorted(set(found))
 
 
+def begun(paper: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pages of a paper on which a reader varies a row: their names, and what their first cells define."""
+    for path in SOURCES:
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        if path.parent.name != paper or not any(f"{paper}.variation" in source for source in code):
+            continue
+        names: dict[str, Any] = {}
+        until = next(source for source in code if f"{paper}.variation" in source)
+        parameters = next(source for source in code if source.startswith("# demo, pilot"))
+        lines = [line for line in until.splitlines() if "show(" not in line]
+        exec("\n".join([f"from kdnb.exhibits import {paper}", parameters, *lines]), names)
+        yield named(path), names
+
+
+def experiments(cells):
+    return {cell.experiment.fingerprint for cell in cells}
+
+
 def test_the_pages_of_slkds_methods_begin_with_the_tables_settings():
     """What a reader may change stands in the cell of parameters with the values of the paper's table."""
     seen = set()
-    for path in SOURCES:
-        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-        if path.parent.name != "slkd" or not any("slkd.variation" in source for source in code):
-            continue
-        names: dict[str, Any] = {}
-        until = next(i for i, source in enumerate(code) if "slkd.variation" in source)
-        parameters = next(source for source in code if source.startswith("# demo, pilot"))
-        lines = [line for line in code[until].splitlines() if "show(" not in line]
-        exec("\n".join(["from kdnb.exhibits import slkd", parameters, *lines]), names)
+    for page, names in begun("slkd"):
         (_, *_, own) = names["rows"]
-        cells = slkd.TABLE_1.cells("paper", "cifar100", [own, own.key])
-        own_and_table = {cell.experiment.fingerprint for cell in cells if cell.experiment}
-        assert names["mine"] and len(own_and_table) == 1, named(path)
+        assert names["mine"] and len(experiments(slkd.TABLE_1.cells("paper", "cifar100", [own, own.key]))) == 1, page
         seen.add(own.row.key)
     assert seen == {*slkd.BENCHMARK[2:]}
 
 
 def test_the_pages_of_information_flows_methods_begin_with_the_tables_settings():
     seen = set()
-    for path in SOURCES:
-        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-        if path.parent.name != "infoflow" or not any("infoflow.variation" in source for source in code):
-            continue
-        names: dict[str, Any] = {}
-        until = next(i for i, source in enumerate(code) if "infoflow.variation" in source)
-        parameters = next(source for source in code if source.startswith("# demo, pilot"))
-        lines = [line for line in code[until].splitlines() if "show(" not in line]
-        exec("\n".join(["from kdnb.exhibits import infoflow", parameters, *lines]), names)
+    for page, names in begun("infoflow"):
         own = names["rows"][-1]
-        cells = infoflow.TABLE_1.cells("paper", "cifar10", [own, own.key])
-        assert len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
+        assert len(experiments(infoflow.TABLE_1.cells("paper", "cifar10", [own, own.key]))) == 1, page
         seen.add(own.key)
     assert seen == {"distill", "hint", "mkt", "pkt", "flow"}
 
 
 def test_the_pages_of_srms_methods_begin_with_the_tables_settings():
     seen = set()
-    for path in SOURCES:
-        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-        if path.parent.name != "srm" or not any("srm.variation" in source for source in code):
-            continue
-        names: dict[str, Any] = {}
-        until = next(i for i, source in enumerate(code) if "srm.variation" in source)
-        parameters = next(source for source in code if source.startswith("# demo, pilot"))
-        lines = [line for line in code[until].splitlines() if "show(" not in line]
-        exec("\n".join(["from kdnb.exhibits import srm", parameters, *lines]), names)
+    for page, names in begun("srm"):
         own = names["rows"][-1]
-        cells = srm.TABLE_1.cells("paper", "cifar100", [own, own.key])
-        assert names["mine"] and len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
+        assert names["mine"] and len(experiments(srm.TABLE_1.cells("paper", "cifar100", [own, own.key]))) == 1, page
         seen.add(own.row.key)
     assert seen == {*srm.METHODS[3:]}  # the teacher, the plain student and KD have nothing to vary here
 
@@ -123,19 +114,10 @@ def test_the_pages_of_srms_methods_begin_with_the_tables_settings():
 def test_the_pages_of_inheriting_methods_begin_with_the_tables_settings():
     """Two networks that teach each other stand in Table 4, all others in Table 1."""
     seen = set()
-    for path in SOURCES:
-        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-        if path.parent.name != "iekd" or not any("iekd.variation" in source for source in code):
-            continue
-        names: dict[str, Any] = {}
-        until = next(i for i, source in enumerate(code) if "iekd.variation" in source)
-        parameters = next(source for source in code if source.startswith("# demo, pilot"))
-        lines = [line for line in code[until].splitlines() if "show(" not in line]
-        exec("\n".join(["from kdnb.exhibits import iekd", parameters, *lines]), names)
+    for page, names in begun("iekd"):
         own = names["rows"][-1]
         table = iekd.TABLE_4 if own.pair.scored else iekd.TABLE_1
-        cells = table.cells("paper", None, [own, own.key])
-        assert names["mine"] and len({cell.experiment.fingerprint for cell in cells}) == 1, named(path)
+        assert names["mine"] and len(experiments(table.cells("paper", None, [own, own.key]))) == 1, page
         seen.add(own.row.key)
     assert seen == {"ft", *iekd.IE, "tf-kd", "dml", "ie-dml"}
 
