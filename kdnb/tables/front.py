@@ -64,9 +64,8 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     scale, place, gains, seeds = found
     better = sum(gain.known and gain.low > 0 for gain in gains)
     median = statistics.median(gain.value for gain in gains)
-    answer = (
-        f"Yes, here: {better} of {len(gains)} methods beat the plain student. The median gain is {median:.1f} points."
-    )
+    word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
+    answer = f"{word}: {better} of {len(gains)} methods beat the plain student. The median gain is {median:.1f} points."
     sure = f"{seeds} seeds, one teacher, {TITLES[scale].lower()}: {place}"
     return answer, f"{sure}. Ranks may change at full size."
 

@@ -1,0 +1,38 @@
+"""The front page: its answers follow from what is stored."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from kdnb import exhibits
+from kdnb.study.store import Store
+from kdnb.tables import front
+
+
+@pytest.mark.parametrize(
+    ("lows", "says"),
+    [
+        ((1.0, 2.0, 3.0), "Yes, here: 3 of 3 methods beat the plain student. The median gain is 2.5 points."),
+        (
+            (1.0, -2.0, -3.0),
+            "Some methods here: 1 of 3 methods beat the plain student. The median gain is -1.5 points.",
+        ),
+        ((-1.0, -2.0), "Not that we can tell here: 0 of 2 methods beat the plain student."),
+    ],
+)
+def test_whether_distilling_helps_is_said_as_the_gains_have_it(lows, says, monkeypatch):
+    gains = [SimpleNamespace(known=True, low=low, value=low + 0.5) for low in lows]
+    page = sys.modules[front.__module__]
+    monkeypatch.setattr(page, "_gains", lambda exhibit, store: ("pilot", "CIFAR-100", gains, 3))
+    answer, sure = page._helps(exhibits.get("comparison/table1"), Store.open())
+    assert answer.startswith(says) and sure.startswith("3 seeds, one teacher")
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_without_runs_nothing_is_answered():
+    told = front("comparison/table1", "leaderboard/first", Store.open()).text
+    assert "| **Does distilling help?** | not yet measured | – |" in told
+    assert all(paper.heading in told for paper in exhibits.papers() if paper.claims)
