@@ -6,8 +6,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from book_samples import fill
 
 from kdnb import exhibits
+from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST
 from kdnb.study.store import Store
 from kdnb.tables import front
 
@@ -36,3 +38,12 @@ def test_without_runs_nothing_is_answered():
     told = front("comparison/table1", "leaderboard/first", Store.open()).text
     assert "| **Does distilling help?** | not yet measured | – |" in told
     assert all(paper.heading in told for paper in exhibits.papers() if paper.claims)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_no_control_is_the_method_to_use():
+    """In this store what stands last in the table has the best mean, and last stand the controls."""
+    fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
+    text = front("comparison/table1", "leaderboard/first").text
+    assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text
+    assert not any(FIRST.row(key).label in text for key in CONTROLS)

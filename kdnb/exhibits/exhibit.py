@@ -69,7 +69,9 @@ class Pair:
 class Row:
     """One row of a table: a method with its arguments, or a network alone.
 
-    `schedule` names another training recipe of the paper than the row's own, for controls.
+    `role` is what stands there: a `teacher` or the plain student (`baseline`) alone, a `student` of a method that is
+    proposed, or a `control` that nobody would use.  `schedule` names another training recipe of the paper than the
+    row's own, for controls.
     """
 
     key: str

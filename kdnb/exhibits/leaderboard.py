@@ -140,7 +140,7 @@ def _rows() -> tuple[Row, ...]:
 
 
 def _controls() -> tuple[Row, ...]:
-    return (
+    rows = (
         Row("label-smoothing", "Plain, smoothed labels", "label-smoothing"),
         Row("plain-tuned", "Plain, tuned", "plain"),
         Row("kd-tuned", "KD, tuned", "kd"),
@@ -150,6 +150,7 @@ def _controls() -> tuple[Row, ...]:
         Row("kd-self", "KD, teacher like the student", "kd"),
         *(Row(key, f"KD again, {key[-1]}", "kd-again", {"copy": int(key[-1])}) for key in AGAIN),
     )
+    return tuple(replace(row, role="control") for row in rows)
 
 
 ROWS = _rows()

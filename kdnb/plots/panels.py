@@ -88,7 +88,7 @@ def short(scale: str) -> str:
     return "paper scale" if scale == "paper" else scale
 
 
-def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student")) -> dict[str, str]:
+def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student", "control")) -> dict[str, str]:
     """The rows of an exhibit in its order, each with its label."""
     return {row.key: row.label for row in exhibit.rows if row.role in roles}
 
