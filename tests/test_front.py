@@ -12,6 +12,7 @@ from kdnb import exhibits
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST
 from kdnb.study.store import Store
 from kdnb.tables import front
+from kdnb.tables.in_short import in_short, students_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,14 @@ def test_no_control_is_the_method_to_use():
     text = front("comparison/table1", "leaderboard/first").text
     assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_scores_are_no_pairs_of_networks_and_an_auxiliary_is_no_method_for_the_student():
+    fill(Store.open(), "pilot", seeds=2, key="infoflow/table1")
+    gains, *_, measured = in_short("infoflow").lines
+    assert gains.startswith("Measured at pilot scale, by 4 scores of the same runs: the most is gained by ")
+    assert "pairs of networks" not in gains and "Auxiliary" not in gains
+    assert measured.endswith("; a run tells several scores.")
+    (place, (_, runs)), *_ = students_of(exhibits.get("infoflow/table1"), "pilot", Store.open()).items()
+    assert "ResNet20 → CNN-1 " in place and not {"teacher", "aux"} & set(runs["row"])

@@ -70,8 +70,8 @@ class Row:
     """One row of a table: a method with its arguments, or a network alone.
 
     `role` is what stands there: a `teacher` or the plain student (`baseline`) alone, a `student` of a method that is
-    proposed, or a `control` that nobody would use.  `schedule` names another training recipe of the paper than the
-    row's own, for controls.
+    proposed, an `auxiliary` network that was itself taught and teaches, or a `control` that nobody would use.
+    `schedule` names another training recipe of the paper than the row's own, for controls.
     """
 
     key: str

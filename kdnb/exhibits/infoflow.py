@@ -126,7 +126,7 @@ SUPERVISED = ("contrastive", *(f"{key}+contrastive" for key in UNSUPERVISED if k
 
 ROWS: dict[str, Row] = {
     "teacher": Row("teacher", "Teacher", "plain", role="teacher"),
-    "aux": Row("aux", "Auxiliary", "information-flow", {"layers": "last"}),
+    "aux": Row("aux", "Auxiliary", "information-flow", {"layers": "last"}, role="auxiliary"),
     "contrastive": Row("contrastive", "Student, contrastive", "contrastive"),
     "aux-start": Row("aux-start", "Auxiliary, from labels alone", "plain"),
 }

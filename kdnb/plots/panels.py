@@ -88,7 +88,11 @@ def short(scale: str) -> str:
     return "paper scale" if scale == "paper" else scale
 
 
-def labels(exhibit: Exhibit, roles: Collection[str] = ("teacher", "baseline", "student", "control")) -> dict[str, str]:
+#: Every role that a row may have.
+ROLES = ("teacher", "baseline", "auxiliary", "student", "control")
+
+
+def labels(exhibit: Exhibit, roles: Collection[str] = ROLES) -> dict[str, str]:
     """The rows of an exhibit in its order, each with its label."""
     return {row.key: row.label for row in exhibit.rows if row.role in roles}
 

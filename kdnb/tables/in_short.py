@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit, Score, measure
+from kdnb.exhibits import Cell, Exhibit, Pair, Score, measure
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.profile import get_profile
+from kdnb.study.record import Record
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import SCALES, told_of_claims
@@ -65,13 +66,21 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
         if gains:
             labels = {row.key: row.label for row in exhibit.rows}
             if len(gains) > FEW_PLACES:
-                return [f"{TITLES[scale]}, on {len(gains)} pairs of networks: {_over_places(gains, labels)}"]
+                return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {_over_places(gains, labels)}"]
             told = [
                 f"{TITLES[scale]}, {place}: {_sentence(found, *places[place], labels)}"
                 for place, found in gains.items()
             ]
             return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
     return []
+
+
+def _counted(exhibit: Exhibit, places: int) -> str:
+    """What so many places of an exhibit are: pairs of networks, scores of one pair, or both."""
+    scores = len({column.score.key for column in exhibit.columns})
+    pairs = places // scores
+    told = [f"on {pairs} pairs of networks"] * (pairs > 1) + [f"by {scores} scores of the same runs"] * (scores > 1)
+    return ", ".join(told)
 
 
 def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
@@ -84,18 +93,21 @@ def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
 def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
     """Data set, measured networks and score -> the score, and runs of the students (row, seed, value: more is better).
 
-    Two of the paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
+    A row of another network than the plain student's, an auxiliary say, is no method for that student.  Two of the
+    paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
     """
     scores = {column.score.key: column.score for column in exhibit.columns}
     found: dict[str, tuple[Score, pd.DataFrame]] = {}
     for (dataset, _, key), runs in measure(exhibit, scale, None, store).groupby(
         ["dataset", "pair", "score"], sort=False
     ):
-        taught, score = runs[runs["teacher"] != ""], scores[key]
+        plain = runs[runs["line"] == "plain"]["student"]
+        own = runs[runs["student"] == plain.iloc[0]] if len(plain) else runs
+        taught, score = own[own["teacher"] != ""], scores[key]
         if len(taught):
             networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
             networks += less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
-            students = runs[runs["line"] != "teacher"].assign(row=lambda f: f["line"])[["row", "seed", "value"]]
+            students = own[own["line"] != "teacher"].assign(row=lambda f: f["line"])[["row", "seed", "value"]]
             students["value"] *= score.direction
             found.setdefault(f"{title(dataset)}, {networks}", (score, students))
     return found
@@ -166,5 +178,17 @@ def _measured(paper: str, profile: str, store: Store) -> str:
         return f"{where} nothing is measured yet." if profile == "paper" else ""
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
-    shared = "; the same networks stand for several pairs" if count < done else ""
+    shared = _shared(cells, runs) if count < done else ""
     return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{shared}{seeds}."
+
+
+def _shared(cells: Sequence[Cell], runs: Sequence[Sequence[Record]]) -> str:
+    """Why there are fewer runs than cells that are measured."""
+    pairs: dict[str, set[Pair | None]] = defaultdict(set)
+    scores: dict[str, set[str]] = defaultdict(set)
+    for cell, records in zip(cells, runs, strict=True):
+        for record in records:
+            pairs[record.fingerprint].add(cell.column.pair)
+            scores[record.fingerprint].add(cell.score.key)
+    told = "; the same networks stand for several pairs" if any(len(of) > 1 for of in pairs.values()) else ""
+    return told + ("; a run tells several scores" if any(len(of) > 1 for of in scores.values()) else "")
