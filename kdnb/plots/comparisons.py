@@ -204,10 +204,10 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
 def _strips(
     shown: Sequence[Panel], names: Sequence[str], draw: Callable[[Axes, Panel], None], xlabel: Callable[[Panel], str]
 ) -> Figure | None:
-    """Panels whose lines are named rows, from top to bottom; pairs of networks in a grid, all others side by side."""
+    """Panels whose lines are named rows, from top to bottom: one or two side by side, pairs and more in a grid."""
     if not shown:
         return None
-    if shown[0].pair:
+    if shown[0].pair or len(shown) > 2:
         figure, places = grid(len(shown), 0.23 * len(names) + 1.1, below=0.0, share=True)
     else:
         figure = Figure(figsize=(WIDTH, 0.28 * len(names) + 1.05))

@@ -184,8 +184,7 @@ def columns_for(count: int) -> int:
 
 def entitle(axes: Axes, panel: Panel, count: int) -> None:
     """Write the title above one of `count` panels: smaller where three stand side by side, since names are long."""
-    small = panel.pair is not None and columns_for(count) > 2
-    axes.set_title(panel.title, fontsize=8 if small else 10)
+    axes.set_title(panel.title, fontsize=8 if columns_for(count) > 2 else 10)
 
 
 def grid(count: int, height: float, below: float = 0.5, share: bool = False) -> tuple[Figure, list[Axes]]:
