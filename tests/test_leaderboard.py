@@ -13,6 +13,7 @@ from book_samples import accuracy, commands_of, fill
 from study_samples import experiment, record
 
 from kdnb import exhibits, losses, models, paths, tables
+from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd
 from kdnb.methods import catalogue, get
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
@@ -182,9 +183,22 @@ def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
     assert 1 <= at["best_place"] <= at["worst_place"] <= len(runs["row"].unique())
     dear = {entries[0].text for entries in table.body if "⚑" in entries[9].text}
     assert {"CRD", "SLKD"} <= dear and "DKD" not in dear
+    costs = frame.set_index("row")["cost_in_kd"]
+    assert (costs[list(leaderboard.AGAIN)] == 1).all() and costs["kd-mismatched"] == 1  # the step is KD's
+    assert costs["label-smoothing"] == costs["plain"] < 1
+    weights = {entries[0].text: entries[13].text for entries in table.body}
+    assert weights["PKT, beside the labels"] == "weight 30000"
+    assert weights["Information flow, beside the labels"] == "weight 30000, first weight 100"
+    assert weights["KD"] == "labels weight 0.1, soft weight 0.9" and weights["Plain student"] == "–"
     (command,) = commands_of(table)
     assert command == "kdnb study --exhibit leaderboard/first --profile pilot --seeds 3"
     assert "kdnb-sortable" in table.css and "cannot be told from none" in table.note
+
+
+def test_the_notebooks_tables_are_on_the_data_set_that_is_named():
+    assert leaderboard.on("cifar100") == (FIRST, SECOND, leaderboard.TUNING, leaderboard.PATIENT)
+    with pytest.raises(KdnbError, match="cifar10"):
+        leaderboard.on("cifar1000")
 
 
 def test_the_same_method_again_counts_what_was_decided():

@@ -253,7 +253,7 @@ def test_ie_dml_by_the_formulas() -> None:
 # -- methods that the supplementary adds --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["fitnet-joint", "pkt-joint", "nst", "cc", "vid", "ab"])
+@pytest.mark.parametrize("name", ["fitnet-joint", "pkt-joint", "information-flow-joint", "nst", "cc", "vid", "ab"])
 @pytest.mark.parametrize(("teacher", "student"), [("resnet14", "resnet8"), ("wrn_16_2", "vgg13_pool4")])
 def test_added_methods_train_what_they_say(name: str, teacher: str, student: str) -> None:
     """Also from three stages to four of other sizes; everything trainable gets a gradient, the teacher none."""

@@ -93,6 +93,17 @@ def test_information_flow_by_loops():
     assert set(ready("information-flow", layers="last")[0].objective(batch)) == {"last"}
 
 
+def test_information_flow_beside_the_labels_weighs_the_same_in_every_epoch():
+    for epoch, inner_weight in ((0, 100.0), (2, 49.0)):
+        stage, setup, batch = ready("information-flow-joint", epoch=epoch, weight=2.0)
+        terms = stage.objective(batch)
+        *inner, last = [flow(s.double().detach(), t.double()) for s, t in features(setup, batch)]
+        expected = 2 * (last + inner_weight * sum(inner)) / (1 + 3 * inner_weight)
+        assert terms["flow"].item() == pytest.approx(expected, rel=0.02)
+        assert terms["ce"].item() == pytest.approx(F.cross_entropy(batch.student.logits, batch.labels).item())
+    assert parameters(stage.trainable) == parameters([setup.student])
+
+
 def test_a_layer_of_another_kind_guides_the_third():
     """ResNet's second stage, pooled to 4x4, beside the student's third."""
     stage, _, batch = ready("information-flow", "resnet14", layers="third", guide=2, first_weight=1.0)

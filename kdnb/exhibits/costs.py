@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdnb import paths
+from kdnb import methods, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.exhibits.runs import runs_of
@@ -35,19 +35,25 @@ def bench_files() -> list[tuple[str, dict[str, Any]]]:
 
 def step_costs() -> dict[tuple[str, str], float]:
     """(method, stage) -> what a step costs beside KD's, from the first measurement that there is."""
-    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
-    return {(m["method"], m["stage"]): m["ratio_to_kd"] for m in lines}
+    return {(step["method"], step["stage"]): step["ratio_to_kd"] for step in _steps()}
 
 
 def step_needs() -> dict[str, tuple[float | None, int]]:
     """Method -> the memory of its heaviest stage in GiB, None where it was not measured, and its extra parameters."""
-    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
     found: dict[str, tuple[float | None, int]] = {}
-    for entry in lines:
+    for entry in _steps():
         memory, parameters = found.get(entry["method"], (None, 0))
         peaks = [peak for peak in (memory, entry["peak_gib"]) if peak is not None]
         found[entry["method"]] = max(peaks, default=None), max(parameters, entry["extra_parameters"])
     return found
+
+
+def _steps() -> list[dict[str, Any]]:
+    """Every step of the first measurement, and those of methods that do the same work as one that was measured."""
+    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
+    known = {step["method"] for step in lines}
+    same = {name: entry.step_of for name, entry in methods.catalogue().items() if name not in known}
+    return lines + [{**step, "method": name} for name, of in same.items() for step in lines if step["method"] == of]
 
 
 def step_networks() -> str:

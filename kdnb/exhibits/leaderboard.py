@@ -40,7 +40,7 @@ SETTINGS_OF = {"demo": slkd.R32X4_R8X4, "pilot": slkd.R32X4_R8X4, "short": slkd.
 class Entry:
     """A method of the leaderboard: its arguments, and who chose its settings, on what.
 
-    `joined` says how a loss that knows no labels is joined to cross-entropy; empty where the method says it itself.
+    `joined` says how a loss is joined to cross-entropy where no argument of the method has its weight.
     """
 
     method: str
@@ -75,6 +75,7 @@ METHODS = (
     Entry("srm", "SRM", CODE),
     Entry("fitnet-joint", "FitNet, beside the labels", BENCHMARK),
     Entry("pkt-joint", "PKT, beside the labels", BENCHMARK),
+    Entry("information-flow-joint", "Information flow, beside the labels", "our reading"),
     Entry("nst", "NST", BENCHMARK),
     Entry("cc", "CC", BENCHMARK),
     Entry("vid", "VID", BENCHMARK),
@@ -87,7 +88,7 @@ METHODS = (
     Entry("dml", "DML, with a peer", CODE),
     Entry("ie-dml", "IE-DML, with a peer", CODE),
 )
-LABEL_FREE = "trains features for retrieval, without labels; how it would be joined to cross-entropy nobody says"
+LABEL_FREE = "trains features for retrieval, without labels; beside the labels it has a row"
 #: Methods without a row, and why.
 LEFT_OUT = {
     "probe": "a measurement of a network, not a way to train one",
@@ -96,7 +97,7 @@ LEFT_OUT = {
     "information-flow": LABEL_FREE,
     "match-pkt": LABEL_FREE,
     "match-hint": LABEL_FREE,
-    "match-mkt": LABEL_FREE,
+    "match-mkt": "trains features for retrieval, without labels; its distances are those of RKD, which has a row",
     "contrastive": "trains features for retrieval, without a classifier",
     "distill": "KD without labels; KD has its own row",
 }
@@ -356,6 +357,13 @@ PATIENT = Exhibit(
     ablation=True,
     for_own_images=True,
 )
+
+
+def on(dataset: str) -> tuple[Exhibit, Exhibit, Exhibit, Exhibit]:
+    """The tables on a data set, CIFAR-100 or a reader's own: first step, second step, search, patience."""
+    first, second, search, patient = (exhibit.on(dataset) for exhibit in (FIRST, SECOND, TUNING, PATIENT))
+    return first, second, search, patient
+
 
 #: Row -> who chose its settings; what is joined to cross-entropy, and how.
 SETTINGS = {

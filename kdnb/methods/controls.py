@@ -16,7 +16,7 @@ from kdnb.randomness import keyed_seed
 MOVED_BY = 1e-6
 
 
-@method("label-smoothing", revision=1, needs_teacher=False)
+@method("label-smoothing", revision=1, needs_teacher=False, step_of="plain")
 def label_smoothing(setup: Setup, smoothing_share: float = 0.1) -> list[Stage]:
     """L = (1 - s) CE(z_S, y) + s CE(z_S, uniform): soft targets without a teacher."""
 
@@ -31,7 +31,7 @@ def label_smoothing(setup: Setup, smoothing_share: float = 0.1) -> list[Stage]:
     return [setup.training(objective)]
 
 
-@method("kd-mismatched", revision=1)
+@method("kd-mismatched", revision=1, step_of="kd")
 def kd_mismatched(
     setup: Setup, labels_weight: float = 0.1, soft_weight: float = 0.9, temperature: float = 4.0
 ) -> list[Stage]:
@@ -47,7 +47,7 @@ def kd_mismatched(
     return [setup.training(objective, teacher_depth="logits")]
 
 
-@method("kd-again", revision=1)
+@method("kd-again", revision=1, step_of="kd")
 def kd_again(
     setup: Setup, copy: int = 1, labels_weight: float = 0.1, soft_weight: float = 0.9, temperature: float = 4.0
 ) -> list[Stage]:

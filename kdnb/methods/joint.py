@@ -1,14 +1,17 @@
-"""FitNet and PKT as the standard benchmark of distillation has them: their first step's loss beside the labels.
+"""Losses that know no labels, beside the labels: one stage in place of two, L = CE + w l.
 
-Their authors' two steps are `fitnet.py` and `pkt.py`.
+FitNet and PKT are as the standard benchmark of distillation has them; their authors' two steps are `fitnet.py` and
+`pkt.py`.  Information flow, which trains features alone (`matching.py`), is joined here as nobody has published it.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from kdnb import losses
 from kdnb.losses.common import to_smaller
+from kdnb.methods.matching import Matched, layers_of
 from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage, present
 from kdnb.models.network import conv_norm
@@ -36,5 +39,27 @@ def pkt_joint(setup: Setup, weight: float = 30_000.0) -> list[Stage]:
     def objective(batch: Batch) -> Losses:
         kernel = losses.pkt(present(batch.student.embedding), present(batch.teacher.embedding))
         return {**setup.supervision(batch), "kernel": weight * kernel}
+
+    return [setup.training(objective, teacher_depth="embedding")]
+
+
+@method("information-flow-joint", revision=1)
+def information_flow_joint(
+    setup: Setup, weight: float = 30_000.0, first_weight: float = 100.0, decay: float = 0.7
+) -> list[Stage]:
+    """L = CE + w sum_l v_l D_l / sum_l v_l over the layers of `information-flow`, with its D.
+
+    v is its weight of a layer in an epoch: 1 for the last, first_weight decay^k for the inner ones.  Divided by their
+    sum, so that the whole weighs the same in all epochs beside the labels; w is PKT's.
+    """
+    student, teacher = setup.student, setup.teacher_network()
+    how = Matched("all", first_weight, decay, balanced=True)
+
+    def objective(batch: Batch) -> Losses:
+        ours, theirs = layers_of(student, batch.student), layers_of(teacher, batch.teacher)
+        last, *inner = [losses.information_flow(ours[s], theirs[t]) for s, t in how.pairs()]
+        of_last, of_inner = how.weights(batch.epoch)
+        mean = (of_last * last + of_inner * torch.stack(inner).sum()) / len(how.pairs())
+        return {**setup.supervision(batch), "flow": weight * mean}
 
     return [setup.training(objective, teacher_depth="embedding")]

@@ -48,6 +48,7 @@ class Method:
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
     are the method's arguments, `kinds` their annotations, and `later` those that came after records were stored
     (behind the `*`).  A `label_free` method has no place for labels, and so none for KD in their stead.
+    `step_of` names a method whose step does the same work: what it costs need not be measured again.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Method:
     defaults: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     later: tuple[str, ...] = ()
+    step_of: str = ""
     file: str = ""
     function: str = ""
 
@@ -125,6 +127,7 @@ def method(
     of: str = "student",
     after: tuple[str, ...] = (),
     stage_arguments: dict[str, tuple[str, ...]] | None = None,
+    step_of: str = "",
 ) -> Callable[[Build], Build]:
     """Register a function as a method; every argument must be a literal, since the source is read.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdnb import exhibits
+from kdnb import exhibits, methods
 from kdnb.exhibits import Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
 from kdnb.exhibits.runs import framed, runs_of
@@ -24,11 +24,14 @@ from kdnb.tables.rerun import rerun
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, runs_target, slug, spread, title
 
+#: Arguments of a method that weigh a term of its loss, by the last word of their names.
+WEIGHTS = ("weight", "alpha", "beta")
 #: A row that costs more than so many times the reference is read against the reference's own curve at that cost.
 DEAR = 1.25
 HEAD = (
     "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like its teacher, %", "ECE, %", "NLL",
-    "Cost, × KD", "GiB", "Extra parameters", "Settings, or what a control asks",
+    "Cost, × KD", "GiB", "Extra parameters",
+    "Settings, or what a control asks", "Weights of its terms",
 )  # fmt: skip
 
 
@@ -131,6 +134,7 @@ def _table(
                 Entry(_number(memory, 2)),
                 Entry("–" if parameters is None else f"{parameters:,}"),
                 Entry(settings.get(key, "")),
+                Entry(_weights(row.cell) or "–"),
             ]
         )  # fmt: skip
         lines.append(_numbers(row, gains, above, place, dear, memory, parameters, settings.get(key, ""), references))
@@ -182,6 +186,17 @@ def _share(value: float) -> str:
     return _number(100 * value, 1)
 
 
+def _weights(cell: Cell) -> str:
+    """What the terms of a row's loss weigh: `weight 30000`, `labels weight 0.1, soft weight 0.9`; what is calibrated
+    before training has no number here.
+    """
+    if cell.experiment is None:
+        return ""
+    known = methods.get(cell.experiment.method).arguments(cell.experiment.arguments)
+    found = {name: value for name, value in known.items() if name.rpartition("_")[2] in WEIGHTS}
+    return ", ".join(f"{n.replace('_', ' ')} {value:g}" for n, value in found.items() if value is not None)
+
+
 def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
@@ -210,7 +225,8 @@ def _numbers(
     told |= {f"above_{references[1]}": above, "best_place": place and place[0], "worst_place": place and place[1]}
     told |= {metric: row.mean(metric) for metric in ("agreement", "ece", "nll")}
     told |= {"cost_in_kd": row.cost, "over_budget": dear, "peak_gib": memory, "extra_parameters": parameters}
-    return told | {"settings": settings, "fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
+    told |= {"settings": settings, "weights": _weights(row.cell)}
+    return told | {"fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
 
 
 def _note(layout: Layout, over: Mapping[str, Difference], scale: str, count: int) -> str:
