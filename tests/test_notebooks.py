@@ -65,6 +65,14 @@ def test_no_two_tables_or_figures_have_one_name():
     assert len(found) > 100 and sorted(found) == sorted(set(found))
 
 
+@pytest.mark.parametrize("paper", ["slkd", "srm", "iekd", "infoflow"])
+def test_findings_tell_every_claim_once(paper):
+    """Conclusion by conclusion, before the table of all."""
+    findings = next(path for path in SOURCES if named(path) == f"{paper}/findings").read_text()
+    told = [key for ids in re.findall(r"ids=\[([^\]]*)\]", findings) for key in re.findall(r"[A-Z]\d+", ids)]
+    assert sorted(told) == sorted(claim.id for claim in exhibits.paper(paper).claims)
+
+
 def begun(paper: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The pages of a paper on which a reader varies a row: their names, and what their first cells define."""
     for path in SOURCES:
