@@ -48,7 +48,7 @@ SeedsOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-ModeOption = Annotated[str, typer.Option(help="auto, eager or captured (CUDA).")]
+ModeOption = Annotated[str, typer.Option(help="auto, eager, captured (CUDA), or forked: one graph for a cohort.")]
 DtypeOption = Annotated[str, typer.Option(help="auto (as the table was begun, else measured), bfloat16 or float32.")]
 DeterministicOption = Annotated[
     bool | None, typer.Option("--deterministic", help="On CUDA, only kernels that repeat bit for bit.")

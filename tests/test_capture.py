@@ -151,6 +151,18 @@ def test_in_company_a_captured_run_gives_what_it_gives_alone():
 
 @gpu
 @needs_cuda
+def test_a_cohort_in_one_graph_computes_what_its_graphs_apart_compute():
+    """... and so does a validation in graphs: three losses beside each other, one of them validated by its own."""
+    keys = ["plain", "kd", "crd+kd"]
+    apart, _ = run_watched(keys, numerics("captured"), 12)
+    forked, cohort = run_watched(keys, numerics("forked"), 12)
+    assert not NOTICES and cohort._stepper.one_graph and len(cohort._stepper.validations) >= 1
+    for key in keys:
+        assert forked[key] == pytest.approx(apart[key], rel=1e-2), key
+
+
+@gpu
+@needs_cuda
 def test_a_cohort_goes_on_when_another_that_was_captured_beside_it_is_gone():
     """Their graphs share no workspace: one is dropped, memory is used for something else, the other is replayed."""
     eager, _ = run_watched(["kd"], numerics("eager"), 12)

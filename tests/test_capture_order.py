@@ -12,12 +12,19 @@ import itertools
 import weakref
 
 import pytest
+import torch
 from study_samples import TINY, experiment
+from test_stages import EXACT, cross_entropy, material, network, stage
 
+from kdnb import losses
+from kdnb.methods.stage import Batch, Losses, Selection, accuracy, present
 from kdnb.study.experiment import Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.training import capture
+from kdnb.training.cohort import Cohort, run_side_by_side
+from kdnb.training.freeze import frozen
+from kdnb.training.member import Member
 from kdnb.training.numerics import detect
 
 ROWS = ("plain", "kd", "fitnet", "mmd-gaussian", "crd+kd")
@@ -56,8 +63,13 @@ class KeptForLater:
         if stream != 0 and KeptForLater.refused:
             raise RuntimeError(KeptForLater.refused)
         assert (id(self), stream) in ran_on, "recorded on a stream that was not warmed up"
-        replays.append(work)
-        return work
+
+        def replay():
+            with self.on(stream):
+                work()
+
+        replays.append(replay)
+        return replay
 
 
 ran_on: set[tuple[int, int]] = set()
@@ -123,3 +135,60 @@ def test_cohorts_together_have_no_more_streams_than_the_pool(monkeypatch):
     first = None
     third = capture.CapturedSteps(None)
     assert [third.shared_stream(), third.stream(members[0])] == [0, 1]
+
+
+# -- one graph for a cohort ----------------------------------------------------------------------------------
+
+
+def taught(batch: Batch) -> Losses:
+    assert batch.teacher.logits is not None
+    return {"kd": losses.kd(present(batch.student.logits), batch.teacher.logits, 4.0)}
+
+
+def noisy(batch: Batch) -> Losses:
+    return {"ce": (cross_entropy(batch)["ce"] * batch.draws["weights"]).mean()}
+
+
+def three(mode: str, say=lambda line: None) -> Cohort:
+    """One that learns from labels, one from a teacher that it is validated beside, one with draws of its own."""
+    how = dataclasses.replace(EXACT, mode=mode)
+    beside = Selection(lambda batch: taught(batch)["kd"], highest=False, needs_teacher=True)
+    stages = [
+        stage(network(1), selection=Selection(accuracy, highest=True, needs_teacher=False)),
+        stage(network(2), taught, teacher_depth="logits", selection=beside),
+        stage(network(3), noisy, draws=lambda stream, size: {"weights": torch.rand(size, generator=stream)}),
+    ]
+    members = [Member(dataclasses.replace(s, epochs=5), f"member {i}", 1, how) for i, s in enumerate(stages)]
+    cohort = Cohort(members, frozen(network(9), how.torch_device, torch.float32), material(), how, notice=say)
+    run_side_by_side([cohort])
+    return cohort
+
+
+def assert_equal(one: Cohort, other: Cohort) -> None:
+    for a, b in zip(one.members, other.members, strict=True):
+        assert a.failed is None and a.history == b.history and a.best_epoch == b.best_epoch
+        assert all(torch.equal(value, b.weights()[name]) for name, value in a.weights().items())
+
+
+@pytest.mark.usefixtures("recorded")
+def test_in_one_graph_a_cohort_and_its_validation_give_what_eager_ones_give():
+    eager, forked = three("eager"), three("forked")
+    assert_equal(eager, forked)
+    # Two batch sizes of steps; of the validation all images at once, and beside the teacher, two sizes again.
+    assert len(forked._stepper.graphs) == 2 and len(replays) == 2 + len(forked._stepper.validations) == 5
+
+
+def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eagerly(monkeypatch):
+    class Picky(KeptForLater):
+        def record(self, work, stream):
+            if work.__qualname__.startswith(("_Step", "_Validation")):
+                raise RuntimeError("not all at once\nand more")
+            return super().record(work, stream)
+
+    monkeypatch.setattr(capture, "Streams", Picky)
+    replays.clear()
+    lines: list[str] = []
+    assert_equal(three("eager"), three("forked", lines.append))
+    assert len(replays) == 2 * 4  # two batch sizes: what is shared, and each member's
+    assert sum("every run has a graph of its own" in line for line in lines) == 1
+    assert all("cannot be captured (not all at once)" in line for line in lines) and len(lines) == 1 + 3

@@ -11,7 +11,7 @@ from kdnb.study.experiment import Run
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.training import numerics as of_machine
-from kdnb.training.numerics import Numerics
+from kdnb.training.numerics import CAPTURED, Numerics
 from kdnb.training.probe import probe
 
 
@@ -110,6 +110,6 @@ def _beside(record: Record, run: Run) -> bool:
 def _whole(numerics: dict[str, Any]) -> bool:
     return (
         numerics.get("dtype") in ("float32", "bfloat16")
-        and numerics.get("mode") in ("eager", "captured", "compiled")
+        and numerics.get("mode") in ("eager", *CAPTURED, "compiled")
         and type(numerics.get("threads")) is int
     )

@@ -18,16 +18,20 @@ from torch import Tensor
 from kdnb.methods.stage import deepest
 from kdnb.models.network import Activations, Depth, Network
 from kdnb.training import freeze
-from kdnb.training.capture import CapturedSteps
+from kdnb.training.capture import CapturedSteps, ForkedSteps
 from kdnb.training.images import Augmentation, DeviceImages, EpochDraws, draw_epoch
 from kdnb.training.member import CHECK_EVERY, Inputs, Member
 from kdnb.training.numerics import Numerics
-from kdnb.training.steps import EagerSteps, Steps
+from kdnb.training.steps import EagerSteps, Plain, Steps
 
 
 def evaluation_batch(device: torch.device) -> int:
     """Images in one evaluation batch where nothing depends on it: large where launches are what costs."""
     return 2500 if device.type == "cuda" else 500
+
+
+#: How steps are executed, by the mode of the numerics.
+WAYS: dict[str, Callable[[Cohort], Steps]] = {"eager": EagerSteps, "captured": CapturedSteps, "forked": ForkedSteps}
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Cohort:
         self.meter = Meter()
         self._other_forms: dict[Callable[[Network], Network], Network] = {}
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
-        self._stepper: Steps = CapturedSteps(self) if numerics.mode == "captured" else EagerSteps(self)
+        self._stepper: Steps = WAYS[numerics.mode](self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -206,24 +210,27 @@ class Cohort:
 
     def _validate(self) -> dict[int, dict[str, float]]:
         """The means over the validation part of every active member that is due, keyed by the member's identity."""
-        sums: dict[int, dict[str, Tensor]] = {id(m): {} for m in self.active}
-        apart = [m for m in self._due() if not m.validation_needs_teacher()]
-        taught = [m for m in self._due() if m.validation_needs_teacher()]
+        due = [m for m in self._due() if m.watched() or m.stage.observe is not None]
+        apart = [m for m in due if not m.validation_needs_teacher()]
+        taught = [m for m in due if m.validation_needs_teacher()]
         # A transfer loss may depend on the batch size (PKT's does): it is validated at the stage's own.
-        for group, size in ((apart, evaluation_batch(self.numerics.torch_device)), (taught, self.batch_size)):
-            watching = [m for m in group if m.watched() or m.stage.observe is not None]
-            if not watching:
-                continue
-            teacher = self._teacher_as(freeze.exact) if group is taught else None
-            depth = asked_depth(watching)
+        self._look(apart, None, evaluation_batch(self.numerics.torch_device))
+        if taught:
+            self._look(taught, self._teacher_as(freeze.exact), self.batch_size)
+        count = len(self.material.validation)
+        return {id(m): m.validated(count) if m in due else {} for m in self.active}
+
+    def _look(self, members: list[Member], teacher: Network | None, size: int) -> None:
+        """Add the validation part to what members have seen of it, so many images at a time."""
+        depth = asked_depth(members)
+
+        def share(batch: Plain) -> Inputs:
+            return Inputs(*batch, self._epoch_scalar, self._teach(teacher, batch[0], depth))
+
+        if members:
             for start, images, labels in self.material.validation.plain_batches(size):
                 indices = torch.arange(start, start + len(labels), device=labels.device)
-                inputs = Inputs(images, labels, indices, self._epoch_scalar, self._teach(teacher, images, depth))
-                for member in [m for m in watching if m in self.active]:
-                    with self.alone(member, doing=f"in its validation, on a batch of {len(labels)}"):
-                        member.validate(inputs, sums[id(member)])
-        count = len(self.material.validation)
-        return {key: {n: float(v.item()) / count for n, v in found.items()} for key, found in sums.items()}
+                self._stepper.validate(members, (images, labels, indices), share)
 
     def _due(self) -> list[Member]:
         """The active members to validate after this epoch.

@@ -56,6 +56,7 @@ class Member:
         self.prepared = stage.prepare is None
         self.history: dict[str, list[float]] = {}
         self.sums: dict[str, Tensor] = {}
+        self.validation: dict[str, Tensor] = {}  # name -> sum over images; empty, or of zeros, between two epochs
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.device_step = torch.zeros((), dtype=torch.int64, device=self.device)
         self.best_value: float | None = None
@@ -201,14 +202,23 @@ class Member:
 
     @torch.no_grad()
     def validate(self, inputs: Inputs, sums: dict[str, Tensor]) -> None:
-        """Add one validation batch to `sums`, name -> sum over images; in float32, whatever trains."""
+        """Add one validation batch to `sums`, name -> sum over images, in place; in float32, whatever trains."""
         size = len(inputs.labels)
         batch = self._batch(inputs, {})
         values = {name: measure(batch) for name, measure in self.watched().items()}
         if self.stage.observe is not None:
             values |= self.stage.observe(batch)
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value.double() * size  # stays on the device
+            if name not in sums:
+                sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
+            sums[name] += value.double() * size  # stays on the device
+
+    def validated(self, count: int) -> dict[str, float]:
+        """The means over so many images that were validated; the sums begin anew."""
+        means = {name: float(total.item()) / count for name, total in self.validation.items()}
+        for total in self.validation.values():
+            total.zero_()  # in place, as with the steps' sums
+        return means
 
     @property
     def awaits_validation(self) -> bool:

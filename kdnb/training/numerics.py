@@ -20,6 +20,9 @@ from kdnb.errors import KdnbError, StoreError, reason, unknown
 #: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
 COMPILED = "Compiled steps are gone: they cost a minute to make and gained too little; use --mode eager."
 
+#: Steps as CUDA graphs: one for each run beside the shared one, or one for all (`kdnb.training.capture`).
+CAPTURED = ("captured", "forked")
+
 #: What oneDNN's kernels are written for, as its limit ($ONEDNN_MAX_CPU_ISA) calls it, and what a processor must have.
 ONEDNN = (
     ("SSE41", "sse4_1"),
@@ -39,8 +42,8 @@ ONEDNN = (
 class Numerics:
     """Device, precision, and the way a step is executed.
 
-    `mode` is `eager` or `captured` (a CUDA graph); records of old also have `compiled`.  `threads` counts on a CPU,
-    where the order of a reduction depends on it.
+    `mode` is `eager`, `captured` (CUDA graphs) or `forked` (one graph for all that train together); records of old
+    also have `compiled`.  `threads` counts on a CPU, where the order of a reduction depends on it.
     `instructions` are those that kernels use; records and checkpoints of old do not say.
     """
 
@@ -68,7 +71,7 @@ class Numerics:
         """
         if self.dtype != "bfloat16":
             return contextlib.nullcontext()
-        return torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=self.mode != "captured")
+        return torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=self.mode not in CAPTURED)
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -167,9 +170,9 @@ def _mode(mode: str, kind: str) -> str:
         return "captured" if kind == "cuda" else "eager"
     if mode == "compiled":
         raise KdnbError(COMPILED)
-    if mode not in ("eager", "captured"):
-        raise unknown("mode of execution", mode, ["auto", "eager", "captured"])
-    if mode == "captured" and kind != "cuda":
+    if mode not in ("eager", *CAPTURED):
+        raise unknown("mode of execution", mode, ["auto", "eager", *CAPTURED])
+    if mode in CAPTURED and kind != "cuda":
         raise KdnbError("Only a CUDA device captures steps in a graph; use --mode eager on a CPU.")
     return mode
 

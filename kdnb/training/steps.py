@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from torch import Tensor
+
 from kdnb.training.images import EpochDraws
 from kdnb.training.member import Inputs, Member
 
@@ -23,10 +25,17 @@ class Stepped(Protocol):
         """A context for what members do by themselves: its errors end their runs and no other's."""
 
 
+#: A batch to validate on: images, labels, indices.
+Plain = tuple[Tensor, Tensor, Tensor]
+
+
 class Steps(Protocol):
-    """Runs one step of a cohort on the images of some draws."""
+    """Runs one step of a cohort on the images of some draws, and one batch of a validation."""
 
     def run(self, draws: EpochDraws) -> None: ...
+
+    def validate(self, members: list[Member], batch: Plain, share: Callable[[Plain], Inputs]) -> None:
+        """Add the batch to the members' sums; `share` makes what they have in common of it."""
 
 
 class EagerSteps:
@@ -34,6 +43,12 @@ class EagerSteps:
 
     def __init__(self, cohort: Stepped) -> None:
         self.cohort = cohort
+
+    def validate(self, members: list[Member], batch: Plain, share: Callable[[Plain], Inputs]) -> None:
+        inputs = share(batch)
+        for member in [m for m in members if m in self.cohort.active]:
+            with self.cohort.alone(member, doing=f"in its validation, on a batch of {len(inputs.labels)}"):
+                member.validate(inputs, member.validation)
 
     def run(self, draws: EpochDraws) -> None:
         inputs = self.cohort.inputs(draws)
