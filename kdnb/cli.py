@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 #: Exit codes of a training beside 0 and 2: runs are left without a budget, runs failed, and, with the number of the
 #: signal added, stopped.
 LEFT, FAILED, STOPPED = 3, 4, 128
+#: Exit code where something else did not succeed: a record is not repeated or refused, an answer cannot be written.
+NOT_ALL = 1
+#: What a stream says that takes nothing more, with no file named: a full disk, a quota, a device that is gone.
+TAKES_NOTHING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
     help="The evidence of knowledge distillation, re-run: train, measure, and see what is known.",
@@ -189,6 +194,10 @@ def study(
         if job not in jobs:
             raise KdnbError(f"No job of this plan is called '{job}'; --plan lists them.")
         wanted = list(jobs[job].runs)
+    if export is not None:
+        from kdnb.training.checkpoint import try_to_write
+
+        try_to_write(export)  # not after hours of training
     papers = work.papers(chosen, scale)
     how = _numerics(device, dtype, mode, deterministic)
     store, code = _train(papers, wanted, how, _seconds(budget), together, any_numerics, last_call, workers)
@@ -216,7 +225,10 @@ def status(as_json: JsonOption = False) -> None:
 def import_(
     archives: Annotated[list[Path], typer.Argument(help="Archives that `study --export` made.")],
 ) -> None:
-    """Take in records and checkpoints from another machine; what is already here is kept."""
+    """Take in records and checkpoints from another machine; what is already here is kept.
+
+    The exit code is 1 where something was refused.
+    """
     from kdnb.study.archives import import_archives
     from kdnb.study.store import Store
 
@@ -227,6 +239,7 @@ def import_(
     taken = sum(line.startswith("record ") for line in lines)
     refused = sum(line.startswith("refused") for line in lines)
     typer.echo(f"{len(archives)} archives read: {taken} records taken, {refused} refused; what was here already stays")
+    raise typer.Exit(NOT_ALL if refused else 0)
 
 
 @app.command()
@@ -314,13 +327,18 @@ def data_list() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line and exit code 2."""
-    from kdnb.study.progress import let_go
+    from kdnb.study.progress import let_go, say
 
     try:
         app()
     except KdnbError as error:
-        typer.echo(f"kdnb: {error}", err=True)
+        say(f"kdnb: {error}", sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.filename is not None or error.errno not in TAKES_NOTHING:
+            raise
+        say(f"kdnb: The answer could not be written ({error.strerror}); send it elsewhere.", sys.stderr)
+        sys.exit(NOT_ALL)
     finally:
         let_go(sys.stdout, sys.stderr)
 
@@ -340,7 +358,7 @@ def _repeat(path: Path) -> None:
     for line in found.differences:
         typer.echo(f"differs: {line}")
     if found.differences:
-        raise typer.Exit(1)
+        raise typer.Exit(NOT_ALL)
     typer.echo(f"equal: metrics, history and the test images that are right, as in {path}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -320,3 +321,37 @@ def test_an_import_says_what_it_did(kdnb, tmp_path, monkeypatch):
     assert "1 archives read: 0 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out
     monkeypatch.setenv("KDNB_STORE", str(tmp_path / "elsewhere"))
     assert "1 archives read: 1 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out
+
+
+def test_an_import_that_refuses_something_says_so_by_its_exit_code(kdnb, tmp_path, monkeypatch):
+    import tarfile
+
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "elsewhere"))
+    (tmp_path / "seed1.json").write_text('{"seed": 1}', encoding="utf-8")
+    with tarfile.open(tmp_path / "out.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "seed1.json", "results/comparison/pilot/cifar100/a-b/kd/seed1.json")
+    answer = kdnb("import", str(tmp_path / "out.tar.gz"))
+    assert answer.code == 1 and "0 records taken, 1 refused" in answer.out
+    (tmp_path / "text.tar.gz").write_text("no archive", encoding="utf-8")
+    answer = kdnb("import", str(tmp_path / "text.tar.gz"))
+    assert answer.code == 2 and answer.err.count("\n") == 1 and "text.tar.gz is not a whole archive" in answer.err
+
+
+def test_where_an_export_goes_is_tried_before_anything_is_trained(kdnb, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_train", lambda *arguments: pytest.fail("it has begun to train"))
+    (tmp_path / "file").touch()
+    answer = kdnb("study", "--export", str(tmp_path / "file" / "out.tar.gz"))
+    assert answer.code == 2 and "out.tar.gz cannot be written" in answer.err
+
+
+STREAMS = {"a full disk": (">/dev/full", 1), "no streams": (">&- 2>&-", 0)}
+
+
+@pytest.mark.parametrize(("redirected", "code"), STREAMS.values(), ids=STREAMS)
+def test_an_answer_that_cannot_be_written_is_one_sentence(redirected, code):
+    line = f"'{sys.executable}' -m kdnb data list {redirected}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == (
+        "kdnb: The answer could not be written (No space left on device); send it elsewhere.\n" * code
+    )

@@ -6,6 +6,7 @@ Nothing that goes wrong with a line for people may end a training: a reader that
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -29,10 +30,13 @@ BLINK_SECONDS = 0.5
 
 
 class Unfailing:
-    """A stream for people: what it cannot write is lost, and whoever writes does not learn of it."""
+    """A stream for people: what it cannot write is lost, and whoever writes does not learn of it.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    A stream that was closed before we began is None, and takes nothing.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None else io.TextIOBase()
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -47,14 +51,14 @@ class Unfailing:
         return getattr(self._stream, name)
 
 
-def say(line: str) -> None:
-    """A line on the standard output, if that takes it."""
-    print(line, file=Unfailing(sys.stdout), flush=True)
+def say(line: str, stream: TextIO | None = None) -> None:
+    """A line on a stream, by default the standard output, if that takes it."""
+    print(line, file=Unfailing(stream or sys.stdout), flush=True)
 
 
-def let_go(*streams: TextIO) -> None:
+def let_go(*streams: TextIO | None) -> None:
     """Drop what streams still hold and cannot write: Python would end with an exit code of its own."""
-    for stream in streams:
+    for stream in filter(None, streams):
         try:
             stream.flush()
         except (OSError, ValueError):
