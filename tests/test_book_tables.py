@@ -565,3 +565,29 @@ def test_a_teacher_costs_no_epochs_of_a_student(store):
 def test_first_steps_have_their_records(store):
     table = tables.first_steps("comparison")
     assert {entries[0].text for entries in table.body} == {"fitnet, hint", "fsp, flow", "pkt, kernel"}
+
+
+def test_a_methods_page_begins_with_what_came_out(store):
+    """The gain is that of the figure, with its interval; a demo is no result."""
+    said = tables.outcome("comparison/table1", ["kd"])
+    assert said.text.startswith("**Not yet measured.**") and "KD +0.92 to +1.48" in said.text
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/schedule")
+    table = tables.outcome("comparison/table1", ["kd", "crd"])
+    runs = measure(comparison.TABLE_1, "pilot", "cifar100", store)
+    runs = runs[runs["row"] != "teacher"][["row", "seed", "value"]]
+    gains = {gain.a: gain for gain in paired(runs)}
+    kd, crd = (dict(zip(texts(table.head)[0], (e.text for e in line), strict=True)) for line in table.body)
+    gain = gains["kd"]
+    assert kd["Gain over the plain student"] == f"{gain.value:+.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+    better = "better than" if gain.low > 0 else "may be no better than"
+    assert kd["So far"] == f"{better} the plain student"
+    assert kd["Gain over KD"] == "–" != crd["Gain over KD"] and crd["Method"] == "CRD †"
+    assert crd["The same, both on †'s schedule"] not in ("–", crd["Gain over the plain student"])
+    assert "C10" in table.note and "C13" not in table.note
+
+
+def test_an_outcome_of_one_seed_says_nothing_of_chance(store):
+    fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
+    (line,) = tables.outcome("comparison/table1", ["kd"]).body
+    assert line[-1].text == "one seed says nothing of chance" and "[" not in line[2].text

@@ -10,6 +10,7 @@ from kdnb.tables.front import front
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
+from kdnb.tables.outcome import outcome
 from kdnb.tables.ranking import again, ranking, search
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
@@ -35,6 +36,7 @@ __all__ = [
     "in_short",
     "ledger",
     "method_costs",
+    "outcome",
     "pairs",
     "parameters",
     "ranking",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,6 +221,17 @@ def withdrawn() -> Table | Said:
     return Table(
         "withdrawn", "Verdicts that were withdrawn.", [line("Claim", "Scale", "Was", "Withdrawn", "Why")], body
     )
+
+
+def verdicts_of(paper: Paper, ids: Sequence[str] | None, rows: Iterable[str], store: Store) -> dict[str, list[str]]:
+    """Chip -> claims of these ids, or about these rows; in the book they lead to the comparisons behind them."""
+    found: dict[str, list[str]] = {}
+    for one in _judged(paper, store):
+        about = one.claim.is_about({*rows}, lambda row: paper.row_of(row)[0]) if ids is None else one.claim.id in ids
+        if about:
+            target = evidence_target(one.verdict) if one.verdict else ""
+            found.setdefault(one.chip, []).append(f"{{ref}}`{one.claim.id} <{target}>`" if target else one.claim.id)
+    return {chip: found[chip] for chip in ORDER if chip in found}
 
 
 def verdicts_told(store: Store | None = None) -> dict[str, int]:

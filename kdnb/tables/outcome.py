@@ -1,0 +1,184 @@
+"""What a page of a method begins with: what it scored, what it gains and how sure that is, and what claims came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdnb import exhibits
+from kdnb.exhibits import Exhibit, Score
+from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
+from kdnb.exhibits.costs import epochs_of_kd, step_costs
+from kdnb.exhibits.runs import runs_of
+from kdnb.study.statistics import Difference, paired
+from kdnb.study.store import Store
+from kdnb.tables.claims import SCALES
+from kdnb.tables.in_short import students_of
+from kdnb.tables.ledger import verdicts_of
+from kdnb.tables.schedules import equal_schedule_told
+from kdnb.tables.sheet import Line, Said, Table, line
+from kdnb.tables.words import NOT_YET, TITLES, slug, spread
+
+#: So many places (a data set, a pair of networks) have a line each; the tables further down have all.
+MOST_PLACES = 6
+KD = "kd"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The runs of one place, a method's and those it is compared with; gains by row."""
+
+    title: str
+    score: Score
+    runs: pd.DataFrame
+    over_plain: dict[str, Difference]
+    over_kd: dict[str, Difference]
+
+    def told(self, row: str) -> str:
+        """Mean and spread of a row, as its score is told."""
+        values = self.runs[self.runs["row"] == row].set_index("seed")["value"]
+        return spread(self.score.direction * values, self.score)
+
+    def has(self, row: str) -> bool:
+        return bool((self.runs["row"] == row).any())
+
+
+def outcome(
+    exhibit: Exhibit | str,
+    rows: Sequence[str],
+    *,
+    claims: Sequence[str] | None = None,
+    name: str = "",
+    store: Store | None = None,
+) -> Table | Said:
+    """Score, gains with their intervals, cost and claims of a method's rows, at the largest scale that has runs.
+
+    Intervals hold together over all rows of the exhibit.  `claims` are those that rest on the rows, or the named ones.
+    Where nothing is measured a sentence says so, and what the paper prints.
+    """
+    exhibit, store = exhibits.get(exhibit), store or Store.open()
+    about = _claims(exhibit, rows, claims, store)
+    for scale in SCALES:
+        places = [place for place in _places(exhibit, scale, store) if any(map(place.has, rows))]
+        if places:
+            return _table(exhibit, rows, scale, places, about, name, store)
+    printed = {exhibit.row(row).label: told for row in rows if (told := _in_print(exhibit, row))}
+    baseline, unit = exhibit.row(_baseline(exhibit)).label.lower(), exhibit.columns[0].score.points
+    gains = "; ".join(f"{label} {told}" for label, told in printed.items())
+    in_print = f"Gain over the {baseline} in print, {unit}: {gains}." if gains else ""
+    return Said(" ".join(filter(None, [f"**{NOT_YET[:1].upper()}{NOT_YET[1:]}.**", in_print, about])))
+
+
+def _table(
+    exhibit: Exhibit, rows: Sequence[str], scale: str, places: Sequence[_Place], about: str, name: str, store: Store
+) -> Table:
+    baseline = exhibit.row(_baseline(exhibit)).label.lower()
+    with_kd, several = any(place.over_kd for place in places), len(places) > 1
+    equal = _at_equal_schedule(exhibit, scale, store) if {*rows} & {*exhibit.controls} else {}
+    body: list[Line] = []
+    numbers = []
+    for place in places[:MOST_PLACES]:
+        for row in filter(place.has, rows):
+            gain, beside = place.over_plain.get(row), place.over_kd.get(row)
+            label = exhibit.row(row).label + (f" {DAGGER}" if row in exhibit.controls else "")
+            texts = [label, *([place.title] * several), place.told(row), _gain(gain, place.score)]
+            texts += [_gain(equal.get(row), place.score)] if equal else []
+            texts += [_gain(beside, place.score)] if with_kd else []
+            texts += [_in_print(exhibit, row) or "–", _cost(exhibit, scale, row, store), _says(gain, baseline)]
+            body.append(line(*texts))
+            numbers += [
+                {"row": row, "scale": scale, "place": place.title, "than": d.b, "gain": d.value, "low": d.low,
+                 "high": d.high, "seeds": d.n}
+                for d in (gain, beside, equal.get(row)) if d is not None
+            ]  # fmt: skip
+    heads = ["Method", *(["Where"] * several), places[0].score.heading, f"Gain over the {baseline}"]
+    heads += [f"The same, both on {DAGGER}'s schedule"] * bool(equal) + ["Gain over KD"] * with_kd
+    more = f"{len(places) - MOST_PLACES} more places stand below." if len(places) > MOST_PLACES else ""
+    daggers = equal_schedule_told(exhibit, [], store) if {*rows} & {*exhibit.controls} else ""
+    return Table(
+        name=name or slug(f"outcome {exhibit.paper} {rows[0]}"),
+        caption=f"The result, {TITLES[scale][:1].lower()}{TITLES[scale][1:]}"
+        + ("" if several else f", {places[0].title}")
+        + ". Mean ± standard deviation (runs); gains with 95 % intervals that hold together over the table's rows.",
+        head=[line(*heads, "Gain in print", "Cost in epochs of KD", "So far")],
+        body=body,
+        frame=pd.DataFrame(numbers),
+        note=" ".join(filter(None, [daggers, more, about])),
+        css="kdnb-outcome",
+    )
+
+
+def _at_equal_schedule(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Difference]:
+    """Row -> its gain over a plain student that had its schedule too, on the first data set where that is measured."""
+    found = (gains_at_equal_schedule(exhibit, scale, dataset, store) for dataset in exhibit.datasets_of(scale))
+    return next(filter(None, found), {})
+
+
+def _baseline(exhibit: Exhibit) -> str:
+    """The row that gains are gains over: the student by itself, which a table without such a role has first."""
+    return next((row.key for row in exhibit.rows if row.role == "baseline"), exhibit.rows[0].key)
+
+
+def _places(exhibit: Exhibit, scale: str, store: Store) -> list[_Place]:
+    """By the exhibit's first score: further scores of the same runs stand in its tables."""
+    score, baseline = exhibit.columns[0].score, _baseline(exhibit)
+    found = []
+    for title, (of, runs) in students_of(exhibit, scale, store).items():
+        if of == score and baseline in {*runs["row"]} and runs["row"].nunique() > 1:
+            over_kd = paired(runs, KD) if KD in {*runs["row"]} else []
+            found.append(_Place(title, of, runs, _by_row(paired(runs, baseline)), _by_row(over_kd)))
+    return found
+
+
+def _by_row(found: Sequence[Difference]) -> dict[str, Difference]:
+    return {difference.a: difference for difference in found}
+
+
+def _gain(gain: Difference | None, score: Score) -> str:
+    """`+8.53 [6.71, 10.35]`; no interval from one seed."""
+    if gain is None:
+        return "–"
+    ends = f" [{score.text(gain.low)}, {score.text(gain.high)}]" if gain.known else ""
+    return score.text(gain.value, signed=True) + ends
+
+
+def _says(gain: Difference | None, baseline: str) -> str:
+    """What follows from a gain and its interval, in words."""
+    if gain is None:
+        return "–"
+    if not gain.known:
+        return "one seed says nothing of chance"
+    if gain.low > 0:
+        return f"better than the {baseline}"
+    return f"worse than the {baseline}" if gain.high < 0 else f"may be no better than the {baseline}"
+
+
+def _cost(exhibit: Exhibit, scale: str, row: str, store: Store) -> str:
+    """What a run cost, first steps included, where the row is measured first."""
+    for cell in exhibit.cells(scale, None, [row]):
+        records = [record for _, record in runs_of([cell], store)]
+        if records:
+            cost = epochs_of_kd(cell, records, store, step_costs())
+            return "–" if cost is None else f"{cost:.0f}"
+    return "–"
+
+
+def _in_print(exhibit: Exhibit, row: str) -> str:
+    """`+0.92 to +1.48`: what the paper prints the row gains in all its places; empty where it prints none."""
+    score, baseline = exhibit.columns[0].score, _baseline(exhibit)
+    of = {(cell.row.key, cell.column): cell.reported for cell in exhibit.cells("paper") if cell.score == score}
+    both = [(of[key, column], of.get((baseline, column))) for key, column in of if key == row]
+    gains = [score.direction * (own - plain) for own, plain in both if own is not None and plain is not None]
+    if not gains:
+        return ""
+    low, high = score.text(min(gains), signed=True), score.text(max(gains), signed=True)
+    return low if low == high else f"{low} to {high}"
+
+
+def _claims(exhibit: Exhibit, rows: Sequence[str], asked: Sequence[str] | None, store: Store) -> str:
+    """`Claims: ◐ open: C1, C3; ● agrees: C10.`; empty where none is about the rows."""
+    told = verdicts_of(exhibits.paper(exhibit.paper), asked, rows, store)
+    by_verdict = (f"{chip}: {', '.join(ids)}" for chip, ids in told.items())
+    return f"Claims: {'; '.join(by_verdict)}." if told else ""
