@@ -45,6 +45,18 @@ def test_metrics_by_hand() -> None:
     assert losses.exploration(s, t, "l1").item() == pytest.approx(-0.6)
 
 
+def test_cka_is_of_factors_as_they_are() -> None:
+    """Images count by their factors' lengths: scaled one by one they give another CKA, scaled together the same."""
+    s, t = noise(9, 2, 2, 2, seed=1), noise(9, 2, 2, 2, seed=2)
+    lengths = torch.linspace(0.1, 3.0, 9, dtype=torch.float64).view(-1, 1, 1, 1)
+    found = losses.exploration(lengths * s, t, "l1+cka").item()
+    x, y = ((f.flatten(1) - f.flatten(1).mean(0)).numpy() for f in (lengths * s, t))
+    norms = [np.linalg.norm(z.T @ z) for z in (x, y)]
+    assert found == pytest.approx(np.linalg.norm(x.T @ y) ** 2 / (norms[0] * norms[1]), rel=1e-9)
+    assert losses.exploration(7 * lengths * s, t, "l1+cka").item() == pytest.approx(found, rel=1e-9)
+    assert losses.exploration(s, t, "l1+cka").item() != pytest.approx(found, rel=1e-3)
+
+
 def test_partial_l2_leaves_out_where_both_are_silent() -> None:
     """Elements with F_S <= F_T <= 0 do not count: the second of (0.6, -0.8) against (0.8, -0.6) does not."""
     s, t = torch.tensor([[0.6, -0.8]]), torch.tensor([[0.8, -0.6]])

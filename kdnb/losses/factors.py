@@ -65,14 +65,15 @@ def exploration(student_factor: Tensor, teacher_factor: Tensor, metric: str = "l
 
     l1, l2, partial-l2   the negative of `inheritance`; bounded below, since factors have length 1
     cosine               mean_b |<F_S, F_T>|: orthogonal, not opposite
-    l1+cka               linear CKA of F_S and F_T over the batch
+    l1+cka               linear CKA over the batch of the factors as they are: it knows no length of its own
     raw-l2               the negative too, and bounded by nothing
     """
     if metric == "cosine":
         student, teacher = _normalised(student_factor, teacher_factor)
         return (student * teacher).sum(1).abs().mean()
     if metric == "l1+cka":
-        return linear_cka(*_normalised(student_factor, teacher_factor))
+        need_same_shape("factors", student_factor, teacher_factor)
+        return linear_cka(student_factor, teacher_factor)
     return -inheritance(student_factor, teacher_factor, metric)
 
 

@@ -20,7 +20,7 @@ from kdnb.methods.stage import Batch, Losses, Setup, Stage, Turn, present
 from kdnb.models.network import Activations, Network
 
 
-@method("ie-dml", revision=1, needs_teacher=False)
+@method("ie-dml", revision=2, needs_teacher=False)
 def ie_dml(
     setup: Setup,
     peer: str = "",

@@ -23,7 +23,7 @@ from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage
 
 
-@method("ie-ft", revision=1, after=("paraphraser",))
+@method("ie-ft", revision=2, after=("paraphraser",))
 def ie_ft(
     setup: Setup,
     inherited: float = 0.5,
@@ -46,7 +46,7 @@ def ie_ft(
     return _stages(setup, choice, lambda factor: factor)
 
 
-@method("ie-at", revision=1, after=("paraphraser",))
+@method("ie-at", revision=2, after=("paraphraser",))
 def ie_at(
     setup: Setup,
     inherited: float = 0.5,
@@ -64,7 +64,7 @@ def ie_at(
     return _stages(setup, choice, _attention)
 
 
-@method("ie-od", revision=1, after=("paraphraser",))
+@method("ie-od", revision=2, after=("paraphraser",))
 def ie_od(
     setup: Setup,
     inherited: float = 0.5,
