@@ -195,6 +195,23 @@ def test_maps_of_other_sizes_and_widths_are_compared_as_factors() -> None:
     assert stage.objective(batch)["inheritance"].item() <= 50 * 2 / math.sqrt(64)
 
 
+def test_encoders_begin_as_the_released_code_has_them() -> None:
+    """Weights of each 3x3 layer, forward and back, from N(0, 2 / (9 c_out)); norms at 1 and 0."""
+    torch.manual_seed(0)
+    layers = [m for m in Paraphraser(64, 32).modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert [(m.in_channels, m.out_channels) for m in layers] == [
+        (64, 64),
+        (64, 32),
+        (32, 32),
+        (32, 32),
+        (32, 64),
+        (64, 64),
+    ]
+    for layer in layers:
+        assert layer.bias is None
+        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * layer.out_channels)), rel=0.03)
+
+
 # -- networks that teach each other ---------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage
 
 
-@method("ft", revision=2, after=("paraphraser",))
+@method("ft", revision=3, after=("paraphraser",))
 def ft(
     setup: Setup, weight: float = 500.0, paraphraser_share: float = 0.5, paraphraser_epochs: int = 30
 ) -> list[Stage]:

@@ -1,11 +1,13 @@
 """The factor auto-encoder of Factor Transfer (Kim et al. 2018): a teacher's last map in fewer channels.
 
 It depends on the teacher alone: all methods that speak in the teacher's factors share it.  Encoder and decoder have
-three layers each, with batch norm and leaky ReLU (0.1) after every one, as Huang et al. 2021 describe them; the
-authors of Factor Transfer had no batch norms.
+three layers each, with batch norm and leaky ReLU (0.1) after every one, as Huang et al. 2021 describe them; their
+code says how weights begin.  The authors of Factor Transfer had no batch norms.
 """
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ from kdnb.models.network import Activations
 SLOPE = 0.1
 
 
-@method("paraphraser", revision=2, of="teacher")
+@method("paraphraser", revision=3, of="teacher")
 def paraphraser(
     setup: Setup, share: float = 0.5, epochs: int = 30, batch_size: int = 128, lr: float = 0.1
 ) -> list[Stage]:
@@ -61,8 +63,7 @@ class Paraphraser(nn.Module):
         super().__init__()
         self.encoder = encoder(width, factors)
         back = [(factors, factors), (factors, width), (width, width)]
-        layers = (nn.ConvTranspose2d(i, o, 3, padding=1, bias=False) for i, o in back)
-        self.decoder = nn.Sequential(*(_activated(layer, o) for layer, (_, o) in zip(layers, back, strict=True)))
+        self.decoder = nn.Sequential(*(_activated(nn.ConvTranspose2d(i, o, 3, padding=1, bias=False)) for i, o in back))
 
     def forward(self, maps: Tensor) -> Tensor:
         reconstructed: Tensor = self.decoder(self.encoder(maps))
@@ -72,8 +73,10 @@ class Paraphraser(nn.Module):
 def encoder(width: int, factors: int) -> nn.Sequential:
     """[B, width, H, W] -> [B, factors, H, W], at constant size: the paraphraser's first half, and a translator."""
     through = [(width, width), (width, factors), (factors, factors)]
-    return nn.Sequential(*(_activated(nn.Conv2d(i, o, 3, padding=1, bias=False), o) for i, o in through))
+    return nn.Sequential(*(_activated(nn.Conv2d(i, o, 3, padding=1, bias=False)) for i, o in through))
 
 
-def _activated(layer: nn.Module, width: int) -> nn.Sequential:
-    return nn.Sequential(layer, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE))
+def _activated(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    """A 3x3 layer, its weights from N(0, 2 / (9 c_out)), batch norm and leaky ReLU."""
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / (9 * layer.out_channels)))
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.LeakyReLU(SLOPE))
