@@ -1,7 +1,8 @@
 """AB, activation boundaries (Heo et al. 2019), in two steps: first which neurons fire, then training as usual.
 
-Step 1 sees no labels: connectors (1x1 convolution and batch norm) bring the student's maps before their ReLU to the
-teacher's widths, and only the side of zero on which the teacher's lie counts.  Everything but the classifier learns.
+Step 1 sees no labels: where the teacher's maps before their ReLU are of another width than the student's, connectors
+(1x1 convolution and batch norm) bring the student's to it, and only the side of zero on which the teacher's lie
+counts.  Everything but the classifier learns.  The standard benchmark has it so; its authors have connectors always.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from kdnb.models.network import conv_norm
 SCALE = 3e-3
 
 
-@method("ab", revision=1, shared=("boundary",))
+@method("ab", revision=2, shared=("boundary",))
 def ab(setup: Setup, boundary_epochs: int = 30, boundary_margin: float = 1.0) -> list[Stage]:
     """Step 1: L = 0.003 sum_j 2^(j-n) boundary_j over stages j = 1..n, paired from the last.  Step 2: labels, or KD."""
     student, teacher = setup.student, setup.teacher_network()
     common = min(len(student.stages), len(teacher.stages))
     widths = list(zip(student.stage_widths[-common:], teacher.stage_widths[-common:], strict=True))
-    connectors = setup.build("connectors", lambda: nn.ModuleList(conv_norm(ours, wide, 1) for ours, wide in widths))
+    connectors = setup.build("connectors", lambda: nn.ModuleList(_connector(ours, wide) for ours, wide in widths))
 
     def objective(batch: Batch) -> Losses:
         maps = zip(
@@ -49,3 +50,8 @@ def ab(setup: Setup, boundary_epochs: int = 30, boundary_margin: float = 1.0) ->
         shared=True,
     )
     return [first, setup.training(setup.supervision)]
+
+
+def _connector(ours: int, wide: int) -> nn.Module:
+    """Nothing where the widths are equal: then each neuron has its own like."""
+    return nn.Identity() if ours == wide else conv_norm(ours, wide, 1)
