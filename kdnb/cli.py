@@ -118,14 +118,20 @@ def run(
     if dataset is not None and datasets.is_own(dataset):
         chosen = chosen.on(dataset)
     cell = chosen.cell(scale, row, dataset)
+    how = _numerics(device, dtype, mode, deterministic)
+    if cell.awaits:
+        typer.echo(f"not yet: {cell.row.label}: {cell.why_not}", err=True)
+        _, code = _train(chosen.paper, list(cell.awaits), how, any_numerics=any_numerics, workers=1)
+        if code:
+            raise typer.Exit(code)
+        cell = chosen.cell(scale, row, dataset)
     if cell.experiment is None:
         raise KdnbError(f"{row} of {exhibit} has no experiment under profile '{profile}': {cell.why_not}.")
     wanted = Run(cell.experiment, seed, cell.keeps)
     store = Store.open()
     code = 0
     if not store.has(wanted):  # a stored one needs no device, nor torch
-        how = _numerics(device, dtype, mode, deterministic)
-        store, code = _train(chosen.paper, [wanted], how, None, any_numerics=any_numerics, workers=1)
+        store, code = _train(chosen.paper, [wanted], how, any_numerics=any_numerics, workers=1)
     record = store.get(*wanted.key)
     if record is not None:
         for metric, value in record.metrics.items():
@@ -176,6 +182,8 @@ def study(
 ) -> None:
     """Fill a table: every missing run, by priority, in cohorts; stop at any time and go on later.
 
+    Rows that wait for what other runs settle, such as their settings, are trained after those.
+
     Exit codes: 0 done, or the budget is spent; 2 a wrong command; 3 runs are left without a budget; 4 runs failed;
     129, 130 or 143 stopped by a closing terminal, the keyboard or SIGTERM, with checkpoints written.
     """
@@ -186,6 +194,8 @@ def study(
     wanted = work.runs(chosen, scale, dataset, seeds, rows)
     if not wanted:
         raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {work.why_not(chosen, scale)}.")
+    for line in work.awaited(chosen, scale, rows):
+        typer.echo(line, err=True)
     if plan:
         _print_plan(work.jobs(wanted, Store.open()), as_json)
         return
@@ -198,9 +208,14 @@ def study(
         from kdnb.training.checkpoint import try_to_write
 
         try_to_write(export)  # not after hours of training
-    papers = work.papers(chosen, scale)
-    how = _numerics(device, dtype, mode, deterministic)
-    store, code = _train(papers, wanted, how, _seconds(budget), together, any_numerics, last_call, workers)
+    how, spent = _numerics(device, dtype, mode, deterministic), _seconds(budget)
+    until = None if spent is None else time.time() + spent
+    while True:
+        papers = work.papers(chosen, scale)
+        store, code = _train(papers, wanted, how, until, together, any_numerics, last_call, workers)
+        before, wanted = wanted, work.runs(chosen, scale, dataset, seeds, rows) if job is None else []
+        if code or not {run.key for run in wanted} - {run.key for run in before}:
+            break
     if export is not None:
         from kdnb.study.archives import export_store
 
@@ -387,19 +402,18 @@ def _train(
     paper: str | Mapping[str, str],
     wanted: list[Run],
     asked: Mapping[str, Any],
-    budget: float | None,
+    until: float | None = None,
     together: int | None = None,
     any_numerics: bool = False,
     last_call: bool = False,
     workers: int | None = None,
 ) -> tuple[Store, int]:
-    """Train what is missing; the store, and the exit code that tells how it ended."""
+    """Train what is missing, until a time if one is given; the store, and the exit code that tells how it ended."""
     from kdnb.study.plan import LARGEST_COHORT
     from kdnb.study.progress import Progress
     from kdnb.study.store import Store
     from kdnb.study.workers import Task, train
 
-    until = None if budget is None else time.time() + budget
     task = Task(tuple(wanted), paper, asked, until, together or LARGEST_COHORT, any_numerics, last_call)
     with Progress() as progress:
         outcome = train(task, workers, progress)
@@ -409,7 +423,7 @@ def _train(
         return store, STOPPED + outcome.stopped
     if outcome.failed or (outcome.lost and outcome.left):
         return store, FAILED
-    return store, LEFT if outcome.left and budget is None else 0
+    return store, LEFT if outcome.left and until is None else 0
 
 
 def _print_plan(jobs: list[Planned], as_json: bool) -> None:

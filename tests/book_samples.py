@@ -30,10 +30,17 @@ def fill(
 ) -> None:
     """Write records of every cell under a profile, over whatever this machine has: the scores are known.
 
-    A run that stands in several tables is written once, with the arrays that any of them keeps.
+    A run that stands in several tables is written once, with the arrays that any of them keeps.  What rows wait for
+    to be settled is written first.
     """
     scores: dict[tuple[str, int], float] = {}
-    wanted = []
+    awaited = {
+        run: None for exhibit in exhibits.select(key) for c in exhibit.cells(profile, dataset) for run in c.awaits
+    }
+    for place, run in enumerate(awaited):
+        scores[run.key] = accuracy(place, run.seed)
+        _write(store, run, scores[run.key])
+    wanted: list[Run] = []
     for exhibit in exhibits.select(key):
         for name in [dataset] if dataset else exhibit.datasets_of(profile):
             for place, cell in enumerate(exhibit.cells(profile, name)):
@@ -123,6 +130,7 @@ def _record(run: Run, score: float, columns: dict[str, list[float]] | None = Non
         fingerprint=run.experiment.fingerprint,
         seed=run.seed,
         metrics=dict.fromkeys(_kept_metrics(run), 0.5)
+        | ({"selected": score} if run.experiment.recipe and run.experiment.recipe.selection == "steps" else {})
         | {"epochs": EPOCHS, "headline": score, "last": score - 0.002, "all_images": score + 0.001},
         history=history,
         cost={"wall_seconds": 3.5, "images_per_s": 2000.0, "cohort_size": 4, "device": "CPU, 2 threads"},

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from study_samples import record
 from test_claims import runs as made
+from typer.testing import CliRunner
 
-from kdnb import exhibits, methods, models, paths
-from kdnb.exhibits import srm
+from kdnb import cli, exhibits, methods, models, paths, tables
+from kdnb.exhibits import srm, wanted
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.evidence import frames as frames_of
 from kdnb.exhibits.claims.evidence import printed as printed_of
@@ -22,6 +23,7 @@ from kdnb.exhibits.srm_claims import CLAIMS, HERE, PAPER, place, title
 from kdnb.exhibits.status import _known_fingerprints
 from kdnb.study import plan
 from kdnb.study.experiment import Run
+from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
 TABLES = [exhibit for exhibit in exhibits.select("srm") if not exhibit.ablation]
@@ -31,7 +33,8 @@ HOLDS = {**dict.fromkeys((f"R{n}" for n in range(1, 13)), "holds"), "R8": "mixed
 
 
 def experiment(exhibit: str, row: str, profile: str = "paper"):
-    return exhibits.get(f"srm/{exhibit}").cell(profile, row).experiment
+    """A cell's experiment, with the middle of the grid where alpha and temperature are chosen."""
+    return dataclasses.replace(exhibits.get(f"srm/{exhibit}"), choose=None).cell(profile, row).experiment
 
 
 def arguments(exhibit: str, row: str) -> dict[str, object]:
@@ -70,7 +73,7 @@ def test_printed_numbers_by_hand():
 @pytest.mark.parametrize("profile", ["demo", "pilot", "short", "paper"])
 def test_what_runs_is_on_cifar100_and_the_rest_says_why_not(profile):
     for exhibit in exhibits.select("srm"):
-        cells = exhibit.cells(profile)
+        cells = exhibit.every(profile)
         there = [cell for cell in cells if cell.experiment is not None]
         assert all(cell.why_not for cell in cells if cell.experiment is None)
         if exhibit in RUNNABLE:
@@ -157,8 +160,10 @@ def test_what_stands_in_several_tables_is_one_run_and_dictionaries_are_shared():
     assert len({e.steps()[0].fingerprint for e in grid}) == 9
 
 
+@pytest.mark.usefixtures("empty_project")
 def test_dictionaries_are_known_to_the_dashboard_though_no_cell_has_them_as_its_own():
     """Else their records would be called stale."""
+    measure_grid("pilot")
     (step,) = experiment("table3", "srm-3-0.03", "pilot").steps()
     unknown = dataclasses.replace(experiment("table1", "kd", "pilot"), arguments={"temperature": 3.0})
     known = _known_fingerprints()
@@ -178,17 +183,113 @@ def test_few_shot_has_all_epochs_at_every_scale_and_the_teacher_of_the_tables(pr
     assert exhibits.get(f"srm/few-shot-{count}").seeds(profile) == 5 and srm.TABLE_1.seeds(profile) == 3
 
 
-def test_what_was_chosen_is_what_is_run(monkeypatch):
-    """The grid holds what stands in the tables, and a scale's choice changes that scale's runs alone."""
-    grid = {row.key: row.arguments for row in exhibits.get("srm/alpha-temperature").rows}
-    assert len(grid) == 27 and grid["kd-a0.5-t4"] == srm.soft(*srm.MIDDLE)
-    before = {scale: experiment("table1", "kd", scale) for scale in ("pilot", "paper")}
-    assert before["pilot"] == experiment("alpha-temperature", "kd-a0.5-t4", "pilot")
-    monkeypatch.setitem(srm.CHOSEN, "pilot", {"kd": (0.75, 2.0)})
-    assert experiment("table1", "kd", "pilot") == experiment("alpha-temperature", "kd-a0.75-t2", "pilot")
-    assert experiment("table1", "kd", "paper") == before["paper"]
-    for scale, rows in srm.CHOSEN.items():
-        assert scale != "demo" and set(rows) <= set(srm.TUNED)
+# -- alpha and temperature ---------------------------------------------------------------------------------
+
+GRID = exhibits.get("srm/alpha-temperature")
+BEST = {"kd": "kd-a0.75-t2", "fitnet": "fitnet-a0.25-t8", "srm": "srm-a0.5-t8"}
+ENDS_WITH_KD = {
+    **{key: "srm" for key in srm.ROWS if srm.ROWS[key].method == "srm+kd" and "-t" not in key},
+    **{"kd": "kd", "kd-460": "kd", "fitnet": "fitnet"},
+}
+
+
+def measure_grid(profile: str, *, but: str = "", best: dict[str, str] = BEST, seed: int = 1) -> None:
+    """Records of the grid: these cells are best on the images that are held out, and worst on the test images."""
+    for number, cell in enumerate(GRID.cells(profile)):
+        if cell.row.key != but:
+            run, seen = Run(cell.experiment, seed), 0.9 if cell.row.key in best.values() else 0.1 + 0.01 * number
+            Store.open().write(run, record(run, headline=1 - seen, metrics={"selected": seen}), "srm")
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_rows_wait_for_the_whole_grid_of_their_method_and_bring_it():
+    cell = exhibits.get("srm/table1").cell("pilot", "kd")
+    assert cell.experiment is None and cell.waits
+    assert "0 of 9" in cell.why_not and "--exhibit srm/alpha-temperature --profile pilot" in cell.why_not
+    grid = [Run(c.experiment, 1) for c in GRID.cells("pilot") if c.row.method == "kd"]
+    assert list(cell.awaits) == grid and len(grid) == 9
+    assert exhibits.get("srm/table1").cell("paper", "kd").printed.value == 73.27
+    chosen, pilot = wanted.select("srm/table1"), PROFILES["pilot"]
+    assert wanted.runs(chosen, pilot, rows="plain,kd", seeds=2)[:9] == grid
+    assert {run.experiment.fingerprint for run in grid} <= wanted.papers(chosen, pilot).keys()
+    assert [said[:13] for said in wanted.awaited(chosen, pilot, "plain,kd")] == ["not yet: KD: "]
+    measure_grid("pilot", but="kd-a0.25-t2")
+    assert "8 of 9" in exhibits.get("srm/table1").cell("pilot", "kd").why_not
+    taken = {e[0].text for e in tables.search("srm/alpha-temperature").body if e[2].text == "taken"}
+    assert taken == {GRID.row(BEST[of]).label for of in ("fitnet", "srm")}
+    assert exhibits.get("srm/table1").cell("pilot", "srm").experiment is not None
+    assert exhibits.get("srm/table1").cell("short", "srm").waits
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_what_held_out_images_choose_at_seed_1_is_taken_by_all_rows_and_seeds_of_that_scale():
+    measure_grid("pilot")
+    measure_grid("pilot", best={"kd": "kd-a0.25-t2"}, seed=2)  # says nothing
+    taken = {}
+    for exhibit in RUNNABLE:
+        for cell in exhibit.cells("pilot"):
+            of = ENDS_WITH_KD.get(cell.row.key)
+            assert cell.experiment is not None
+            if of is not None:
+                taken[cell.row.key] = of
+                arguments, won = cell.experiment.arguments, GRID.row(BEST[of]).arguments
+                assert {name: arguments[name] for name in won} == won, (exhibit.name, cell.row.key)
+    assert taken == ENDS_WITH_KD
+    table, kd = exhibits.get("srm/table1"), GRID.cell("pilot", BEST["kd"]).experiment
+    assert table.cell("pilot", "kd").experiment == kd and table.cell("paper", "kd").waits
+    assert {cell.takes(seed) for cell in GRID.cells("pilot") for seed in (2, 3)} == {False}
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_readers_own_arguments_go_before_what_was_chosen():
+    measure_grid("paper")
+    table = exhibits.get("srm/table1")
+    (cell,) = table.cells("paper", asked=[srm.variation("srm", temperature=3.0, dictionaries_size=3.0)])
+    arguments = cell.experiment.arguments
+    assert (arguments["temperature"], arguments["dictionaries_size"], arguments["soft_weight"]) == (3.0, 3.0, 0.5)
+    assert cell.printed is None and "temperature 3.0" in cell.row.label
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_the_demo_and_shortened_trials_choose_nothing():
+    for profile in (PROFILES["demo"], PROFILES["pilot"].limited(1)):
+        found = exhibits.get("srm/table1").cell(profile, "kd").experiment
+        assert found.arguments == srm.soft(*srm.MIDDLE)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_one_command_chooses_and_goes_on(monkeypatch):
+    """`kdnb study` and `kdnb run` train the grid first, then what it chose."""
+    trained: list[list[Run]] = []
+
+    def train(paper, runs, *rest, **more):
+        trained.append([run for run in runs if not Store.open().has(run)])
+        for number, run in enumerate(trained[-1]):
+            Store.open().write(run, record(run, metrics={"selected": 0.5 + 0.01 * number}), "srm")
+        return Store.open(), 0
+
+    monkeypatch.setattr(cli, "_train", train)
+    asked = ["study", "--exhibit", "srm/table1", "--profile", "pilot", "--rows", "plain,kd", "--seeds", "2"]
+    said = CliRunner().invoke(cli.app, asked)
+    assert said.exit_code == 0 and "not yet: KD: alpha and temperature" in said.output
+    won = GRID.cell("pilot", "kd-a0.75-t8").experiment
+    plain = experiment("table1", "plain", "pilot")
+    assert [len(runs) for runs in trained] == [9 + 2, 1] and trained[1] == [Run(won, 2)]
+    assert {Run(plain, 1), Run(plain, 2)} < {*trained[0]}
+    trained.clear()
+    said = CliRunner().invoke(cli.app, ["run", "srm", "--exhibit", "srm/table1", "--profile", "pilot", "--seed", "3"])
+    assert said.exit_code == 0 and [len(runs) for runs in trained] == [9, 1]
+    assert trained[1][0].experiment.arguments["temperature"] == 8.0 and trained[1][0].seed == 3
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_job_of_the_plan_keeps_its_name_when_settings_are_chosen():
+    chosen, pilot = wanted.select("srm/table1"), PROFILES["pilot"]
+    before = wanted.jobs(wanted.runs(chosen, pilot), Store.open())
+    measure_grid("pilot")
+    after = wanted.jobs(wanted.runs(chosen, pilot), Store.open())
+    assert {job.id for job in before if {run.seed for run in job.runs} & {2, 3}} <= {job.id for job in after}
+    assert sum(len(job.runs) for job in after if job.runs[0].seed == 2) > 5
 
 
 def test_a_pair_that_cannot_run_is_refused_with_its_reason():
@@ -249,13 +350,14 @@ def test_rows_of_claims_have_cells():
 
 
 def test_few_shot_counts_at_places_of_its_own(empty_project):
+    measure_grid("paper", best={of: f"{of}-a0.5-t4" for of in srm.TUNED})
     for exhibit, headline in (("table1", 0.7), ("few-shot-5", 0.2), ("few-shot-10", 0.3)):
-        for row in ("kd", "srm"):
+        for row in srm.TUNED:
             run = Run(experiment(exhibit, row), 1)
             Store.open().write(run, record(run, headline, metrics={"selected": 0.9}), "srm")
     found = frames_of(PAPER, "paper", Store.open())
     assert {where: frame["value"].round(6).tolist() for where, frame in found.items()} == {
-        HERE: [70.0, 70.0], f"{HERE}@5": [20.0, 20.0], f"{HERE}@10": [30.0, 30.0],
+        HERE: [70.0] * 3, f"{HERE}@5": [20.0] * 3, f"{HERE}@10": [30.0] * 3,
     }  # fmt: skip
 
 

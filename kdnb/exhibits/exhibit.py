@@ -145,6 +145,16 @@ class Absent:
     why: str
 
 
+@dataclass(frozen=True)
+class Awaited(Absent):
+    """In place of an experiment for now: what has to be measured first, and the runs that settle the row.
+
+    Whoever wants the cell trains these before; where none are named, they are for the reader to begin.
+    """
+
+    runs: tuple[Run, ...] = ()
+
+
 Build = Callable[[Row, Column, Profile], Experiment | Absent]
 
 
@@ -152,8 +162,9 @@ Build = Callable[[Row, Column, Profile], Experiment | Absent]
 class Cell:
     """One cell: its experiment under a profile, and what the paper printed there.
 
-    `experiment` is None where the profile has no relatives for it, and `why_not` says so.  With `seeds_between` only
-    runs of these seeds, the first and the last, are the cell's.
+    `experiment` is None where the profile has no relatives for it, and `why_not` says so; where it `waits`, it will be
+    settled by other runs, `awaits`.  With `seeds_between` only runs of these seeds, the first and the last, are the
+    cell's.
     """
 
     exhibit: str
@@ -164,6 +175,8 @@ class Cell:
     printed: Printed | None
     why_not: str = ""
     seeds_between: tuple[int, int] | None = None
+    waits: bool = False
+    awaits: tuple[Run, ...] = ()
 
     def takes(self, seed: int) -> bool:
         """Whether a run of this seed counts here; a teacher is the same everywhere."""
@@ -223,8 +236,9 @@ class Exhibit:
     whose difference ends the table.  `controls` names, for a row that the paper trains on another schedule than the
     rest, where the plain student stands that was trained on the same: an exhibit and its row.  `seeds_between` are the
     first and last seed that count here, where other runs of its experiments belong elsewhere.  `choose` settles, from
-    what is measured on a data set, rows that depend on it: the key of a row -> the row as it was chosen, or why there
-    is none yet.  A table that is `for_own_images` can be made on a reader's own, see `on`.
+    what is measured on a data set, rows that depend on it: the key of a row -> the row as it was chosen (a reader's own
+    arguments go before), or why there is none (yet).  A table that is `for_own_images` can be made on a reader's own,
+    see `on`.
     """
 
     paper: str
@@ -334,7 +348,7 @@ class Exhibit:
             raise no_data_set(f"data set of {self.key}", dataset, profile, self.datasets_of(profile))
         settled = self.choose(profile, self.datasets[0]) if self.choose else {}
         return [
-            self._cell(settled.get(part.row.key, part.row), part.row, column, profile)
+            self._cell(part.row, settled.get(part.row.key), column, profile)
             for column in self._columns_for(parts, profile)
             if dataset in (None, column.dataset)
             for part in parts
@@ -360,19 +374,26 @@ class Exhibit:
         known = {column.pair for column in own}
         return list(dict.fromkeys([*own, *(column for column in more if column.pair not in known)]))
 
-    def _cell(self, settled: Row | Absent, row: Row, column: Column, profile: Profile) -> Cell:
-        """The cell of a row, or, where one was settled in its place, of that."""
-        if isinstance(settled, Absent):
-            return Cell(self.key, row, column, profile, None, None, settled.why, self.seeds_between)
-        row = settled
-        built = self.build(row, column, profile)
+    def _cell(self, row: Row, settled: Row | Absent | None, column: Column, profile: Profile) -> Cell:
+        """The cell of a row, with what was chosen for it where it has no arguments of its own."""
+        built: Experiment | Absent
+        built = settled if isinstance(settled, Absent) else self.build(_taking(row, settled), column, profile)
         key = column.dataset, column.score.key, Part(row, column.pair).printed_key
         printed = None if self.ablation else reported(self.paper, self.name, self.key_of, self.metric_of).get(key)
-        if printed and (own := self._own(row)) is not None and _changed(self.build(own, column, profile), built):
+        own = self._own(row)
+        if printed and own is not None and _changed(*(self.build(r, column, profile) for r in (own, row))):
             printed = None  # the paper's number is of the paper's arguments
-        if isinstance(built, Absent):
-            return Cell(self.key, row, column, profile, None, printed, built.why, self.seeds_between)
-        return Cell(self.key, row, column, profile, built, printed, "", self.seeds_between)
+        cell = Cell(self.key, row, column, profile, None, printed, seeds_between=self.seeds_between)
+        if isinstance(built, Awaited):
+            return replace(cell, why_not=built.why, waits=True, awaits=built.runs)
+        return replace(cell, why_not=built.why) if isinstance(built, Absent) else replace(cell, experiment=built)
+
+
+def _taking(row: Row, settled: Row | Absent | None) -> Row:
+    """A row with what was chosen for it, but for its own arguments."""
+    if not isinstance(settled, Row):
+        return row
+    return replace(row, arguments={**settled.arguments, **row.arguments}, schedule=settled.schedule)
 
 
 def no_data_set(kind: str, dataset: str, profile: Profile, known: Iterable[str]) -> KdnbError:

@@ -17,7 +17,7 @@ from typing import Any
 
 from kdnb import datasets, methods
 from kdnb.exhibits import slkd
-from kdnb.exhibits.exhibit import Absent, Column, Exhibit, Row
+from kdnb.exhibits.exhibit import Absent, Awaited, Column, Exhibit, Row
 from kdnb.exhibits.paper import Paper
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.experiment import Experiment, Images
@@ -265,7 +265,7 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         cells = [cell for cell in search.cells("pilot") if cell.row.method == method]
         seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
         if len(seen) < len(cells):
-            found[key] = Absent(f"its settings are not chosen yet: {_command(search)}")
+            found[key] = Awaited(f"its settings are not chosen yet: {_command(search)}")
         else:
             best = max((cell.row for cell in cells), key=lambda candidate: seen[candidate.key])
             found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
@@ -312,7 +312,7 @@ def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
             means.setdefault(cell.row.key, []).append(cell.score.of(record))
         if len(means) < len(COMPETING) or min(map(len, means.values())) < first.seeds(profile):
             why = "the first step is not finished, which chooses the five best"
-            return dict.fromkeys((row.key for row in ROWS), Absent(why))
+            return dict.fromkeys((row.key for row in ROWS), Awaited(why))
         best = sorted(means, key=lambda key: -sum(means[key]) / len(means[key]))
         begun = {*best[:FINALISTS]}
     why = "not among the five best of the first step"

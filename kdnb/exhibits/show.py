@@ -51,7 +51,8 @@ def show(
 ) -> Shown:
     """Stored runs of an exhibit's rows; run by hand, the missing ones are trained first.
 
-    `rows` are keys of the exhibit, or rows of one's own (`comparison.variation`).  In a batch
+    `rows` are keys of the exhibit, or rows of one's own (`comparison.variation`); before rows that wait for their
+    settings come the runs that choose these.  In a batch
     (`KDNB_BATCH` is set) nothing is trained, and showing imports no torch.  A count of seeds says how many
     to train; all that are stored are shown.  Raises KdnbError for a name, count or device that there is not, whether or
     not anything is missing.
@@ -59,8 +60,12 @@ def show(
     seeds = kinds.limited("seeds", kinds.brought("seeds", "int", seeds), 1)
     device = kinds.brought("device", "Literal['auto', 'cpu', 'cuda']", device)
     exhibit = exhibits.get(exhibit)
-    cells = exhibit.cells(profile, dataset or exhibit.datasets_of(profile)[0], rows)
-    store = Store.open()
+    dataset = dataset or exhibit.datasets_of(profile)[0]
+    cells, store = exhibit.cells(profile, dataset, rows), Store.open()
+    awaited = [run for cell in cells for run in cell.awaits]
+    if awaited and not os.environ.get("KDNB_BATCH"):
+        _train(store, awaited, exhibit.paper, device)
+        cells = exhibit.cells(profile, dataset, rows)  # what they were waiting for is settled
     wanted = [run for cell in cells for run in of_cell(cell, seeds)]
     if not os.environ.get("KDNB_BATCH") and any(not store.has(run) for run in wanted):
         _train(store, wanted, exhibit.paper, device)

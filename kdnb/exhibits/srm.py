@@ -7,16 +7,19 @@ published code; what had to be decided stands beside each choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from kdnb.exhibits.exhibit import DIGITS, Absent, Build, Column, Exhibit, Pair, Part, Row
+from kdnb.exhibits.exhibit import DIGITS, Absent, Awaited, Build, Column, Exhibit, Pair, Part, Row
+from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.score import ACCURACY, ERROR, Score
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
-from kdnb.study.profile import Profile
+from kdnb.study.profile import PROFILES, Profile
+from kdnb.study.store import Store
 
 PAPER = "srm"
 
@@ -65,22 +68,16 @@ SCHEDULES = {
 # -- KD's weight and temperature ---------------------------------------------------------------------------
 
 ALPHAS, TEMPERATURES = (0.25, 0.5, 0.75), (2.0, 4.0, 8.0)
-#: The authors validated both and print neither.  The middle of their grid stands until a scale's own grid
-#: (`alpha-temperature`, seed 1) is measured; what it chose is entered here, scale -> row -> (alpha, T).
+#: Of the authors' grid, which they validate and whose winners they do not print.  It stands in the demo and in
+#: shortened trials, which choose nothing; a scale's own grid (`ALPHA_TEMPERATURE`) chooses for its tables.
 MIDDLE = 0.5, 4.0
-CHOSEN: dict[str, dict[str, tuple[float, float]]] = {}
-#: Rows that are chosen for.
-TUNED = ("kd", "fitnet", "srm")
+#: Rows of the grid that are chosen for: how they are called, and the method that ends with KD.
+TUNED = {"kd": ("KD", "kd"), "fitnet": ("FitNet", "fitnet-maps+kd"), "srm": ("SRM", "srm+kd")}
 
 
 def soft(alpha: float, temperature: float) -> dict[str, Any]:
     """KD's arguments: alpha weighs the soft term, 1 - alpha the labels."""
     return {"labels_weight": 1.0 - alpha, "soft_weight": alpha, "temperature": temperature}
-
-
-def chosen(row: str, scale: str) -> tuple[float, float]:
-    """Alpha and temperature of a row at a scale."""
-    return CHOSEN.get(scale, {}).get(row, MIDDLE)
 
 
 # -- rows --------------------------------------------------------------------------------------------------
@@ -109,11 +106,9 @@ def _grid() -> list[Row]:
 
 
 def _tried() -> list[Row]:
-    names = {"kd": "KD", "fitnet": "FitNet", "srm": "SRM"}
-    methods = {"kd": "kd", "fitnet": "fitnet-maps+kd", "srm": "srm+kd"}
     return [
-        Row(f"{of}-a{alpha:g}-t{t:g}", f"{names[of]}, alpha {alpha:g}, T = {t:g}", methods[of], soft(alpha, t))
-        for of in TUNED
+        Row(f"{of}-a{alpha:g}-t{t:g}", f"{name}, alpha {alpha:g}, T = {t:g}", method, soft(alpha, t))
+        for of, (name, method) in TUNED.items()
         for alpha in ALPHAS
         for t in TEMPERATURES
     ]
@@ -245,7 +240,7 @@ def _built(row: Row, column: Column, profile: Profile, seen: Images, of_students
     student = Experiment(of_students, seen, small, SCHEDULES[row.schedule], "plain", note=_note(row))
     if row.role == "baseline":
         return student
-    arguments = {**_settings(row, profile), **row.arguments}
+    arguments = {**(soft(*MIDDLE) if _ends_with_kd(row) else {}), **row.arguments}
     if row.key not in STARTS:
         return replace(student, method=row.method, arguments=arguments, teacher=teacher)
     origin = ROWS[STARTS[row.key]]
@@ -253,10 +248,9 @@ def _built(row: Row, column: Column, profile: Profile, seen: Images, of_students
     return replace(student, method=row.method, arguments=row.arguments, start=learned.shared_stages()[0])
 
 
-def _settings(row: Row, profile: Profile) -> dict[str, Any]:
-    """KD's weight and temperature as they were chosen for the method; none where they are the row's own."""
-    by_method = {"kd": "kd", "fitnet-maps+kd": "fitnet", "srm+kd": "srm"}
-    return soft(*chosen(by_method[row.method], profile.scale)) if row.method in by_method else {}
+def _ends_with_kd(row: Row) -> bool:
+    """Whether alpha and temperature are chosen for a row: its method has them, and it has none of its own."""
+    return any(row.method == method for _, method in TUNED.values()) and "temperature" not in row.arguments
 
 
 def _note(row: Row) -> str:
@@ -299,13 +293,63 @@ KEPT = {"srm": ("dictionaries",)}
 FEW_SEEDS = 5
 
 
-def _exhibit(
+def _table(
     name: str, title: str, rows: Iterable[str], *, score: Score = ACCURACY, built: Build = build, **more: Any
 ) -> Exhibit:
     """A table on CIFAR-100."""
     columns = (Column("cifar100", D121_ALLCNN, score, KEPT if built is build and score == ACCURACY else {}),)
     lines = tuple(ROWS[key] for key in rows)
     return Exhibit(PAPER, name, title, lines, columns, in_demo(name, built), key_of=key_of, demo_seeds=1, **more)
+
+
+ALPHA_TEMPERATURE = _table(
+    "alpha-temperature",
+    "KD's weight and temperature, by accuracy on the images that are held out",
+    [key for key in ROWS if "-t" in key],
+    score=VALIDATION,
+    ablation=True,
+    study_seeds=1,
+    seeds_between=(1, 1),
+)
+
+
+def choice(of: str, profile: Profile, store: Store) -> Row | Awaited:
+    """The best cell of the grid at a scale for `kd`, `fitnet` or `srm`, or what has to be measured before.
+
+    Of equally good cells it is the first one: with the smaller alpha, then the lower temperature.
+    """
+    name, method = TUNED[of]
+    cells = [cell for cell in ALPHA_TEMPERATURE.cells(profile) if cell.row.method == method]
+    seen = {cell.row.key: cell.score.of(record) for cell, record in runs_of(cells, store)}
+    seen = {key: accuracy for key, accuracy in seen.items() if math.isfinite(accuracy)}
+    if len(seen) < len(cells):
+        why = (
+            f"alpha and temperature of {name} are not chosen at this scale yet, {len(seen)} of {len(cells)} pairs are "
+        )
+        why += f"measured: kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}"
+        return Awaited(why, tuple(run for cell in cells for run in cell.runs(1)))
+    return max((cell.row for cell in cells), key=lambda row: seen[row.key])
+
+
+def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
+    """All rows that end with KD, with what was chosen for KD, FitNet and SRM at this scale, or without as yet.
+
+    The demo and shortened trials, which no table shows, choose nothing: they have the middle of the grid.
+    """
+    if profile.embedded_data or profile.name not in PROFILES:
+        return {}
+    store = Store.open()
+    chosen = {method: choice(of, profile, store) for of, (_, method) in TUNED.items()}
+    return {row.key: _with(chosen[row.method], row) for row in ROWS.values() if _ends_with_kd(row)}
+
+
+def _with(chosen: Row | Awaited, row: Row) -> Row | Awaited:
+    return chosen if isinstance(chosen, Awaited) else replace(row, arguments={**chosen.arguments, **row.arguments})
+
+
+def _exhibit(name: str, title: str, rows: Iterable[str], **more: Any) -> Exhibit:
+    """A table on CIFAR-100 for whose rows alpha and temperature are chosen."""
+    return _table(name, title, rows, choose=_tuned, **more)
 
 
 def _transfer(name: str, title: str) -> Exhibit:
@@ -373,12 +417,5 @@ ABLATIONS = (
         ["plain", "kd", "srm-shuffled", "srm-pixel"],
         ablation=True,
     ),
-    _exhibit(
-        "alpha-temperature",
-        "KD's weight and temperature, by accuracy on the images that are held out",
-        [key for key in ROWS if "-t" in key],
-        score=VALIDATION,
-        ablation=True,
-        study_seeds=1,
-    ),
+    ALPHA_TEMPERATURE,
 )

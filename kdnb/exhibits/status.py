@@ -71,7 +71,7 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
         "paper": exhibit.paper,
         "exhibit": exhibit.name,
         "cells": len(cells),
-        "runnable": sum(cell.experiment is not None for cell in cells),
+        "runnable": sum(cell.experiment is not None or cell.waits for cell in cells),
         "why_not": "; ".join(dict.fromkeys(cell.why_not for cell in cells if cell.why_not)),
         "measured": {name: counts["measured"] for name, counts in profiles.items()},
         "profiles": profiles,

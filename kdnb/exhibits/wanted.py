@@ -46,6 +46,7 @@ def runs(
 ) -> list[Run]:
     """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set.
 
+    Before them come the runs that settle cells which wait; these cells have no runs of their own until then.
     Without `seeds` each exhibit has as many as its profile has time for.  `rows` are named by commas.
     Raises KdnbError for a data set or a row that none of the exhibits has.
     """
@@ -56,13 +57,15 @@ def runs(
     keys = _asked(chosen, rows)
     wanted: list[Run] = []
     for name in [dataset] if dataset else names:
-        of_cells = [
-            of_cell(cell, seeds or exhibit.seeds(profile))
+        cells = [
+            (exhibit, cell)
             for exhibit in chosen
             if name in exhibit.datasets_of(profile)
             for cell in exhibit.cells(profile, name)
             if keys is None or keys & cell.names
         ]
+        wanted += dict.fromkeys(run for _, cell in cells for run in cell.awaits)
+        of_cells = [of_cell(cell, seeds or exhibit.seeds(profile)) for exhibit, cell in cells]
         for turn in range(max(map(len, of_cells), default=0)):
             wanted += [found[turn] for found in of_cells if turn < len(found)]
     return wanted
@@ -74,11 +77,21 @@ def why_not(chosen: Iterable[Exhibit], profile: Profile) -> str:
     return "; ".join(reasons) or "its cells were not asked for"
 
 
+def awaited(chosen: Iterable[Exhibit], profile: Profile, rows: str | None = None) -> list[str]:
+    """Which rows wait, and what for, a line for each reason."""
+    chosen = list(chosen)
+    keys, found = _asked(chosen, rows), dict[str, list[str]]()
+    for _, cell in _cells(chosen, profile):
+        if cell.waits and (keys is None or keys & cell.names):
+            found.setdefault(cell.why_not, []).append(cell.row.label)
+    return [f"not yet: {'; '.join(dict.fromkeys(labels))}: {why}" for why, labels in found.items()]
+
+
 def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:
     """Experiment -> the paper that files it, needs included: the first that has it."""
     found: dict[str, str] = {}
     for exhibit, cell in _cells(chosen, profile):
-        for run in plan.with_needs(cell.runs(1)):
+        for run in plan.with_needs([*cell.awaits, *cell.runs(1)]):
             found.setdefault(run.experiment.fingerprint, exhibit.paper)
     return found
 

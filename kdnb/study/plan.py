@@ -18,6 +18,7 @@ LARGEST_COHORT = 16
 class Job:
     """Runs of one seed that share images and can start together, as many as train side by side: one job of a batch.
 
+    It keeps its `id` when runs join it, so that a batch goes on when settings were chosen that more runs waited for.
     Inside, stages of the same batch size form the cohorts proper.
     """
 
@@ -149,7 +150,7 @@ def _parts(key: tuple[object, ...], runs: list[Run]) -> list[tuple[tuple[object,
 
 
 def _identity(key: tuple[object, ...], job: list[Run]) -> str:
+    """The name of a job: of what its runs share, so that it stays when others join them, as settings are chosen."""
     first = job[0].experiment
-    text = "|".join(sorted(f"{f}:{s}" for f, s in (run.key for run in job)))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
     return f"{first.profile.name}-{first.images.dataset}-seed{job[0].seed}-{digest}"

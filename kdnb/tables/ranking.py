@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from kdnb import exhibits, methods
-from kdnb.exhibits import Cell, Exhibit
+from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.record import Record
@@ -283,19 +284,27 @@ def _again(exhibit: Exhibit, layout: Layout, rows: Sequence[str], scale: str, na
 
 
 def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "search") -> Table | Said:
-    """A search for settings: the accuracy after the last epoch on the images that choose, by candidate, best first."""
+    """A search for settings: what the images that choose say of each candidate, best first, and which was taken.
+
+    It is the search's own score, or, where that is the accuracy on the test images, the accuracy after the last epoch
+    on those held out.  A method's best is taken once all of its candidates are measured; of equals the first.
+    """
     exhibit, store = exhibits.get(exhibit), Store.open()
+    cells = exhibit.cells(profile)
     found = [
-        (cell.row.label, cell.row.method, 100 * record.history["validation_accuracy"][-1])
-        for cell, record in runs_of(exhibit.cells(profile), store)
+        (cell.row.label, cell.row.method, _on_held_out(cell, record), cell.row.key)
+        for cell, record in runs_of(cells, store)
     ]
     if not found:
-        return Said(f"**{exhibit.title}:** {NOT_YET}.")
-    frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy"]).sort_values("accuracy", ascending=False)
-    best = frame.groupby("method")["accuracy"].transform("max") == frame["accuracy"]
+        return Said(f"**{exhibit.title}, {TITLES.get(profile, profile).lower()}:** {NOT_YET}.")
+    frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy", "row"])
+    wanted = Counter(cell.row.method for cell in cells)
+    whole = [method for method, there in frame.groupby("method").size().items() if there == wanted[str(method)]]
+    taken = {frame.loc[part["accuracy"].idxmax(), "row"] for name, part in frame.groupby("method") if name in whole}
+    frame = frame.sort_values("accuracy", ascending=False, kind="stable").reset_index(drop=True)
     body = [
-        line(candidate, f"{accuracy:.2f}", "taken" if chosen else "")
-        for (candidate, _, accuracy), chosen in zip(frame.itertuples(index=False, name=None), best, strict=True)
+        line(candidate, f"{accuracy:.2f}", "taken" if row in taken else "")
+        for candidate, _, accuracy, row in frame.itertuples(index=False, name=None)
     ]
     return Table(
         name=name,
@@ -303,5 +312,9 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
         head=[line("Candidate", "Accuracy", "")],
         body=body,
         frame=frame,
-        note=f"{len(frame)} of {len(exhibit.cells(profile))} candidates are measured, one seed each.",
+        note=f"{len(frame)} of {len(cells)} candidates are measured, one seed each.",
     )
+
+
+def _on_held_out(cell: Cell, record: Record) -> float:
+    return 100 * record.history["validation_accuracy"][-1] if cell.score == ACCURACY else cell.score.of(record)
