@@ -14,7 +14,7 @@ from kdnb.analysis import Measurement, Observed, Subject, registry
 from kdnb.errors import KdnbError
 from kdnb.evaluation.retrieval import averages, retrieval
 from kdnb.study import plan
-from kdnb.study.experiment import Run
+from kdnb.study.experiment import TEACHER_SEED, Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.training.numerics import detect
@@ -210,3 +210,20 @@ def test_weights_that_were_left_cannot_tell_what_was_on_the_way(register):
     runner(store).run([run.keeping(["last-norm"])]).check()
     after = store.get(*run.key)
     assert after.metrics["last_norm"] > 0 and after.cost == before.cost and after.correct == before.correct
+
+
+def test_weights_that_were_left_are_measured_in_float32_whatever_trained_them(register):
+    """A network that was trained in bfloat16 is looked at as it is scored, when its figure asks and later alike."""
+
+    def compute(subject: Subject):
+        assert subject.student.over(subject.training).outputs.embeddings.dtype == np.float32
+        return {"looked_at": np.ones(1)}, {}
+
+    register("looked_at", compute, arrays=("looked_at",), needs=("training",))
+    run = Run(PLAIN, TEACHER_SEED)
+    numerics = detect("cpu", dtype="bfloat16", threads=1)
+    store = Store.open()
+    assert Runner(store, numerics, "comparison", say=lambda line: None).run([run]).recorded == [run]
+    drawn, steps = run.keeping(["looked_at"]), []
+    outcome = Runner(store, numerics, "comparison", say=lambda line: None, on_step=steps.append).run([drawn])
+    assert outcome.recorded == [drawn] and not outcome.failed and not steps and not store.lacking(drawn)

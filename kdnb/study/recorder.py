@@ -93,7 +93,7 @@ class Recorder:
         record = self.store.get(*run.key)
         assert record is not None
         measured = Measured()
-        self._measure(measured, self.store.lacking(run), self.workbench.subject(run, self.workbench.teacher(run)))
+        self._measure(measured, self.store.lacking(run), self.workbench.subject(run, self.workbench.scored(run)))
         if measured.arrays or measured.metrics:
             record = dataclasses.replace(record, metrics=record.metrics | _rounded(measured.metrics))
             # What is there stays: it is of the weights that were scored, and what is left of them may be halved.

@@ -70,6 +70,10 @@ class Workbench:
         """A finished teacher, frozen and folded, in the precision of the run."""
         return self._frozen(run, self.numerics.torch_dtype)
 
+    def scored(self, run: Run) -> Network:
+        """The network that a finished run left, frozen and folded, as it is scored: in float32 whatever trains."""
+        return self._frozen(run, torch.float32)
+
     def _frozen(self, run: Run, dtype: torch.dtype) -> Network:
         key = run.key, dtype
         if key not in self._teachers:
@@ -118,7 +122,7 @@ class Workbench:
     def _observed_teacher(self, teacher: Run, images: Images, evidence: TestImages) -> Observed:
         key = teacher.key, images
         if key not in self._observed:
-            self._observed[key] = Observed(self._frozen(teacher, torch.float32), evidence.test)
+            self._observed[key] = Observed(self.scored(teacher), evidence.test)
         return self._observed[key]
 
     def stages(self, run: Run) -> list[Stage]:
