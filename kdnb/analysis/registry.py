@@ -68,10 +68,10 @@ class Subject:
     """What a measurement looks at: a run's student with the headline's weights, and its teacher where it has one.
 
     `labels` [N] are those of the test images, out of `num_classes`; `score` [M] are the positions of those that score;
-    `training` are the images that the student learned from; `modules` are those of the run's last stage, by name
-    (regressors, dictionaries, peers), as it ended; `seed` is the run's.  `earlier` gives the modules of what the run
-    went on from, by the name of the step or of the shared stage, as that left them.  In `shared` measurements of one
-    subject leave what the next one would compute again.
+    `training` are the images that the student learned from, or, where those have no labels, the labelled ones beside
+    them; `modules` are those of the run's last stage, by name (regressors, dictionaries, peers), as it ended; `seed` is
+    the run's.  `earlier` gives the modules of what the run went on from, by the name of the step or of the shared
+    stage, as that left them.  In `shared` measurements of one subject leave what the next one would compute again.
     """
 
     student: Observed

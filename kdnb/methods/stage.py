@@ -155,6 +155,7 @@ class Stage:
     selection       which epoch's weights leave the stage; None means the last one's
     observe         Batch -> further columns of the history: means over the validation part after each epoch,
                     every module in eval mode
+    labelled        whether the images that it learns from have labels; -1 stands where they have none
     shared          the stage depends only on what came before it and on arguments that carry its name
                     (`hint_epochs` for the stage `hint`): it has a record and stored weights of its own
     ratio           share of the paper's epochs that is run (set by `shortened`)
@@ -180,6 +181,7 @@ class Stage:
     selection: Selection | None = None
     observe: Callable[[Batch], Losses] | None = None
     shared: bool = False
+    labelled: bool = True
     ratio: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
@@ -255,10 +257,14 @@ class Supervision:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a method may know of the images a run learns from: their labels [N], and how many classes."""
+    """What a method may know of the images a run learns from: their labels [N], and how many classes.
+
+    Images without labels have -1 there, and are not `labelled`.
+    """
 
     labels: Tensor
     num_classes: int
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -314,6 +320,7 @@ class Setup:
             "epochs": recipe.epochs,
             "batch_size": recipe.batch_size,
             "selection": self.selection(),
+            "labelled": self.training_set.labelled,
         }
         depth = deepest(changes.pop("teacher_depth", None), self.supervision.teacher_depth)
         return Stage(**(fields | changes), teacher_depth=depth)

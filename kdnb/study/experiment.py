@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -37,7 +37,8 @@ class Images:
     validation half and a test half), `test` (all test images, nothing selected), or `held-out` (all test images score;
     a fixed, class-balanced tenth of the training images selects, and nobody learns from it).
     `mean` and `std` are the protocol's, per channel, and so is the `padding_mode` of random crops: `zeros`, or
-    `reflect`.  A new field is a `growth.later` one.
+    `reflect`.  `learned` is the part that a student learns from: `train`, or `unlabelled`, the images without labels
+    of a data set that has such; the labelled ones are then only measured by.  A new field is a `growth.later` one.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Images:
     student_images: int | None = None
     padding_mode: Literal["zeros", "reflect"] = growth.later("zeros")
     per_class: int | None = growth.later(None)
+    learned: Literal["train", "unlabelled"] = growth.later("train")
 
     def canonical(self) -> dict[str, Any]:
         info = datasets.info(self.dataset)
@@ -91,7 +93,18 @@ class Experiment:
             )
         if self.teachers not in TEACHERS:
             raise unknown("choice of teachers", self.teachers, TEACHERS)
-        methods.get(self.method).arguments(self.arguments)  # refused before anything is trained for it
+        given = methods.get(self.method).arguments(self.arguments)  # refused before anything is trained for it
+        if self.images.learned == "unlabelled":
+            self._need_no_labels(given)
+
+    def _need_no_labels(self, given: Mapping[str, Any]) -> None:
+        if not datasets.info(self.images.dataset).unlabelled_count:
+            raise KdnbError(f"{datasets.title(self.images.dataset)} has no images without labels to learn from.")
+        if not methods.get(self.method).label_free or given.get("contrastive_weight"):
+            raise KdnbError(
+                f"{self.told} learns from labels, and the images without labels of "
+                f"{datasets.title(self.images.dataset)} have none; take a method that is free of them."
+            )
 
     @functools.cached_property
     def fingerprint(self) -> str:

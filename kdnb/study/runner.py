@@ -290,13 +290,25 @@ class Runner:
         if run.key not in self._works:
             try:
                 work = self._resumed(run)
-            except DataError:
-                raise  # no other run would fare better
+            except DataError as error:
+                self._without_images(run, error)
+                return None
             except Exception as error:
                 self._fail(run, f"{run.label}: it cannot be trained ({reason(error)}).")
                 return None
             self._works[run.key] = work
         return self._works[run.key]
+
+    def _without_images(self, run: Run, error: DataError) -> None:
+        """Give up all runs on a data set that is not here, so that others go on; the error is raised where none do."""
+        missing = run.experiment.images.dataset
+        todo = [r for r in self._missing() if r.key not in self.outcome.failed.keys() | self.given_up]
+        lost = [r for r in todo if r.experiment.images.dataset == missing]
+        if len(lost) == len(todo):
+            raise error
+        for each in lost:
+            self._drop(each, str(error))
+        self.say(f"{error} Left out for now: {len(lost)} run{'s' * (len(lost) != 1)}; those on other images go on.")
 
     def _resumed(self, run: Run) -> Work:
         asked = self.numerics_of(run)

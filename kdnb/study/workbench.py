@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdnb import datasets, methods, models
 from kdnb.analysis import Observed, Subject
-from kdnb.datasets import Dataset
+from kdnb.datasets import Dataset, ImageSet
 from kdnb.errors import DataError, KdnbError, StoreError, unknown
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
@@ -33,10 +33,14 @@ from kdnb.training.numerics import Numerics
 
 @dataclass
 class TestImages:
-    """The images an experiment is judged on: all test images, and which of them score."""
+    """The images an experiment is judged on: all test images, which of them score, and the training images with labels.
+
+    The latter are those that the student learned from, but where it learned from images without labels.
+    """
 
     test: DeviceImages
     score: np.ndarray
+    labelled: DeviceImages
 
 
 class Workbench:
@@ -106,7 +110,7 @@ class Workbench:
     def subject(self, run: Run, student: Network, modules: Mapping[str, nn.Module] | None = None) -> Subject:
         """What is measured of a run; its teacher runs over the test images once for all its students."""
         experiment = run.experiment
-        material, evidence = self.material(experiment.images, run.seed)
+        _, evidence = self.material(experiment.images, run.seed)
         return Subject(
             student=Observed(student, evidence.test),
             teacher=self._observed_teacher(run.teacher, experiment.images, evidence) if run.teacher else None,
@@ -114,7 +118,7 @@ class Workbench:
             score=evidence.score,
             num_classes=datasets.info(experiment.images.dataset).num_classes,
             seed=run.seed,
-            training=material.training,
+            training=evidence.labelled,
             modules=modules or {},
             earlier=lambda name: self._earlier(name, run),
         )
@@ -178,7 +182,11 @@ class Workbench:
             teacher=self._teacher_of(run),
             recipe=experiment.recipe,  # type: ignore[arg-type]
             supervision=supervision(experiment),
-            training_set=TrainingSet(material.training.labels, datasets.info(experiment.images.dataset).num_classes),
+            training_set=TrainingSet(
+                material.training.labels,
+                datasets.info(experiment.images.dataset).num_classes,
+                labelled=experiment.images.learned == "train",
+            ),
             seed=run.seed,
             device=self.numerics.torch_device,
             steps={name: self._step(step, run) for name, step in run.steps().items()},
@@ -210,7 +218,11 @@ class Workbench:
                 f"The {len(everything)} test images of {images.dataset} are too few for the split '{images.split}': "
                 "none would be left to select by, or to score; prepare more of them."
             )
-        learned = learned[_chosen(images, data.train.labels[learned], seed)]
+        source = data.train
+        if images.learned == "unlabelled":
+            source = _without_labels(data)
+            learned = np.arange(len(source))
+        learned = learned[_chosen(images, source.labels[learned], seed)]
 
         def on_device(
             pixels: np.ndarray, labels: np.ndarray, padding: int = 0, dtype: torch.dtype = self.numerics.torch_dtype
@@ -219,12 +231,19 @@ class Workbench:
             return DeviceImages(pixels, labels, normalisation, device, dtype, padding, mode)
 
         material = Material(
-            training=on_device(data.train.images[learned], data.train.labels[learned], augmentation.padding),
+            training=on_device(source.images[learned], source.labels[learned], augmentation.padding),
             validation=on_device(selecting.images[validation], selecting.labels[validation]),
             augmentation=augmentation,
         )
         test = on_device(data.test.images, data.test.labels, dtype=torch.float32)  # scores are, whatever trains
-        return material, TestImages(test, score)
+        known = material.training if source is data.train else on_device(data.train.images, data.train.labels)
+        return material, TestImages(test, score, known)
+
+
+def _without_labels(data: Dataset) -> ImageSet:
+    """The images without labels of a data set, with -1 for the label of each."""
+    assert data.unlabelled is not None, "an experiment on a data set without such images is refused"
+    return replace(data.unlabelled, labels=np.full(len(data.unlabelled.images), -1))
 
 
 def _chosen(images: Images, labels: np.ndarray, seed: int | None) -> np.ndarray:

@@ -164,7 +164,7 @@ class Member:
         self._add("images", torch.full((), float(size), device=self.device))
         for name, term in terms.items():
             self._add(name, term.detach().float() * size)
-        if batch.student.logits is not None:
+        if batch.student.logits is not None and self.stage.labelled:
             self._add("train_accuracy", (batch.student.logits.argmax(1) == batch.labels).float().sum())
 
     def _add(self, name: str, value: Tensor) -> None:
