@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import pytest
 import torch
@@ -144,9 +145,16 @@ def test_controls_differ_in_one_thing():
         usual = methods.get(flow.method).arguments(flow.arguments)
         return {k for k in given if given[k] != usual[k]} | (set() if same else {"recipe"})
 
+    def apart_of(key):
+        """When Adam begins afresh, of a row and of its control; all else is one."""
+        kept, afresh = experiment("optimiser", key), experiment("optimiser", f"{key}-afresh")
+        assert dataclasses.replace(afresh, recipe=kept.recipe, note=kept.note) == kept
+        return kept.recipe.restart, afresh.recipe.restart
+
     assert apart("controls", "flow-even") == {"first_weight"}
     assert apart("controls", "flow-balanced") == {"balanced"}
     assert apart("controls", "flow-kept") == {"recipe"}
+    assert {apart_of(key) for key in infoflow.KEPT} == {("never", "epoch")}
     assert apart("controls", "flow-last") == {"layers", "recipe"}
     assert apart("readings", "flow-paper") == {"reading"}
     assert apart("norms", "flow-ones") == {"recipe"}

@@ -112,6 +112,16 @@ def test_a_layer_of_another_kind_guides_the_third():
     assert stage.objective(batch)["inner"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_what_is_left_for_the_last_batch_weighs_more_the_smaller_it_is():
+    """A mean over pairs of probabilities near 1/B: by eight times where 16 images are left of batches of 128."""
+    torch.manual_seed(0)
+    student, teacher = torch.rand(128, 20), torch.rand(128, 30)
+    for unlike in (losses.pkt, losses.information_flow):
+        whole = unlike(student, teacher)
+        parts = [unlike(s, t) for s, t in zip(student.split(16), teacher.split(16), strict=True)]
+        assert torch.stack(parts).mean() / whole == pytest.approx(8, rel=0.25), unlike.__name__
+
+
 def test_hint_by_loops():
     """A sum over dimensions, a mean over images; of maps the linear map is one for all places."""
     stage, _, batch = ready("match-hint", layers="all", epoch=1)

@@ -178,6 +178,11 @@ _vary("flow-paper", "Proposed, as the text has the loss", "flow", {"reading": "p
 _vary("flow-ones", "Proposed, norms from 1", "flow", recipe=replace(AFRESH, norm_scale="one"))
 _vary("plain-ones", "Student, norms from 1", "plain", recipe=replace(STEADY, norm_scale="one"))
 
+# Rows whose one optimiser keeps its moments from the first step to the last, with one that is made anew each epoch.
+KEPT = ("plain", "distill", "hint", "mkt", "pkt")
+for _key in KEPT:
+    _vary(f"{_key}-afresh", f"{ROWS[_key].label}, Adam anew each epoch", _key, recipe=AFRESH)
+
 # Readings of ours where the paper is silent, named before anything was measured.
 _vary("pkt-jeffreys", "PKT, Jeffreys' divergence", "pkt", {"divergence": "jeffreys"})
 _vary("mkt-plain", "MKT, distances as they are", "mkt", {"normalised": False})
@@ -197,6 +202,7 @@ NOTES = {
     "flow-kept": "adam-kept",
     "aux-none": "adam-afresh",
     "resnet-none": "adam-afresh",
+    **{f"{key}-afresh": "adam-afresh" for key in KEPT},
     "flow-ones": "norms-from-1",
     "plain-ones": "norms-from-1",
 }
@@ -443,6 +449,13 @@ ABLATIONS = (
         "What of the method does it: the teacher, the layers, the weights, the optimiser?",
         *("plain", "pkt", "pkt-aux", "flow-resnet", "flow-last", "aux-none", "flow-even", "flow-balanced", "flow-kept"),
         "flow",
+        ablation=True,
+    ),
+    _exhibit(
+        "optimiser",
+        "One Adam from the first step to the last, or a new one each epoch",
+        *(key for row in KEPT for key in (row, f"{row}-afresh")),
+        *("flow-last", "aux-none", "flow-kept", "flow"),
         ablation=True,
     ),
     _exhibit(

@@ -28,7 +28,8 @@ EARLY = Score("early_divergence", "divergence of the last layers, epochs 1 to 8 
 LATE = Score("late_divergence", "divergence of the last layers, epochs 10 to 25 of 50", higher_is_better=False)
 FROM_EARLY, FROM_LATE = Column("cifar10", score=EARLY), Column("cifar10", score=LATE)
 
-#: What stands for rows that the paper does not define, beside the tables' own reading.
+#: What stands for rows that the paper does not define, beside the tables' own reading.  The last one, the optimiser of
+#: the methods of one layer, was named when pilot runs had shown that it matters, and before any of the paper's scale.
 READINGS: tuple[dict[str, str], ...] = (
     {"mkt": "mkt-plain", "mkt-h": "mkt-h-plain"},
     {row: f"{row}-even" for row in ("hint-h", "mkt-h", "pkt-h")},
@@ -36,6 +37,7 @@ READINGS: tuple[dict[str, str], ...] = (
     {"pkt": "pkt-jeffreys"},
     {"pkt": "flow-resnet", "pkt-h": "flow-even"},
     {row: f"{row}-labels" for row in OTHERS if row != "plain"},
+    {row: f"{row}-afresh" for row in infoflow.KEPT if row != "plain"},
 )
 TUNED = ({row: f"{row}-tuned" for row in infoflow.TRANSFER},)
 
@@ -75,14 +77,14 @@ CLAIMS = (
     _claim(
         1,
         "Without extra supervision the proposed method beats every other one, in all four measures of retrieval.",
-        "table1 starts readings controls",
+        "table1 starts readings controls optimiser",
         _ahead(COLUMNS, "flow", OTHERS),
         "Who teaches differs: methods of one layer learn from ResNet-18, those of all layers from the auxiliary.",
     ),
     _claim(
         2,
         "Its gain in cosine mAP over the runner-up, PKT-H, is more than 2.5 % of it.",
-        "table1 starts readings controls",
+        "table1 starts readings controls optimiser",
         better(MAP_C, "flow", "pkt-h", by=1.29),
         "Taken as: more than 1.29 points, 2.5 % of the printed 51.73. In print it is 1.33.",
     ),
@@ -100,7 +102,7 @@ CLAIMS = (
     _claim(
         4,
         "Older methods gain little or nothing by all layers, Hint-H is worse than Hint; unsupervised MKT alone gains.",
-        "table1 starts readings controls",
+        "table1 starts readings controls optimiser",
         all_of(
             *(better(column, "hint", "hint-h") for column in COLUMNS),
             *_no_gain("pkt-h", "pkt"),
