@@ -12,6 +12,7 @@ from kdnb import analysis, losses, plots
 from kdnb.analysis import Subject
 from kdnb.analysis.dictionaries import SPARSITIES
 from kdnb.methods.srm import Dictionaries
+from kdnb.plots.dictionaries import ATOM_COLOURS, OTHERS, _coloured, _most_used
 from kdnb.study.store import Store
 from kdnb.training.images import DeviceImages, Normalisation
 
@@ -71,11 +72,25 @@ def test_a_student_of_other_atoms_gives_other_labels(images):
 def test_what_was_kept_is_drawn(empty_project):
     fill(Store.open(), "pilot", seeds=1, key="srm/table1")
     labels, atoms = plots.pixel_labels("srm/table1", "srm"), plots.atoms("srm/table1", "srm")
-    assert "pilot" in labels.caption and "seed 1" in atoms.caption
+    assert "pilot" in labels.caption and "seed 1" in atoms.caption and "same label to" in labels.caption
     assert len(labels.frame) == 2 * (64 + 16) and labels.frame["layer"].unique().tolist() == [1, 2]
     assert len(labels.figure.axes) == 2 * (1 + 2 * 2)
     trained = atoms.frame[atoms.frame["what"] == "trained for"]
-    assert trained["x"].tolist() == [0.1667, 0.1667] and trained["y"].tolist() == [85.0, 75.0]
+    assert trained["x"].tolist() == [16.6667, 16.6667] and trained["y"].tolist() == [85.0, 75.0]
+    use = atoms.frame[(atoms.frame["what"] == "use") & (atoms.frame["layer"] == 1)]
+    assert use["y"].tolist() == pytest.approx([100 * n / 6 for n in range(7)], abs=1e-3)  # all atoms alike
+    error = atoms.frame[(atoms.frame["what"] == "error") & (atoms.frame["layer"] == 1)]
+    assert error["x"].tolist() == pytest.approx([100 / 6, 50, 100], abs=1e-3)  # a code keeps one atom at least
+
+
+def test_the_atoms_most_used_have_a_colour_each_and_the_others_are_grey():
+    rare, often = np.arange(100, 120), np.repeat(np.arange(9), np.arange(10, 1, -1))
+    labels = np.concatenate([often, rare])
+    known = _most_used(labels[:40], labels[40:])
+    assert known.tolist() == list(range(9))
+    picture = _coloured(labels.reshape(1, 1, -1), known)[0, 0]
+    assert (picture[len(often) :] == OTHERS).all() and len(np.unique(picture[: len(often)], axis=0)) == 9
+    assert len(np.unique(np.concatenate([ATOM_COLOURS, OTHERS[None]]), axis=0)) == 10
 
 
 def test_without_runs_the_figures_say_so(empty_project):

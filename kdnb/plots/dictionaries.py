@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
@@ -16,11 +17,12 @@ from kdnb.plots.panels import legend_below, nothing_yet
 from kdnb.plots.style import WIDTH, Plot, style
 from kdnb.tables.words import slug
 
-#: Atoms beyond these have the colours of others again.
-ATOM_COLOURS = np.array(sns.color_palette("husl", 24))
-#: Neighbours among atoms get colours far apart.
-STRIDE = 7
+#: The atoms most used have a colour each, all others are of this grey.
+ATOM_COLOURS = np.array([c for n, c in enumerate(sns.color_palette("tab10")) if n != 7])
+OTHERS = np.array([0.8, 0.8, 0.8])
 LABELS = ("pictured", "teacher_pixel_labels", "student_pixel_labels", "label_sides")
+#: Marks of the axis of sparsities, percent.
+TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 USE = ("atom_use", "atom_counts", "atoms_kept", "sparsities", "unexplained_by_sparsity", "unexplained_by_layer")
 
 
@@ -34,9 +36,16 @@ def pixel_labels(exhibit: Exhibit | str, row: str, profile: str = "demo", name: 
     kept = found.kept.get(row)
     with style():
         figure = _pictures(kept) if kept else nothing_yet(exhibit.title)
-    caption = "Which atom describes each pixel best, a colour an atom (some share one): the teacher's labels, and what "
-    caption += "the student predicts before it has seen class labels, at each layer. Equal colours in one pair of "
-    caption += "columns are equal labels."
+    caption = (
+        "Which atom describes each pixel best, at each layer: the teacher's labels, and what the student predicts "
+    )
+    caption += (
+        f"before it has seen class labels. The {len(ATOM_COLOURS)} atoms most used at a layer have a colour each, "
+    )
+    caption += "the same for both; all others are grey."
+    if kept:
+        shares = " %, ".join(f"{100 * (teacher == student).mean():.0f}" for teacher, student in _layers(kept))
+        caption += f" Of the pixels of these images both give the same label to {shares} %, layer by layer."
     frame = table(map(_labels_of, found.kept.values()), ["layer", "image", "y", "x", "teacher", "student"])
     return plot(figure, name or slug(f"pixel-labels {exhibit.key}"), caption, found, frame)
 
@@ -48,9 +57,11 @@ def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "
     kept = found.kept.get(row)
     with style():
         figure = _curves(kept) if kept else nothing_yet(exhibit.title)
-    caption = "Left: the share of pixels whose label each atom is, most used first. Right: the mean squared error of a "
-    caption += "code that keeps so many of its atoms, over the mean square of the maps; dots are what the dictionary "
-    caption += "was trained for. On test images."
+    caption = "Left: how many of the pixels the most used atoms label, from few atoms to all of them; were all used "
+    caption += "alike, it would be the dashed line. Right: the mean squared error of a code that keeps so many of its "
+    caption += (
+        "atoms, in percent of the maps' mean square; dots are what the dictionary was trained for. On test images."
+    )
     frame = table(map(_curves_of, found.kept.values()), ["layer", "what", "x", "y"])
     return plot(figure, name or slug(f"atoms {exhibit.key}"), caption, found, frame)
 
@@ -60,18 +71,26 @@ def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "
 
 def _pictures(kept: Kept) -> Figure:
     images, layers = kept.arrays["pictured"], list(_layers(kept))
-    figure = Figure(figsize=(WIDTH, 1.05 * len(images)))
-    places = figure.subplots(len(images), 1 + 2 * len(layers), squeeze=False)
-    for n, line in enumerate(places):
-        drawn = [images[n]] + [_coloured(labels[n]) for layer in layers for labels in layer]
-        for axes, picture in zip(line, drawn, strict=True):
+    columns = [("\nimage", images)]
+    for j, (teacher, student) in enumerate(layers, start=1):
+        often = _most_used(teacher, student)
+        columns += [
+            (f"layer {j}\n{who}", _coloured(of, often)) for who, of in (("teacher", teacher), ("student", student))
+        ]
+    figure = Figure(figsize=(WIDTH, 0.4 + WIDTH / len(columns) * len(images)))
+    places = figure.subplots(len(images), len(columns), squeeze=False)
+    for (head, pictures), line in zip(columns, places.T, strict=True):
+        line[0].set_title(head, fontsize=9)
+        for axes, picture in zip(line, pictures, strict=True):
             axes.imshow(picture, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-    heads = ["image"] + [f"{who} {j}" for j in range(1, len(layers) + 1) for who in ("teacher", "student")]
-    for axes, head in zip(places[0], heads, strict=True):
-        axes.set_title(head, fontsize=9)
+            axes.set_axis_off()
     return figure
+
+
+def _most_used(*labels: np.ndarray) -> np.ndarray:
+    """The atoms that label most pixels, as many as have colours, most used first."""
+    atoms, counts = np.unique(np.concatenate([of.ravel() for of in labels]), return_counts=True)
+    return atoms[np.argsort(-counts, kind="stable")][: len(ATOM_COLOURS)]
 
 
 def _layers(kept: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -85,8 +104,12 @@ def _layers(kept: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         first = last
 
 
-def _coloured(labels: np.ndarray) -> np.ndarray:
-    return ATOM_COLOURS[(labels.astype(int) * STRIDE) % len(ATOM_COLOURS)]
+def _coloured(labels: np.ndarray, often: np.ndarray) -> np.ndarray:
+    """Labels [n, H, W] as colours [n, H, W, 3]."""
+    picture = np.broadcast_to(OTHERS, (*labels.shape, 3)).copy()
+    for atom, colour in zip(often, ATOM_COLOURS, strict=False):
+        picture[labels == atom] = colour
+    return picture
 
 
 def _labels_of(kept: Kept) -> pd.DataFrame:
@@ -111,24 +134,29 @@ def _curves(kept: Kept) -> Figure:
             axes.plot(line["x"], line["y"], color=colour, label=f"layer {layer}")
         trained = part[part["what"] == "trained for"]
         error.plot(trained["x"], trained["y"], "o", color=colour)
-    use.set(xlabel="share of atoms, most used first", ylabel="share of pixels, %")
-    error.set(xlabel="share of atoms that a code keeps", ylabel="unexplained, %", xscale="log")
+    use.plot([0, 100], [0, 100], "--", color="#999999", linewidth=1)
+    use.set(title="Use of the atoms", xlabel="the most used atoms, %", ylabel="pixels that they label, %")
+    error.set(title="Error by sparsity", xlabel="atoms that a code keeps, %", ylabel="error, % of the mean square")
+    error.set(xscale="log", ylim=(0, None))
+    error.xaxis.set_major_locator(FixedLocator(TICKS))
+    error.xaxis.set_minor_locator(NullLocator())
+    error.xaxis.set_major_formatter("{x:g}")
     legend_below(figure, [use], 4)
     return figure
 
 
 def _curves_of(kept: Kept) -> pd.DataFrame:
-    """Points of both panels, layer by layer."""
+    """Points of both panels in percent, layer by layer."""
     parts, first = [], 0
-    sparsities = kept.arrays["sparsities"]
     for j, (count, keep) in enumerate(zip(kept.arrays["atom_counts"], kept.arrays["atoms_kept"], strict=True)):
-        use = 100 * np.sort(kept.arrays["atom_use"][first : first + count].astype(float))[::-1]
+        use = 100 * np.sort(kept.arrays["atom_use"][first : first + count].astype(float))[::-1].cumsum()
+        kept_entries = np.maximum(1, np.round(kept.arrays["sparsities"] * count))
         error = 100 * kept.arrays["unexplained_by_sparsity"][j].astype(float)
         here = 100 * float(kept.arrays["unexplained_by_layer"][j])
         parts += [
-            _points(j, "use", (np.arange(count) + 1) / count, use),
-            _points(j, "error", sparsities, error),
-            _points(j, "trained for", [keep / count], [here]),
+            _points(j, "use", 100 * np.arange(count + 1) / count, [0, *use]),
+            _points(j, "error", 100 * kept_entries / count, error),
+            _points(j, "trained for", [100 * keep / count], [here]),
         ]
         first += count
     return pd.concat(parts, ignore_index=True)
