@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def small(monkeypatch):
     monkeypatch.setattr(speed, "TEACHER", "resnet14")
     monkeypatch.setattr(speed, "STUDENT", "resnet8")
     monkeypatch.setattr(speed, "BATCH", 16)
+    monkeypatch.setattr(speed, "RECIPE", dataclasses.replace(speed.RECIPE, batch_size=16))
     monkeypatch.setattr(speed, "SIZES", (1, 2))
 
 
@@ -200,10 +202,11 @@ def test_a_system_that_tells_no_peak_leaves_it_open(monkeypatch, tmp_path):
 
 
 def test_some_methods_stand_beside_kd_alone(small):
-    found = speed.Bench(detect("cpu")).methods(rounds=1, only=["at", "kd"])["methods"]
+    bench = speed.Bench(detect("cpu"))
+    found = bench.methods(rounds=1, only=["at", "kd"])["methods"]
     assert [m["method"] for m in found] == ["kd", "at"] and found[0]["ratio_to_kd"] == 1
     with pytest.raises(KdnbError, match="did you mean dkd"):
-        speed.Bench(detect("cpu")).methods(rounds=1, only=["dkdd"])
+        bench.methods(rounds=1, only=["dkdd"])
 
 
 def test_a_method_that_goes_on_from_steps_is_timed_and_one_that_cannot_have_these_networks_is_left_out(

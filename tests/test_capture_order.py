@@ -13,7 +13,7 @@ import weakref
 
 import pytest
 import torch
-from study_samples import TINY, experiment
+from study_samples import TINY, experiment, keep_teacher
 from test_stages import EXACT, cross_entropy, material, network, stage
 
 from kdnb import losses
@@ -79,8 +79,9 @@ replays: list = []
 
 
 def train(mode: str, rows=ROWS, say=lambda line: None):
-    """What these rows, and their teacher's, come to; a row's numbers do not depend on its company."""
+    """What these rows come to under a teacher that is given; a row's numbers do not depend on its company."""
     runs = [Run(experiment(key, FOUR), 1) for key in rows]
+    keep_teacher(experiment("kd", FOUR))
     numerics = dataclasses.replace(detect("cpu", mode="eager"), mode=mode)
     outcome = Runner(Store.open(), numerics, "comparison", say=say).run(runs)
     assert not outcome.failed

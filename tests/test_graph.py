@@ -83,8 +83,9 @@ def test_a_page_waits_for_the_jobs_that_it_shows_and_for_no_others(project, empt
     holding = {job.id for job in study.jobs.values() if {run.key for run in job.runs} & {run.key for run in runs}}
     assert holding < waits < set(study.jobs)  # with the teachers' jobs
     fill(Store.open(), "paper", seeds=3, key="comparison/kd-alpha")
-    assert Book(project, "paper").waits_for("comparison/alphas") == []
-    assert not any(Book(project, "paper").jobs[job].done for job in holding)  # but for others' runs
+    filled = Book(project, "paper")
+    assert filled.waits_for("comparison/alphas") == []
+    assert not any(filled.jobs[job].done for job in holding)  # but for others' runs
 
 
 def test_a_page_is_stale_while_a_run_that_it_shows_is_missing(project, empty_project):

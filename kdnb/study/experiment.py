@@ -270,8 +270,13 @@ def _named(experiment: Experiment | None) -> dict[str, Any] | None:
     return {"name": experiment.network or experiment.method, "fingerprint": experiment.fingerprint}
 
 
+_ALREADY_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:
     """Tuples as lists, fractions as text: the same whether read from Python or from JSON."""
+    if type(value) in _ALREADY_PLAIN:  # nearly all of them, and to ask what is a fraction takes long
+        return value
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
