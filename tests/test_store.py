@@ -203,6 +203,14 @@ def test_a_store_that_cannot_be_a_folder_is_said(tmp_path, monkeypatch):
         keep(RUN)
 
 
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "file"))
+    monkeypatch.setattr("kdnb.study.runner.run_side_by_side", lambda *arguments: pytest.fail("it has begun to train"))
+    with pytest.raises(StoreError, match=r"cannot be written .*point \$KDNB_STORE elsewhere"):
+        train([RUN])
+
+
 def test_a_full_disk_in_the_middle_of_a_study_loses_nothing(monkeypatch):
     """The checkpoint that could not be replaced is still the old one, and the study goes on from it."""
     runs = [RUN, Run(experiment("plain"), 2)]

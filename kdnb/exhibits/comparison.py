@@ -103,8 +103,7 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment:
 
 def variation(key: str, label: str, of: str, **arguments: Any) -> Row:
     """A row of Table 1 with other arguments: one line of an ablation."""
-    base = TABLE_1.row(of)
-    return replace(base, key=key, label=label, arguments={**base.arguments, **arguments})
+    return replace(TABLE_1.row(of), key=key, label=label).varied(**arguments)
 
 
 TABLE_1 = Exhibit(

@@ -81,6 +81,10 @@ class Row:
     role: str = "student"
     schedule: str = ""
 
+    def varied(self, **arguments: Any) -> Row:
+        """The row with other arguments: what a reader tries out, a line of an ablation."""
+        return replace(self, arguments={**self.arguments, **arguments})
+
 
 @dataclass(frozen=True)
 class Column:
@@ -129,6 +133,10 @@ class Part:
         """The key under which papers print it: a network alone has no partner there."""
         alone = {"teacher": self.pair.teacher, "baseline": self.pair.student} if self.pair else {}
         return f"{alone[self.row.role]}/{self.row.key}" if self.row.role in alone else self.key
+
+    def varied(self, **arguments: Any) -> Part:
+        """The row with other arguments, in the same place."""
+        return replace(self, row=self.row.varied(**arguments))
 
     def stands_in(self, column: Column) -> bool:
         return self.pair is None or self.pair == column.pair

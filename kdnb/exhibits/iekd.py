@@ -227,7 +227,7 @@ def line(pair: Pair, key: str) -> Part:
 
 def variation(part: Part, **arguments: Any) -> Part:
     """A row of a pair with other arguments: what a reader tries out."""
-    return replace(part, row=replace(part.row, arguments={**part.row.arguments, **arguments}))
+    return part.varied(**arguments)
 
 
 # -- experiments -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdnb.exhibits import iekd
-from kdnb.exhibits.claims.predicates import Better, Claim, Predicate, all_of, better, read_as
+from kdnb.exhibits.claims.predicates import Better, Claim, Predicate, all_of, better, numbered, read_as
 from kdnb.exhibits.exhibit import Cell, Column
 from kdnb.exhibits.paper import Paper, Where
 from kdnb.exhibits.score import Score
@@ -138,6 +138,9 @@ def _of_parts(which: str, a: str, b: str, by: float = 0.0) -> Better:
     return Better(part_place("cifar100", which), a, b, by=by, score=OF_PARTS[which][0])
 
 
+_numbered = numbered(iekd.PAPER, "I")
+
+
 def _claim(
     number: int,
     sentence: str,
@@ -151,11 +154,10 @@ def _claim(
 
     `other` is a reading that no exchange of rows gives.
     """
-    exhibits = tuple(f"{iekd.PAPER}/{name}" for name in rests_on.split())
     readings: tuple[Predicate, ...] | None = None if other is None else (other,)
     if read_otherwise is not None:
         readings = (read_as(predicate, read_otherwise),) if read_otherwise else ()
-    return Claim(f"I{number}", iekd.PAPER, sentence, exhibits, predicate, remark=remark, readings=readings)
+    return _numbered(number, sentence, rests_on, predicate, remark, readings=readings)
 
 
 #: Other readings, named beforehand: IE-OD's equation to the letter, DML under IE-DML's schedule, weights that match the

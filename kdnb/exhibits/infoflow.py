@@ -210,7 +210,7 @@ NOTES = {
 
 def variation(key: str, **arguments: Any) -> Row:
     """A row with other arguments: what a reader tries out."""
-    return replace(ROWS[key], arguments={**ROWS[key].arguments, **arguments})
+    return ROWS[key].varied(**arguments)
 
 
 # -- experiments -------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kdnb.exhibits import infoflow
-from kdnb.exhibits.claims.predicates import AllOf, Better, Claim, Predicate, all_of, better, read_as
+from kdnb.exhibits.claims.predicates import AllOf, Better, Claim, Predicate, all_of, better, numbered, read_as
 from kdnb.exhibits.exhibit import Cell, Column
 from kdnb.exhibits.paper import Paper, Where
 from kdnb.exhibits.score import ACCURACY, Score
@@ -59,6 +59,9 @@ def _columns(exhibit: int) -> Sequence[Column]:
     return next(e.columns for e in infoflow.EXHIBITS if e.name == f"table{exhibit}")
 
 
+_numbered = numbered(infoflow.PAPER, "F")
+
+
 def _claim(
     number: int,
     sentence: str,
@@ -68,9 +71,8 @@ def _claim(
     readings: Sequence[Mapping[str, str]] = READINGS,
 ) -> Claim:
     """A claim, and how else it can be read; by no readings, only the one that the tables have was tried."""
-    exhibits = tuple(f"{infoflow.PAPER}/{name}" for name in rests_on.split())
     others = tuple(other for rows in readings if (other := read_as(predicate, rows)) != predicate)
-    return Claim(f"F{number}", infoflow.PAPER, sentence, exhibits, predicate, remark=remark, readings=others)
+    return _numbered(number, sentence, rests_on, predicate, remark, readings=others)
 
 
 CLAIMS = (

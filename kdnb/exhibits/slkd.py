@@ -161,7 +161,7 @@ def lines(pairs: Iterable[Pair], *keys: str) -> list[Part]:
 
 def variation(part: Part, **arguments: Any) -> Part:
     """A row of a pair with other arguments: what a reader tries out."""
-    return replace(part, row=replace(part.row, arguments={**part.row.arguments, **arguments}))
+    return part.varied(**arguments)
 
 
 # -- experiments -------------------------------------------------------------------------------------------

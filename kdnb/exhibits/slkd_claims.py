@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from kdnb import datasets
 from kdnb.exhibits import slkd
-from kdnb.exhibits.claims.predicates import TEACHER, Better, Claim, Predicate, all_of, mostly
+from kdnb.exhibits.claims.predicates import TEACHER, Better, all_of, mostly, numbered
 from kdnb.exhibits.exhibit import Cell, Column, Pair
 from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.paper import Paper, Where, where
@@ -85,17 +85,7 @@ def _teachers(pairs: tuple[Pair, ...]) -> list[Better]:
     return gains + [Better(here, f"{other}/kd", f"{slkd.STRONGEST}/kd") for other in others]
 
 
-def _claim(
-    number: int,
-    sentence: str,
-    rests_on: str,
-    predicate: Predicate,
-    remark: str = "",
-    about: tuple[str, ...] = (),
-) -> Claim:
-    exhibits = tuple(f"{slkd.PAPER}/{name}" for name in rests_on.split())
-    return Claim(f"S{number}", slkd.PAPER, sentence, exhibits, predicate, remark=remark, about=about)
-
+_claim = numbered(slkd.PAPER, "S")
 
 CLAIMS = (
     _claim(

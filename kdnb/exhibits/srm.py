@@ -166,8 +166,7 @@ def line(key: str) -> Part:
 
 def variation(key: str, **arguments: Any) -> Part:
     """A row with other arguments: what a reader tries out."""
-    part = line(key)
-    return replace(part, row=replace(part.row, arguments={**part.row.arguments, **arguments}))
+    return line(key).varied(**arguments)
 
 
 # -- experiments -------------------------------------------------------------------------------------------

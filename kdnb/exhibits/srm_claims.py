@@ -13,11 +13,11 @@ from kdnb.exhibits import srm
 from kdnb.exhibits.claims.predicates import (
     TEACHER,
     Better,
-    Claim,
     Leaf,
     Predicate,
     all_of,
     best_of,
+    numbered,
 )
 from kdnb.exhibits.exhibit import Cell, Column, Pair
 from kdnb.exhibits.names import pair_title
@@ -91,19 +91,7 @@ def _probed(of: str) -> Predicate:
     )
 
 
-def _claim(
-    number: int,
-    sentence: str,
-    rests_on: str,
-    predicate: Predicate | None,
-    remark: str = "",
-    why_not: str = "",
-    evidence: tuple[Leaf, ...] = (),
-    readings: tuple[Predicate, ...] | None = None,
-) -> Claim:
-    exhibits = tuple(f"{srm.PAPER}/{name}" for name in rests_on.split())
-    return Claim(f"R{number}", srm.PAPER, sentence, exhibits, predicate, why_not, remark, evidence, readings=readings)
-
+_claim = numbered(srm.PAPER, "R")
 
 GRID = tuple(row.key for row in srm.TABLE_3.rows if row.key.startswith("srm"))
 ON_IMAGENET = place(srm.IMAGENET, "imagenet", score=ERROR)

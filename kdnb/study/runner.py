@@ -23,7 +23,7 @@ from kdnb.study.store import Store
 from kdnb.study.work import Work
 from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
-from kdnb.training.checkpoint import Checkpoint, keep_aside, load_checkpoint, remove_checkpoint
+from kdnb.training.checkpoint import Checkpoint, keep_aside, load_checkpoint, remove_checkpoint, try_to_write
 from kdnb.training.cohort import Cohort, run_side_by_side
 from kdnb.training.member import load_weights
 from kdnb.training.numerics import Numerics
@@ -121,8 +121,11 @@ class Runner:
         """
         self._wanted = list(wanted)
         self._needed = plan.needed(self._wanted)
+        missing = self._missing()
+        for folder in {self.store.home(run.experiment).results for run in missing}:  # not after hours of training
+            try_to_write(folder / "records", "point $KDNB_STORE elsewhere")
         unknown = commit()[1]
-        if unknown and self._missing():
+        if unknown and missing:
             self.say(f"the commit is unknown ({unknown}); records carry the digest of the sources, {source_digest()}")
         with listening(self._stop), self._released_at_the_end():
             while not self._stopping():
@@ -411,9 +414,12 @@ class Runner:
             metrics, failures = self.room(work.numerics)[1].record(work, selected, last, run.key in self._needed)
         except Exception as error:
             load_weights(work.member.stage.modules, last)
-            with contextlib.suppress(StoreError):  # then the last checkpoint stands
+            try:
                 work.save(self.store)
-            self._fail(run, f"{run.label}: trained, but not recorded ({reason(error)}); its checkpoint is kept.")
+                kept = "its checkpoint is kept"
+            except StoreError:
+                kept = "its last checkpoint could not be written, and it goes on from the one before, if there is one"
+            self._fail(run, f"{run.label}: trained, but not recorded ({reason(error)}); {kept}.")
             return
         self._not_analysed(run, failures)
         if not failures:  # else its weights are there for another try

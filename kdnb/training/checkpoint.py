@@ -52,8 +52,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def try_to_write(path: Path) -> None:
-    """Raises StoreError, naming the file, where it could not be written; what is there stays as it is."""
+def try_to_write(path: Path, instead: str = "name another file") -> None:
+    """Raises StoreError, naming the file and what to do, where it could not be written; what is there stays."""
     trial = path.with_name(f".{path.name}.trial")
     try:
         if path.is_dir():
@@ -62,7 +62,7 @@ def try_to_write(path: Path) -> None:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror or error}); name another file.") from error
+        raise StoreError(f"{path} cannot be written ({error.strerror or error}); {instead}.") from error
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

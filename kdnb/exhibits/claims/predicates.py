@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kdnb.exhibits.claims.words import FAILS, HOLDS, JUDGEMENT, MIXED, OPEN, Truth
 from kdnb.exhibits.exhibit import Column
@@ -355,6 +355,18 @@ class Claim:
     def in_print(self, printed: Printed) -> Truth:
         """Whether the printed numbers bear the claim out without exception; None where they cannot tell."""
         return {HOLDS: True, MIXED: False, FAILS: False}.get(self.word_in_print(printed))
+
+
+def numbered(paper: str, letter: str) -> Callable[..., Claim]:
+    """How a paper's claims are written down: `claim(1, sentence, "table1 table2", predicate, remark)`, and fields."""
+
+    def claim(
+        number: int, sentence: str, rests_on: str, predicate: Predicate | None, remark: str = "", **further: Any
+    ) -> Claim:
+        exhibits = tuple(f"{paper}/{name}" for name in rests_on.split())
+        return Claim(f"{letter}{number}", paper, sentence, exhibits, predicate, remark=remark, **further)
+
+    return claim
 
 
 def in_print(predicate: Predicate, printed: Printed) -> dict[Leaf, Truth]:
