@@ -99,7 +99,7 @@ def test_a_broken_record_is_ignored_listed_and_run_again(name):
     assert store.get(*RUN.key) is None and RUN in plan.missing([RUN], store)
     (problem,) = store.problems
     assert problem.path == path and what in problem.what and "\n" not in problem.what
-    (listed,) = status.report(store)["broken"]
+    (listed,) = status.broken(store)
     assert listed["path"] == str(path)
     assert store.records(RUN.experiment.fingerprint).keys() == {2} and other.exists()
     keep(RUN)  # run again on demand: the broken file is replaced
@@ -397,7 +397,7 @@ def test_damaged_arrays_are_listed_and_computed_again(name):
     store = Store.open()
     (problem,) = store.problems
     assert problem.path == beside(path) and str(beside(path)) in problem.what and "\n" not in problem.what
-    assert any(line["path"] == str(beside(path)) for line in status.report(store)["broken"])
+    assert any(line["path"] == str(beside(path)) for line in status.broken(store))
     assert store.get(*DRAWN.key).metrics["headline"] == 0.25 and store.has(Run(DRAWN.experiment, 1))  # tables show it
     assert not store.has(DRAWN) and store.arrays(store.get(*DRAWN.key)) == {} and len(store.problems) == 1
     keep_teacher(DRAWN.experiment)

@@ -28,8 +28,13 @@ def report(store: Store | None = None) -> dict[str, Any]:
         if r.fingerprint not in known and not str(r.experiment["profile"]["name"]).startswith("custom-")
         and r.experiment.get("stage") is None
     ]  # fmt: skip
-    broken = [{"path": str(p.path), "what": p.what} for p in store.problems]
-    return {"exhibits": exhibits, "ablations": of_ours, "broken": broken, "stale": stale, "sources": _sources(store)}
+    whole = {"exhibits": exhibits, "ablations": of_ours, "broken": broken(store), "stale": stale}
+    return whole | {"sources": _sources(store)}
+
+
+def broken(store: Store) -> list[dict[str, str]]:
+    """The files of records, weights and arrays that cannot be used, and why."""
+    return [{"path": str(problem.path), "what": problem.what} for problem in store.problems]
 
 
 def _sources(store: Store) -> list[dict[str, Any]]:
