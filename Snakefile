@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from kdnb import notebooks, server
 from kdnb.book import Book
 from kdnb.errors import KdnbError
 
@@ -31,6 +32,9 @@ except WorkflowError:  # a cluster's nodes have their own
 
 RUN = f"{time.time_ns():x}"
 STAMPS = Path(".stamps") / "runs"
+#: Pages are made by one process that has imported what they need: where it answers, and, once begun, itself.
+PAGES_PLACE = notebooks.short_place() / f"kdnb-{RUN}"
+PAGES_SERVER = []
 
 
 def stamps(kind, names, attempt=RUN):
@@ -118,7 +122,7 @@ rule page:
         command=lambda w: step(
             "notebooks",
             f"notebook {w.page}",
-            *python("kdnb.notebooks", "run", BOOK.source(w.page), BOOK.executed(w.page)),
+            *python("kdnb.server", "run", PAGES_PLACE, "run", BOOK.source(w.page), BOOK.executed(w.page)),
             *("--study", json.dumps(BOOK.parameters), "--project", "."),
         ),
     resources:
@@ -140,6 +144,11 @@ rule book:
         runtime=30,
     shell:
         "{params.command}"
+
+
+onstart:
+    if workflow.is_main_process and BOOK.stale_pages():
+        PAGES_SERVER.append(server.start(PAGES_PLACE))
 
 
 onsuccess:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdnb import exhibits, page, paths
 from kdnb.errors import KdnbError, unknown
@@ -29,8 +29,11 @@ from kdnb.study.environment import made_now
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
+if TYPE_CHECKING:
+    from kdnb.kernels import Waiting
+
 #: Rooms whose code never decides how a stored run is shown.
-NOT_SHOWING = ("training", "evaluation", "bench", "book.py", "cli.py", "__main__.py")
+NOT_SHOWING = ("training", "evaluation", "bench", "book.py", "server.py", "kernels.py", "cli.py", "__main__.py")
 
 
 def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
@@ -44,11 +47,18 @@ def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
 
 
 def execute(
-    source: Path, target: Path, parameters: dict[str, Any], project: Path | None = None, made_from: str = ""
+    source: Path,
+    target: Path,
+    parameters: dict[str, Any],
+    project: Path | None = None,
+    made_from: str = "",
+    *,
+    kernel: Waiting | None = None,
 ) -> None:
     """Execute a notebook as a page of the book: it shows what is stored and trains nothing.
 
-    The page appears whole or not at all.  Raises KdnbError for an unknown parameter, and where a cell fails.
+    The page appears whole or not at all.  Its `kernel` is started where none is waiting.
+    Raises KdnbError for an unknown parameter, and where a cell fails.
     """
     import nbformat
     import papermill
@@ -57,7 +67,7 @@ def execute(
     check_parameters(source, parameters)
     made_from = made_from or digest(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kdnb-", dir=_short_place()) as place, _kernel_environment(project, place):
+    with tempfile.TemporaryDirectory(prefix="kdnb-", dir=short_place()) as place, _kernel_environment(project, place):
         draft = Path(place) / "page.ipynb"
         try:
             papermill.execute_notebook(
@@ -70,6 +80,7 @@ def execute(
                 # Kernels that start together on the ports of one machine take each other's; sockets do not.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{place}/kernel"}}),
                 extra_arguments=["--log-level=50"],  # a kernel that is told to stop calls that an error
+                **({"kernel_manager_class": kernel.manager()} if kernel else {}),
             )
         except papermill.exceptions.PapermillExecutionError as error:
             raise KdnbError(f"{source} failed in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
@@ -198,9 +209,10 @@ def _put_warnings_into_the_log(notebook: Any, source: Path) -> None:
 _LONGEST_PLACE = 70
 
 
-def _short_place() -> str | None:
+def short_place() -> Path:
     """Where temporary folders go whose sockets' paths must be short: the usual place, or /tmp where that is long."""
-    return None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_PLACE else "/tmp"
+    usual = tempfile.gettempdir()
+    return Path(usual if len(os.fsencode(usual)) <= _LONGEST_PLACE else "/tmp")
 
 
 @contextlib.contextmanager
@@ -221,7 +233,13 @@ def _kernel_environment(project: Path | None, place: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def prepare() -> None:
+    """Read what every page is made from, the code and the records: once for all that this process makes."""
+    _code()
+    Store.open()
+
+
+def main(arguments: list[str] | None = None, kernel: Waiting | None = None) -> int:
     """`run`: execute unless the page is current."""
     parser = argparse.ArgumentParser(prog="python -m kdnb.notebooks", description=main.__doc__)
     parser.add_argument("command", choices=["run"])
@@ -240,7 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{source.stem}: shows nothing new")
         else:
             parameters = {**taken(source, given.study), **given.parameters}
-            execute(source, target, parameters, given.project.resolve(), made_from=digest(source, asked))
+            made_from = digest(source, asked)
+            execute(source, target, parameters, given.project.resolve(), made_from, kernel=kernel)
     except KdnbError as error:
         print(f"kdnb: {error}", file=sys.stderr)
         return 2

@@ -29,8 +29,9 @@ FLOORS = (
     ("listing", "tables"),
     ("plots",),
     ("bench",),
+    ("kernels",),
     ("notebooks",),
-    ("book",),
+    ("server", "book"),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,93 @@
+"""The pages' server: what it forks is as what is started, fails as that does, and stops when it is told to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from book_samples import notebook
+
+from kdnb import notebooks, server
+
+#: A page that tells what it finds, and leaves something behind.
+TELLING = """\
+import builtins, os, sys
+print(getattr(builtins, "left_behind", None), os.getcwd(), sys.path[0], sys.flags.utf8_mode, "torch" in sys.modules)
+print({name: os.environ.get(name) for name in ("KDNB_BATCH", "KDNB_BOOK", "OWN")}, __name__, sorted(globals()))
+builtins.left_behind = 1
+warnings = __import__("warnings").warn("for the log")
+"""
+#: A page that says which process makes it, and then takes its time.
+WAITING = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+
+
+@pytest.fixture(scope="module")
+def place():
+    """A server's folder, while it is at work."""
+    folder = notebooks.short_place() / f"kdnb-tested-{os.getpid()}"
+    at_work = server.start(folder)
+    yield folder
+    assert at_work.poll() is None
+    at_work.stdin.close()
+    assert at_work.wait(timeout=60) == 0 and not folder.exists()
+
+
+def asked(place, source, target):
+    command = [sys.executable, "-m", "kdnb.server", "run", str(place), "run", str(source), str(target)]
+    command += ["--project", str(source.parents[2])]
+    return subprocess.Popen(
+        command, env={**os.environ, "OWN": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+
+
+def shown(target):
+    return [o.text for c in nbformat.read(target, as_version=4).cells for o in c.get("outputs", [])]
+
+
+def test_pages_of_a_server_are_what_they_are_alone(place, tmp_path, monkeypatch):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", TELLING)
+    targets = [tmp_path / "out" / f"{name}.ipynb" for name in ("first", "second", "alone")]
+    for target in targets[:2]:
+        page = asked(place, source, target)
+        said = page.communicate(timeout=120)
+        assert page.returncode == 0 and "UserWarning: for the log" in said[1], said
+    monkeypatch.setenv("OWN", "1")
+    notebooks.execute(source, targets[2], {}, tmp_path)
+    first, second, alone = map(shown, targets)
+    assert first == second == alone and "None" in alone[0] and "'OWN': '1'" in alone[0]
+
+
+def test_a_failing_page_of_a_server_names_notebook_and_cell(place, tmp_path):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", "1 / 0")
+    page = asked(place, source, tmp_path / "out" / "a.ipynb")
+    _, said = page.communicate(timeout=120)
+    assert page.returncode == 2 and f"kdnb: {source} failed in cell 2: ZeroDivisionError: division by zero" in said
+    assert not (tmp_path / "out" / "a.ipynb").exists()
+
+
+def test_a_page_ends_with_who_asked_for_it_and_its_folder_is_left_clean(place, tmp_path):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", WAITING)
+    page, told = asked(place, source, tmp_path / "out" / "a.ipynb"), tmp_path / "out" / "pid"
+    _until(lambda: told.exists() and told.read_text())
+    page.terminate()
+    assert page.wait(timeout=60) == 143
+    _until(lambda: not os.path.exists(f"/proc/{told.read_text()}"))
+    assert [path.name for path in told.parent.iterdir()] == ["pid"]
+
+
+def test_without_a_server_a_page_is_made_all_the_same(tmp_path):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", "1 / 0")
+    page = asked(tmp_path / "nobody", source, tmp_path / "out" / "a.ipynb")
+    _, said = page.communicate(timeout=120)
+    assert page.returncode == 2 and "failed in cell 2: ZeroDivisionError" in said
+
+
+def _until(so) -> None:
+    began = time.monotonic()
+    while not so():
+        assert time.monotonic() - began < 120
+        time.sleep(0.05)
