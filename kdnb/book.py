@@ -25,7 +25,10 @@ from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 
 #: What a page is bound from beside the executed notebooks.
-TEXTS = ("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book/*.md", "book/*.bib", "book/*.py", "book/_static/*.*")
+TEXTS = (
+    *("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book/*.md", "book/*.bib", "book/*.py"),
+    *("book/papers/*.md", "book/reference/*.md", "kdnb/*/**/*.py", "book/_static/*.*"),
+)
 #: Where the digest of what the book was made from is kept; it goes with `make clean`.
 MADE_FROM = Path(".stamps") / "book.sha256"
 ABOUT = """\

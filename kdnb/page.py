@@ -17,6 +17,8 @@ from kdnb.errors import KdnbError
 
 #: Where the executed pages lie in the book's folder.
 EXECUTED = "book/executed/"
+#: Where the papers' own pages lie.
+PAPERS = "book/papers/"
 #: How numbers stand in the files that readers download: all digits that mean something, and no more.
 NUMBERS = "%.8g"
 
@@ -39,6 +41,12 @@ def folder() -> Path:
 def exists(paper: str, name: str) -> bool:
     """Whether the book has the page of this notebook."""
     return in_book() and f"{paper}/{name}" in pages(project())
+
+
+def of_paper(paper: str) -> str:
+    """The paper's own page, as executed pages lead to it; "" where the book has none."""
+    there = in_book() and f"{PAPERS}{paper}" in _files(project() / "_toc.yml")
+    return f"/{PAPERS}{paper}" if there else ""
 
 
 def of_row(paper: str, key: str) -> str:

@@ -154,19 +154,29 @@ parts:
       - file: book/executed/evidence/ledger
       - file: book/executed/evidence/how_sure
       - file: book/executed/evidence/coverage
-  - caption: Eight methods compared
+  - caption: The papers
     chapters:
-      - file: book/executed/comparison/kd
-      - file: book/executed/comparison/table1
-      - file: book/executed/comparison/schedule
-      - file: book/executed/comparison/evidence
-      - file: book/executed/comparison/runs
-  - caption: SLKD
+      - file: book/papers/comparison
+        subtrees:
+          - caption: Tables and findings
+            sections:
+              - file: book/executed/comparison/kd
+              - file: book/executed/comparison/table1
+              - file: book/executed/comparison/schedule
+          - caption: Behind the numbers
+            sections:
+              - file: book/executed/comparison/evidence
+              - file: book/executed/comparison/runs
+      - file: book/papers/slkd
+        sections:
+          - file: book/executed/slkd/table1
+          - file: book/executed/slkd/table2
+          - file: book/executed/slkd/evidence
+          - file: book/executed/slkd/runs
+  - caption: The project
     chapters:
-      - file: book/executed/slkd/table1
-      - file: book/executed/slkd/table2
-      - file: book/executed/slkd/evidence
-      - file: book/executed/slkd/runs
+      - file: book/reference/losses
+      - file: book/add
       - file: book/references
 """
 #: What the sample's pages show; a whole book has all exhibits.

@@ -8,6 +8,7 @@ from kdnb.tables.evidence import evidence
 from kdnb.tables.flows import flows
 from kdnb.tables.front import front
 from kdnb.tables.in_short import Sentences, in_short
+from kdnb.tables.landing import landings
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.outcome import outcome
@@ -34,6 +35,7 @@ __all__ = [
     "flows",
     "front",
     "in_short",
+    "landings",
     "ledger",
     "method_costs",
     "outcome",

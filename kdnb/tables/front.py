@@ -12,23 +12,21 @@ from kdnb.exhibits.runs import runs_of
 from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import SCALES
-from kdnb.tables.in_short import in_short, students_of
+from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_told
 from kdnb.tables.words import NOT_YET, TITLES, title
 
 
 @dataclass(frozen=True)
 class Front:
-    """Two tables and a list a paper in Markdown, with links as the front page has them."""
+    """Two tables in Markdown, with links as the front page has them."""
 
     text: str
-    detail: str
 
     def write(self) -> None:
-        """Leave them as files beside the page, which the front page includes; run by hand there are none."""
+        """Leave them as a file beside the page, which the front page includes; run by hand there is none."""
         if page.in_book():
             (page.folder() / "in-one-minute.md").write_text(self.text, encoding="utf-8")
-            (page.folder() / "in-detail.md").write_text(self.detail, encoding="utf-8")
 
 
 def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None) -> Front:
@@ -44,14 +42,7 @@ def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None
     lines += [f"| **{question}** | {answer} | {sure} |" for question, answer, sure in answers]
     lines += ["", "| Paper | Claims | Printed numbers | Measured at the paper's size | At smaller scales |"]
     lines += ["| --- | --- | --- | --- | --- |", *(_paper(paper, store) for paper in exhibits.papers() if paper.claims)]
-    papers = [paper for paper in exhibits.papers() if paper.claims]
-    return Front("\n".join(lines) + "\n", "\n".join(_in_detail(paper, store) for paper in papers))
-
-
-def _in_detail(paper: Paper, store: Store) -> str:
-    """What is found of a paper so far, without what a demo has."""
-    told = in_short(paper.key, SCALES[0], store).lines
-    return "\n".join([f"*{paper.heading}.*", "", *(f"- {line}" for line in told), ""])
+    return Front("\n".join(lines) + "\n")
 
 
 # -- the questions -----------------------------------------------------------------------------------------
@@ -160,7 +151,7 @@ def _paper(paper: Paper, store: Store) -> str:
     cells = [cell for exhibit in paper.exhibits for cell in exhibit.cells("paper") if cell.reported is not None]
     done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
     smaller = [_smaller(paper, scale, store) for scale in SCALES if scale != "paper"]
-    name = _link(paper.heading, paper.key, "findings")
+    name = f"[{paper.heading}](papers/{paper.key}.md)" if page.of_paper(paper.key) else paper.heading
     told = "; ".join(text for text in smaller if text) or NOT_YET
     return f"| {name} | {len(paper.claims)} | {len(cells)} | {done} | {told} |"
 

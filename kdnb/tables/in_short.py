@@ -49,7 +49,7 @@ def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> S
     """Which methods gain, which claims got which verdict, and how many cells are measured at which scale."""
     store = store or Store.open()
     in_print, *verdicts = told_of_claims(paper, store)
-    measured = [_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
+    measured = [told_of_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
     found = [*told_of_gains(exhibits.paper(paper).exhibits[0], store), *verdicts, in_print, *measured]
     return Sentences("in-short", tuple(line for line in found if line))
 
@@ -166,7 +166,8 @@ def _beyond_chance(gains: Sequence[Difference]) -> tuple[int, int]:
     return gained, sum(gain.known and gain.high < 0 for gain in gains)
 
 
-def _measured(paper: str, profile: str, store: Store) -> str:
+def told_of_measured(paper: str, profile: str, store: Store) -> str:
+    """How many cells of a paper are measured at a scale, with how many runs; empty where a smaller scale has none."""
     every = [cell for exhibit in exhibits.paper(paper).exhibits for cell in exhibit.cells(profile)]
     cells = [cell for cell in every if cell.experiment is not None]
     runs = [[record for _, record in runs_of([cell], store)] for cell in cells]

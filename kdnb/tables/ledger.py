@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdnb import exhibits
+from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.evidence import printed
@@ -53,7 +53,7 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """A claim with its verdict at the strongest scale at which anything of it is measured; None where nothing is."""
 
     claim: Claim
@@ -79,16 +79,19 @@ def ledger(store: Store | None = None) -> list[Table]:
     """How many claims of each paper got which verdict, then a table a paper; the first one's CSV has every claim."""
     store = store or Store.open()
     papers = [paper for paper in exhibits.papers() if paper.claims]
-    judged = {paper.key: _judged(paper, store) for paper in papers}
-    frame = pd.DataFrame([_numbers(paper, one) for paper in papers for one in judged[paper.key]])
-    counts = {key: Counter(one.chip for one in of) for key, of in judged.items()}
+    by_paper = {paper.key: judged(paper, store) for paper in papers}
+    frame = pd.DataFrame([_numbers(paper, one) for paper in papers for one in by_paper[paper.key]])
+    counts = {key: Counter(one.chip for one in of) for key, of in by_paper.items()}
     chips = [chip for chip in ORDER if any(count[chip] for count in counts.values())]
     summary = Table(
         name="ledger",
         caption="Claims by verdict, each at the largest scale at which anything of it is measured.",
         head=[line("Paper", "Claims", *chips)],
         body=[
-            line(paper.heading, len(paper.claims), *(counts[paper.key][chip] or "–" for chip in chips))
+            [
+                Entry(paper.heading, page=page.of_paper(paper.key)),
+                *line(len(paper.claims), *(counts[paper.key][chip] or "–" for chip in chips)),
+            ]
             for paper in papers
         ],
         frame=frame,
@@ -96,10 +99,10 @@ def ledger(store: Store | None = None) -> list[Table]:
         css="kdnb-results",
         file="claims",
     )
-    return [summary, *(_of_paper(paper, judged[paper.key]) for paper in papers)]
+    return [summary, *(_of_paper(paper, by_paper[paper.key]) for paper in papers)]
 
 
-def _judged(paper: Paper, store: Store) -> list[_Judged]:
+def judged(paper: Paper, store: Store) -> list[Judged]:
     """The claims of a paper; scales are asked from the strongest down."""
     by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
     in_print = judge.words_in_print(paper)
@@ -108,12 +111,12 @@ def _judged(paper: Paper, store: Store) -> list[_Judged]:
         told = [verdicts[claim.id] for verdicts in by_scale.values()]
         return next((verdict for verdict in told if verdict.findings or verdict.evidence), None)
 
-    return [_Judged(claim, in_print[claim.id], strongest(claim)) for claim in paper.claims]
+    return [Judged(claim, in_print[claim.id], strongest(claim)) for claim in paper.claims]
 
 
-def _of_paper(paper: Paper, judged: Iterable[_Judged]) -> Table:
+def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
     body: list[Line] = []
-    for one in judged:
+    for one in claims:
         verdict = one.verdict
         scale = f", {verdict.profile}" if verdict and one.claim.predicate is not None else ""
         seeds = verdict.seeds_needed if verdict and one.chip == CHIPS["undetermined"] else None
@@ -125,7 +128,7 @@ def _of_paper(paper: Paper, judged: Iterable[_Judged]) -> Table:
                 Entry(IN_PRINT[one.in_print]),
                 Entry(one.chip + scale, target=evidence_target(verdict) if verdict else ""),
                 Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
-                Entry(_call_told(paper, closest(verdict)) if verdict else "–"),
+                Entry(call_told(paper, closest(verdict)) if verdict else "–"),
                 Entry(str(seeds) if seeds else "–"),
             ]
         )
@@ -169,7 +172,7 @@ def _slack(finding: Finding) -> float:
     return max(low - margin, margin - high)
 
 
-def _call_told(paper: Paper, finding: Finding | None) -> str:
+def call_told(paper: Paper, finding: Finding | None) -> str:
     """`CRD − KD +1.81 [0.14, 3.49]`."""
     if finding is None or finding.difference is None:
         return "–"
@@ -178,7 +181,7 @@ def _call_told(paper: Paper, finding: Finding | None) -> str:
     return f"{a} − {b} {score.text(d.value, signed=True)} [{score.text(d.low)}, {score.text(d.high)}]"
 
 
-def _numbers(paper: Paper, one: _Judged) -> dict[str, Any]:
+def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
     """A claim as a line of `claims.csv`."""
     claim, verdict = one.claim, one.verdict
     call = closest(verdict) if verdict else None
@@ -226,7 +229,7 @@ def withdrawn() -> Table | Said:
 def verdicts_of(paper: Paper, ids: Sequence[str] | None, rows: Iterable[str], store: Store) -> dict[str, list[str]]:
     """Chip -> claims of these ids, or about these rows; in the book they lead to the comparisons behind them."""
     found: dict[str, list[str]] = {}
-    for one in _judged(paper, store):
+    for one in judged(paper, store):
         about = one.claim.is_about({*rows}, lambda row: paper.row_of(row)[0]) if ids is None else one.claim.id in ids
         if about:
             target = evidence_target(one.verdict) if one.verdict else ""
@@ -237,5 +240,5 @@ def verdicts_of(paper: Paper, ids: Sequence[str] | None, rows: Iterable[str], st
 def verdicts_told(store: Store | None = None) -> dict[str, int]:
     """Chip -> how many claims of all papers have it, in the order of `ORDER`."""
     store = store or Store.open()
-    counts = Counter(one.chip for paper in exhibits.papers() for one in (_judged(paper, store) if paper.claims else ()))
+    counts = Counter(one.chip for paper in exhibits.papers() for one in (judged(paper, store) if paper.claims else ()))
     return {chip: counts[chip] for chip in ORDER if counts[chip]}

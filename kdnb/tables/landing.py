@@ -1,0 +1,72 @@
+"""What a paper's own page says of it: what is measured so far, and every claim with its verdict and how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdnb import exhibits, page
+from kdnb.exhibits import Paper
+from kdnb.study.store import Store
+from kdnb.tables.claims import SCALES, evidence_target, told_of_claims
+from kdnb.tables.in_short import told_of_gains, told_of_measured
+from kdnb.tables.ledger import Judged, call_told, closest, judged
+from kdnb.tables.sheet import Entry, Line, Table, line
+
+HEAD = ("Claim", "What it says", "What we found", "How sure")
+
+
+@dataclass(frozen=True)
+class Landings:
+    """A text for every paper, in MyST: its page in the book includes it."""
+
+    texts: dict[str, str]
+
+    def write(self) -> None:
+        """Leave them as files beside the page that is made, for those that the book has; run by hand there are none."""
+        for key, text in self.texts.items():
+            if page.of_paper(key):
+                (page.folder() / f"found-{key}.md").write_text(text, encoding="utf-8")
+
+
+def landings(store: Store | None = None) -> Landings:
+    """What is found of every paper that has claims; a demo says nothing here."""
+    store = store or Store.open()
+    return Landings({paper.key: _text(paper, store) for paper in exhibits.papers() if paper.claims})
+
+
+def _text(paper: Paper, store: Store) -> str:
+    of_print = told_of_claims(paper.key, store)[0]
+    measured = [told_of_measured(paper.key, scale, store) for scale in SCALES]
+    lines = [*told_of_gains(paper.exhibits[0], store), of_print, *measured]
+    return "\n".join(f"- {told}" for told in lines if told) + "\n\n" + found(paper, store).to_myst()
+
+
+def found(paper: Paper, store: Store | None = None) -> Table:
+    """Every claim of a paper with its verdict, at the largest scale at which anything of it is measured."""
+    body: list[Line] = []
+    for one in judged(paper, store or Store.open()):
+        scale = f", {one.verdict.profile}" if one.verdict and one.claim.predicate is not None else ""
+        target = evidence_target(one.verdict) if one.verdict else ""
+        body.append(
+            [*line(one.claim.id, one.claim.sentence), Entry(one.chip + scale, target=target), *line(_sure(paper, one))]
+        )
+    return Table(
+        name=f"found-{paper.key}",
+        caption="The paper's claims and what the runs of this book say of them, each at the largest scale measured.",
+        head=[line(*HEAD)],
+        body=body,
+        note="How sure: of the comparisons that a claim comes to, how many speak for it; then the one that the verdict "
+        "hangs on, with its 95 % interval.",
+        css="kdnb-claims",
+    )
+
+
+def _sure(paper: Paper, one: Judged) -> str:
+    """`3 of 4 for it, 3 seeds; FitNet − PKT +1.81 [0.14, 3.49]`, or a dash where nothing is measured."""
+    if one.verdict is None or not one.verdict.findings:
+        return "–"
+    in_favour, call = one.counts[0], closest(one.verdict)
+    told = f"{in_favour} of {sum(one.counts)} for it"
+    if call is None or call.difference is None:
+        return told
+    return f"{told}, {call.difference.n} seeds; {call_told(paper, call)}"
