@@ -209,6 +209,8 @@ def test_rows_wait_for_the_whole_grid_of_their_method_and_bring_it():
     grid = [Run(c.experiment, 1) for c in GRID.cells("pilot") if c.row.method == "kd"]
     assert list(cell.awaits) == grid and len(grid) == 9
     assert exhibits.get("srm/table1").cell("paper", "kd").printed.value == 73.27
+    of_srm = exhibits.get("srm/table1").cell("pilot", "srm")
+    assert {run.keeps for run in of_srm.awaits} == {of_srm.keeps} != {()}  # the best of them is not trained again
     chosen, pilot = wanted.select("srm/table1"), PROFILES["pilot"]
     assert wanted.runs(chosen, pilot, rows="plain,kd", seeds=2)[:9] == grid
     assert {run.experiment.fingerprint for run in grid} <= wanted.papers(chosen, pilot).keys()
