@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
@@ -11,6 +12,15 @@ PUT_RIGHT = {
     '<summary aria-label="Toggle hidden content">': "<summary>",
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
+
+
+#: Where a page has its demo, and what the fold says of it, once a page.
+DEMO = "demo-of-this-build"
+MARK = "the demo was here"
+OF_A_DEMO = (
+    "Tiny networks on scanned digits, trained when these pages were built. They show that every step runs, and say "
+    "nothing about the paper."
+)
 
 
 def fold(app: Any, tree: nodes.document) -> None:
@@ -31,6 +41,67 @@ def fold(app: Any, tree: nodes.document) -> None:
         given.parent.remove(given)
 
 
+def gather(app: Any, tree: nodes.document) -> None:
+    """What only a demo has is in one fold at the end of its page; where nothing else was to be seen, a line says so."""
+    parts = [part for part in tree.findall(nodes.container) if "kdnb-demo" in part["classes"]]
+    if not parts:
+        return
+    emptied = {id(section): section for section in map(_section, parts)}
+    for part in parts:
+        part["classes"] = ["kdnb-of-demo"]
+        cell = _cell(part)
+        cell.parent.insert(cell.parent.index(cell), nodes.comment("", MARK))
+        part.parent.remove(part)
+        if cell.get("hide_mode") is None and not _shows(cell):
+            cell.parent.remove(cell)
+    for section in emptied.values():
+        mark = next(_marks(section))
+        if not any(isinstance(child, nodes.container) and _shows(child) for child in section.children):
+            mark.replace_self(nodes.paragraph("", "", *_nothing_yet()))
+    for mark in list(_marks(tree)):
+        mark.parent.remove(mark)
+    next(child for child in tree.children if isinstance(child, nodes.section)).append(_folded(parts))
+
+
+def _marks(tree: nodes.Element) -> Iterator[nodes.comment]:
+    """Where parts were that are in the fold now."""
+    return (node for node in tree.findall(nodes.comment) if node.astext() == MARK)
+
+
+def _section(node: nodes.Node) -> nodes.section:
+    while not isinstance(node, nodes.section):
+        node = node.parent
+    return node
+
+
+def _cell(node: nodes.Node) -> nodes.container:
+    """The cell of the notebook that a part of a page is in."""
+    while node.get("nb_element") != "cell_code":
+        node = node.parent
+    return node
+
+
+def _shows(cell: nodes.container) -> bool:
+    """Whether a cell has a table or a picture."""
+    return any(isinstance(node, nodes.table | nodes.figure | nodes.image) for node in cell.findall())
+
+
+def _nothing_yet() -> list[nodes.Node]:
+    link = nodes.reference("", "the demo", refid=DEMO, internal=True)
+    return [nodes.Text("Not yet measured; "), link, nodes.Text(" has run it.")]
+
+
+def _folded(parts: list[nodes.container]) -> nodes.section:
+    """The section at a page's end."""
+    tables, figures = (sum(len(list(part.findall(kind))) for part in parts) for kind in (nodes.table, nodes.figure))
+    counts = [f"{n} {what}{'s' * (n > 1)}" for n, what in ((tables, "table"), (figures, "figure")) if n]
+    opened = f'<details class="kdnb-demo"><summary>Show the demo: {" and ".join(counts)}</summary>'
+    section = nodes.section("", nodes.title("", "Demo of this build"), ids=[DEMO], names=[])
+    section += nodes.paragraph("", OF_A_DEMO)
+    section += [nodes.raw("", opened, format="html"), *parts, nodes.raw("", "</details>", format="html")]
+    return section
+
+
 def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Names and roles that a screen reader says."""
     for wrong, right in PUT_RIGHT.items():
@@ -40,5 +111,6 @@ def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree:
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
     app.connect("doctree-read", fold)
+    app.connect("doctree-read", gather, priority=400)  # before the page's contents are listed
     app.connect("html-page-context", put_right)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -173,7 +173,7 @@ def make_readable(download: Path) -> None:
     notebook = nbformat.read(download, as_version=4)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            picture = re.match(r":+\{figure\} (\S+\.svg)\n", output.get("data", {}).pop("text/markdown", ""))
+            picture = re.search(r"^:+\{figure\} (\S+\.svg)\n", output.get("data", {}).pop("text/markdown", ""), re.M)
             if picture:
                 drawn = page.project() / page.EXECUTED / download.parent.name / picture[1]
                 output["data"]["image/svg+xml"] = drawn.read_text(encoding="utf-8")

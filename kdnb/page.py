@@ -28,6 +28,11 @@ def in_book() -> bool:
     return bool(os.environ.get("KDNB_BATCH"))
 
 
+def of_demo(text: str) -> str:
+    """A part of a page that only a demo has: the book gathers these in one fold at its end (`book/readable.py`)."""
+    return f"::::::::{{container}} kdnb-demo\n\n{text.strip()}\n\n::::::::\n"
+
+
 def project() -> Path:
     """The folder with the book that is being built: `$KDNB_BOOK`, or this project."""
     return paths.named("KDNB_BOOK") or paths.project()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 from book_samples import accuracy, asked_for, commands_of, fill
 from bs4 import BeautifulSoup
+from docutils import nodes
 from docutils.core import publish_doctree
+from docutils.utils import new_document
 
 from kdnb import exhibits, listing, page, paths, tables
 from kdnb.errors import KdnbError
@@ -110,11 +113,13 @@ def test_how_numbers_are_made_once_more_is_folded_below_the_csv(tmp_path, in_boo
 # -- results ---------------------------------------------------------------------------------------------
 
 
-def test_results_show_print_measured_and_demo_in_three_groups(store):
+def test_results_show_print_and_measured_and_the_demo_apart(store):
     table = tables.results("comparison/table1")
-    assert texts(table.head)[0] == ["Method", "The paper", "Measured at paper scale", "Demo of this build"]
+    assert texts(table.head)[0] == ["Method", "The paper"] and not table.of_demo
     by_row = {entries[0].text: entries for entries in table.body}
-    assert [e.text for e in by_row["KD"][1:3]] == ["69.78", "92.66"]
+    assert [e.text for e in by_row["KD"][1:]] == ["69.78", "92.66"]
+    assert table.demo.of_demo and texts(table.demo.head)[0] == ["Method", "Demo of this build"]
+    by_row = {entries[0].text: entries for entries in table.demo.body}
     values = pd.Series([100 * accuracy(2, seed) for seed in (1, 2, 3)])
     assert by_row["KD"][-1].text == f"{values.mean():.2f} ± {values.std():.2f} (3)"
     assert by_row["Teacher"][-1].text == f"{100 * accuracy(0, 0):.2f} (1)"
@@ -122,8 +127,7 @@ def test_results_show_print_measured_and_demo_in_three_groups(store):
 
 def test_what_nobody_measured_is_said_and_never_filled_in(store):
     table = tables.results("comparison/table1")
-    first = table.body[0]
-    assert first[3].text == "not yet measured" and (first[3].columns, first[3].rows) == (2, 17)
+    assert table.note.endswith("Nothing is measured at paper scale yet.")
     fill(store, "paper", seeds=1, dataset="cifar100")
     after = tables.results("comparison/table1")
     kd = next(entries for entries in after.body if entries[0].text == "KD")
@@ -131,17 +135,22 @@ def test_what_nobody_measured_is_said_and_never_filled_in(store):
 
 
 def test_a_demo_is_marked_as_demo(store):
-    assert "says nothing about the paper" in tables.results("comparison/table1").note
+    assert "says nothing about the paper" in tables.results("comparison/table1").demo.note
+
+
+def test_an_ablation_with_nothing_but_a_demo_is_the_demo(store):
+    table = tables.results("comparison/kd-alpha")
+    assert table.of_demo and table.demo is None and table.frame["runs"].max() == 3
 
 
 def test_a_demo_of_other_sources_is_called_so(store):
     (kd,) = exhibits.get("comparison/table1").cells("demo", "digits", ["kd"])
     first = store.get(kd.experiment.fingerprint, 1)
     store.write(Run(kd.experiment, 1), dataclasses.replace(first, environment={"sources": "0" * 16}), "comparison")
-    table = tables.results("comparison/table1")
+    table = tables.results("comparison/table1").demo
     assert texts(table.head)[0][-1] == "Demo, in part of another build"
     assert f"Other sources than today's made 1 of its {17 * 3 - 2} runs; `make clean`" in table.note
-    assert tables.results("comparison/table1", ["crd"]).note.endswith("says nothing about the paper.")
+    assert tables.results("comparison/table1", ["crd"]).demo.note.endswith("says nothing about the paper.")
     first = dataclasses.replace(first, environment={"sources": source_digest(), "earlier_sources": ["0" * 16]})
     store.write(Run(kd.experiment, 1), first, "comparison")
     alone = show("comparison/table1", ["kd"], seeds=1)
@@ -151,24 +160,24 @@ def test_a_demo_of_other_sources_is_called_so(store):
 def test_pilot_and_short_stand_there_once_measured(store):
     fill(store, "pilot", seeds=1, dataset="cifar100")
     heads = texts(tables.results("comparison/table1").head)
-    assert "Measured at pilot scale" in heads[0] and heads[1].count("CIFAR-100") == 3
+    assert "Measured at pilot scale" in heads[0] and heads[1].count("CIFAR-100") == 2
     assert "ResNet20 → ResNet8" in tables.results("comparison/table1").note
 
 
 def test_the_command_below_results_asks_for_their_runs_and_no_others(store):
     table = tables.results("comparison/table1", ["plain", comparison.variation("kd", "KD", of="kd")])
-    (command,) = commands_of(table)
-    assert command.endswith("--profile demo --rows plain,kd --seeds 3")
+    (command,) = commands_of(table.demo)
+    assert commands_of(table) == [] and command.endswith("--profile demo --rows plain,kd --seeds 3")
     frame = table.frame[table.frame["runs"] > 0]
     assert asked_for(command) == {(fingerprint, seed) for fingerprint in frame["fingerprint"] for seed in (1, 2, 3)}
-    assert "Trained on: CPU, 2 threads." in table.rerun and "kdnb run --like" in table.rerun
-    assert "--rows" not in commands_of(tables.results("comparison/table1"))[0]
+    assert "Trained on: CPU, 2 threads." in table.demo.rerun and "kdnb run --like" in table.demo.rerun
+    assert "--rows" not in commands_of(tables.results("comparison/table1").demo)[0]
 
 
 def test_no_command_is_given_for_what_is_not_measured_or_a_readers_own(store):
     other = exhibits.get("comparison/kd-temperature").row("kd-t2")  # its runs are there: under another table's name
     table = tables.results("comparison/table1", [dataclasses.replace(other, key="kd")])
-    assert table.frame["runs"].max() == 3 and table.rerun == ""
+    assert table.frame["runs"].max() == 3 and table.rerun == table.demo.rerun == ""
     assert tables.results("comparison/table1", profile="short").rerun.count("$ kdnb") == 0
 
 
@@ -192,11 +201,11 @@ def test_links_lead_to_pages_that_exist(store, in_book, tmp_path, monkeypatch):
     assert {e.page for entries in table.body for e in entries[:1]} == {
         "teacher", "plain_student", "kd", "fitnet", "fsp", "pkt", "mmd", "crd",
     }  # fmt: skip
-    assert table.body[2][-1].target == "runs-comparison-table1-demo-digits-kd"
+    assert table.demo.body[2][-1].target == "runs-comparison-table1-demo-digits-kd"
 
 
 def test_every_target_of_a_table_is_a_label_on_the_page_of_runs(store, in_book):
-    wanted = {e.target for entries in tables.results("comparison/table1").body for e in entries if e.target}
+    wanted = {e.target for entries in tables.results("comparison/table1").demo.body for e in entries if e.target}
     labels = {e.label for t in tables.runs("comparison/table1") for entries in t.body for e in entries if e.label}
     assert wanted == labels and len(wanted) == 17
 
@@ -591,3 +600,28 @@ def test_an_outcome_of_one_seed_says_nothing_of_chance(store):
     fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
     (line,) = tables.outcome("comparison/table1", ["kd"]).body
     assert line[-1].text == "one seed says nothing of chance" and "[" not in line[2].text
+
+
+def _cell(*shown):
+    """A cell of an executed page, as it is read: its outputs are in containers of containers."""
+    bundle = nodes.container("", *shown, mime_type="text/markdown")
+    return nodes.container("", bundle, nb_element="cell_code", classes=["cell"])
+
+
+def test_what_only_a_demo_has_is_gathered_at_the_end_of_its_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    readable = importlib.import_module("readable")
+    demo = [nodes.container("", nodes.table(), classes=["kdnb-demo"]) for _ in range(2)]
+    scores = nodes.section("", nodes.title("", "Scores"), _cell(nodes.table(), demo[0]), ids=["scores"])
+    curves = nodes.section("", nodes.title("", "Curves"), _cell(demo[1]), ids=["curves"])
+    tree = new_document("page")
+    tree += [nodes.docinfo(), nodes.section("", nodes.title("", "KD"), scores, curves, ids=["kd"])]
+    readable.gather(None, tree)
+    *_, fold = tree[1].children
+    assert fold["ids"] == ["demo-of-this-build"] and [p for p in demo if p.parent is fold] == demo
+    assert "2 tables" in fold.astext() and len(list(scores.findall(nodes.table))) == 1
+    assert scores.astext().split() == ["Scores"]  # what is measured is seen, so nothing is said
+    assert curves.astext().endswith("Not yet measured; the demo has run it.")
+    before = tree.pformat()
+    readable.gather(None, tree)
+    assert tree.pformat() == before

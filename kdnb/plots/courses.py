@@ -25,7 +25,7 @@ from kdnb.plots.histories import (
     milestones,
     thin,
 )
-from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, scales_told
+from kdnb.plots.panels import Panel, legend_below, nothing_yet, of_demo, panels, scales_told
 from kdnb.plots.style import WIDTH, Plot, colour, style
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
@@ -49,11 +49,10 @@ def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name:
     found = _courses(exhibit, profile, drawn)
     with style():
         figure = _figure(found, drawn) if found else nothing_yet(exhibit.title)
-    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}" + scales_told(
-        exhibit, [course.panel for course in found]
-    )
+    panels_shown = [course.panel for course in found]
+    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}" + scales_told(exhibit, panels_shown)
     told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
-    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told)
+    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, of_demo=of_demo(panels_shown))
 
 
 def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:

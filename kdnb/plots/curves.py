@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdnb import page
 from kdnb.exhibits import Cell
 from kdnb.exhibits.show import Shown
 from kdnb.plots.histories import band, epochs_axis, gathered, logarithmic, long, percent
@@ -46,8 +47,10 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     caption += f": {_scored(runs).lower()} accuracy; each term of {label}'s loss times its weight"
     caption += "; its first step. " if not first.empty else ". "
     caption += _seeds_told(runs)
-    caption += " A demo says nothing about the paper." if runs.profile == "demo" else ""
-    return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]))
+    caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""
+    return Plot(
+        figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), of_demo=runs.profile == "demo"
+    )
 
 
 def _seeds_told(runs: Shown) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdnb.exhibits import Cell, Column, Exhibit
 from kdnb.exhibits.runs import runs_of
-from kdnb.plots.panels import Panel, scales_told, strongest
+from kdnb.plots.panels import Panel, of_demo, scales_told, strongest
 from kdnb.plots.style import Plot
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -57,7 +57,9 @@ def plot(figure: Figure, name: str, caption: str, found: Found, frame: pd.DataFr
         return Plot(figure, name, caption, frame)
     seeds = sorted({kept.record.seed for kept in found.kept.values()})
     caption += f" {found.panel.sentence}, seed {' and '.join(str(seed) for seed in seeds)}."
-    return Plot(figure, name, caption + scales_told(found.exhibit, [found.panel]), frame)
+    return Plot(
+        figure, name, caption + scales_told(found.exhibit, [found.panel]), frame, of_demo=of_demo([found.panel])
+    )
 
 
 def table(parts: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -174,6 +174,11 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     return "".join(f" {sentence}" for sentence in said)
 
 
+def of_demo(shown: Sequence[Panel]) -> bool:
+    """Whether a demo is all that a figure shows."""
+    return bool(shown) and all(panel.profile == "demo" for panel in shown)
+
+
 # -- places on the page ------------------------------------------------------------------------------------
 
 

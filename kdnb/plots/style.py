@@ -124,7 +124,8 @@ def style() -> AbstractContextManager[None]:
 class Plot:
     """A figure with its caption, its name, and the numbers that it shows.
 
-    `seen` says what the picture shows, for who cannot see it; without it the caption stands for it.
+    `seen` says what the picture shows, for who cannot see it; without it the caption stands for it.  What is `of_demo`
+    goes to the book's fold for it.
     """
 
     figure: Figure
@@ -132,6 +133,7 @@ class Plot:
     caption: str
     frame: pd.DataFrame
     seen: str = ""
+    of_demo: bool = False
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         text = {"text/plain": self.caption}
@@ -144,7 +146,7 @@ class Plot:
         folder = page.folder()
         (folder / f"{self.name}.svg").write_text(self.to_svg(), encoding="utf-8")
         self.frame.to_csv(folder / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
-        return "\n".join(
+        told = "\n".join(
             [
                 f":::{{figure}} {self.name}.svg",
                 f":name: fig-{self.name}",
@@ -155,6 +157,7 @@ class Plot:
                 ":::",
             ]
         )
+        return page.of_demo(told) if self.of_demo else told
 
     def to_svg(self) -> str:
         """The picture; the same numbers give the same bytes."""

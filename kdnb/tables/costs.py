@@ -49,6 +49,7 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         body=body,
         frame=pd.DataFrame(lines),
         note=_note(),
+        of_demo=runs.profile == "demo",
     )
 
 

@@ -7,7 +7,7 @@ every scale (`pairs`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -27,6 +27,7 @@ from kdnb.tables.words import (
     TITLES,
     demo_mark,
     headings,
+    nothing_at,
     printed,
     runs_target,
     scale_title,
@@ -105,34 +106,60 @@ def results(
     frame = measured(exhibit, parts, store or Store.open(), profile)
     blocks = _side_by_side(exhibit, parts, frame, profile)
     paper = [] if exhibit.ablation else [_block(exhibit, parts, "paper", frame)]
-    titles = ["The paper"] * len(paper) + [scale_title(b.profile, b.frame) for b in blocks]
-    every = [*paper, *blocks]
+    published = [block for block in blocks if block.profile != "demo"]
+    demo = [block for block in blocks if block.profile == "demo"]
+    name, frame = name or slug(exhibit.key), _frame(blocks, _rows(parts))
+    caption = caption or f"{exhibit.title}; {unit(exhibit.columns)}{MEASURED}."
+    if exhibit.ablation and demo and all(block.frame.empty for block in published):
+        return _scales(exhibit, parts, [], demo, name, caption, frame)
+    table = _scales(exhibit, parts, paper, published, name, caption, frame)
+    there = [block for block in demo if len(block.frame)]
+    return replace(table, demo=_scales(exhibit, parts, [], there, f"{name}-demo", caption)) if there else table
+
+
+def _frame(blocks: Iterable[_Block], rows: Iterable[str]) -> pd.DataFrame:
+    """The numbers of all scales, for the CSV."""
+    return pd.concat([_summary(block, rows) for block in blocks], ignore_index=True)
+
+
+def _scales(
+    exhibit: Exhibit,
+    parts: Sequence[Part],
+    paper: Sequence[_Block],
+    blocks: Sequence[_Block],
+    name: str,
+    caption: str,
+    frame: pd.DataFrame | None = None,
+) -> Table:
+    """Scales side by side, after what the paper prints; a scale that has no runs is told in a sentence below."""
+    there = [block for block in blocks if len(block.frame)]
+    every = [*paper, *there]
+    titles = ["The paper"] * len(paper) + [scale_title(b.profile, b.frame) for b in there]
     head = [
         [Entry("Method", rows=2), *(Entry(t, columns=len(b.columns)) for t, b in zip(titles, every, strict=True))],
         line(*(heading for block in every for heading in headings(block.columns))),
     ]
     labels = _rows(parts)
-    body: list[Line] = []
-    for number, row in enumerate(labels.values()):
-        entries = [
+    body: list[Line] = [
+        [
             _label(exhibit, row),
             *(block.printed(row.key, column) for block in paper for column in block.columns),
+            *(block.measured(row.key, column) for block in there for column in block.columns),
         ]
-        for block in blocks:
-            if block.frame.empty:
-                entries += [Entry(NOT_YET, columns=len(block.columns), rows=len(labels))] if number == 0 else []
-            else:
-                entries += [block.measured(row.key, column) for column in block.columns]
-        body.append(entries)
+        for row in labels.values()
+    ]
+    equal = _at_equal_schedule(exhibit, labels, there)
+    nothing = [nothing_at(block.profile) for block in blocks if block.frame.empty]
     return Table(
-        name=name or slug(exhibit.key),
-        caption=caption or f"{exhibit.title}; {unit(exhibit.columns)}{MEASURED}.",
-        head=head,
+        name=name,
+        caption=caption,
+        head=head if every else [line("Method")],
         body=body,
-        frame=pd.concat([_summary(block, labels) for block in blocks], ignore_index=True),
-        note=" ".join([*_at_equal_schedule(exhibit, labels, blocks), _note_of_blocks(blocks)]),
+        frame=frame,
+        note=" ".join([*equal, *nothing, _note_of_blocks(there)]).strip(),
         css="kdnb-results",
-        rerun=_rerun(blocks),
+        rerun=_rerun(blocks) if blocks else "",
+        of_demo=any(block.profile == "demo" for block in there),
     )
 
 
@@ -275,7 +302,7 @@ def _note_of_blocks(blocks: Sequence[_Block]) -> str:
         if pairs:
             said.append(f"{TITLES.get(block.profile, f'Profile {block.profile}')}: {', '.join(pairs)}.")
     said += [demo_mark(block.frame) for block in blocks if block.profile == "demo"]
-    if page.in_book():
+    if page.in_book() and len(blocks):
         said.append("Measured numbers lead to their runs.")
     return " ".join(said)
 
@@ -307,9 +334,9 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
             entries.append(_printed_gain(block, gain, column))
             entries += [_measured_gain(block, gain, column)] if column in there else []
         body.append(entries)
-    note = "" if there else f"{TITLES['paper']}: {NOT_YET}."
+    note = "" if there else nothing_at("paper")
     if all(cell.experiment is None for cell in block.cells.values()):
-        note = f"{TITLES['paper']}: {NOT_YET}; {next(iter(block.cells.values())).why_not}."
+        note = f"{note.removesuffix('.')}: {next(iter(block.cells.values())).why_not}."
     images = [title(dataset) for dataset in exhibit.datasets]
     where = f", {images[0]}" if len(images) == 1 and images[0] not in exhibit.title else ""
     told = ", ".join(part for part in (unit(block.columns).removesuffix(", "), MEASURED if there else "") if part)
@@ -337,8 +364,9 @@ def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], 
     note = _note_of_relatives(block, every)
     name = slug(f"{name} {block.profile}")
     return Table(
-        name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs", rerun=_rerun([block])
-    )
+        name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs", rerun=_rerun([block]),
+        of_demo=block.profile == "demo",
+    )  # fmt: skip
 
 
 def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:

@@ -51,6 +51,7 @@ def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
         note="Time is a run's share of its cohort's, first steps not counted; a commit with + had uncommitted changes, "
         "and the record has the digest of the sources as they were.",
         css="kdnb-runs",
+        of_demo=first.profile.name == "demo",
     )
 
 

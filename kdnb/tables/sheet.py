@@ -49,6 +49,7 @@ Line = Sequence[Entry]
 class Table:
     """Head and body in lines of entries; `frame` is what the CSV beside it holds, which is called `file`, or as the
     table is; `note` stands below, and in the book `rerun` folded below that: how its numbers are made once more.
+    What is `of_demo` goes to the book's fold for it; `demo` is what a demo has of a table that is measured.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Table:
     css: str = ""
     file: str = ""
     rerun: str = ""
+    of_demo: bool = False
+    demo: Table | None = None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": self.to_text()}
@@ -76,7 +79,8 @@ class Table:
             self.frame.to_csv(page.folder() / file, index=False, float_format=page.NUMBERS)
             below = f"{below} {{download}}`{file} <{file}>`".strip()
         parts = [text, f"{{.kdnb-below}}\n{below}" if below else "", self._fold()]
-        return "\n\n".join(filter(None, parts)) + "\n"
+        told = "\n\n".join(filter(None, parts)) + "\n"
+        return (page.of_demo(told) if self.of_demo else told) + (f"\n{self.demo.to_myst()}" if self.demo else "")
 
     def _fold(self) -> str:
         """How the numbers are made once more, for who opens it."""
@@ -130,12 +134,14 @@ class Table:
                 f'<table class="kdnb-table"><caption>{caption}</caption>',
                 "<thead>", *rows(self.head, 'th scope="col"'), "</thead>",
                 "<tbody>", *rows(self.body, "td"), "</tbody></table>",
+                *([self.demo.to_html()] if self.demo else []),
             ]
         )  # fmt: skip
 
     def to_text(self) -> str:
         """Plain lines: what a log shows."""
-        return "\n".join([self.caption, *(" | ".join(e.text for e in line) for line in [*self.head, *self.body])])
+        lines = [self.caption, *(" | ".join(e.text for e in line) for line in [*self.head, *self.body])]
+        return "\n".join(lines + ([self.demo.to_text()] if self.demo else []))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,11 @@ def scale_title(profile: str, runs: pd.DataFrame) -> str:
 
 
 def demo_mark(runs: pd.DataFrame) -> str:
-    """What may not be read into these runs of a demo, and whether these sources made them."""
-    return " ".join(part for part in (OF_A_DEMO, other_sources_told(runs)) if part)
+    """What may not be read into these runs of a demo, and whether these sources made them.
+
+    In the book the fold that has all of a page's demo says the first, once.
+    """
+    return " ".join(part for part in ("" if page.in_book() else OF_A_DEMO, other_sources_told(runs)) if part)
 
 
 def other_sources_told(runs: pd.DataFrame) -> str:
@@ -45,6 +48,14 @@ def other_sources_told(runs: pd.DataFrame) -> str:
 def of_other_sources(runs: pd.DataFrame) -> int:
     """How many of the runs other sources than today's have made."""
     return int((runs["sources"] != source_digest()).sum())
+
+
+def nothing_at(profile: str) -> str:
+    """`Nothing is measured at paper scale yet.`"""
+    if profile == "demo":
+        return "The demo has not run yet."
+    scale = TITLES.get(profile, f"at the scale {profile}").removeprefix("Measured ")
+    return f"Nothing is measured {scale} yet."
 
 
 def title(dataset: str) -> str:
