@@ -14,7 +14,10 @@ from scipy import stats
 from kdnb import exhibits, paths, tables
 from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import verdicts
+from kdnb.exhibits.claims.links import links
+from kdnb.exhibits.claims.predicates import Better, Claim, all_of, any_of
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
+from kdnb.exhibits.paper import Paper
 from kdnb.study.store import Store
 from kdnb.tables.certainty import layout
 from kdnb.tables.claims import measured_frames
@@ -111,3 +114,32 @@ def test_half_widths_are_those_of_the_intervals_and_of_students_t():
 def test_every_verdict_that_there_is_has_a_chip_and_a_place_in_the_count():
     every = {word for words in WORDS.values() for word in words.values()} | {OUR_READING, NO_VERDICT, NOT_MEASURED}
     assert every <= set(CHIPS) and set(CHIPS.values()) == set(ORDER)
+
+
+def test_a_claim_that_needs_another_falls_with_it():
+    def claim(key, predicate):
+        return Claim(key, "x", key, (), predicate)
+
+    ab, ac, far = Better("here", "a", "b"), Better("here", "a", "c"), Better("here", "a", "b", by=1.0)
+    claims = (
+        claim("better", ab),
+        claim("far better", far),
+        claim("best", all_of(ab, ac)),
+        claim("best of two", any_of(all_of(ab, ac), all_of(far, Better("here", "c", "b")))),
+        claim("elsewhere", Better("there", "a", "b")),
+        claim("why", Better("there", "c", "b")),
+        claim("a judgement", None),
+    )
+    found = links(Paper("x", (), claims=claims, explained={"better": ("why",)}))
+    assert found["better"].needed_by == ("far better", "best")
+    assert found["better"].told == "far better, best; to be explained by why; shares comparisons with best of two"
+    assert found["far better"].needed_by == found["best"].needed_by == () and found["elsewhere"].told == "–"
+
+
+def test_claims_that_hang_together_stand_in_the_ledger():
+    frame = tables.ledger()[0].frame.set_index("id")
+    assert frame.loc["slkd-S1", "needed_by"] == "S2" and "S9" in frame.loc["slkd-S1", "explained_by"]
+    assert frame.loc["iekd-I1", "needed_by"] == "I2"
+    for paper in exhibits.papers():
+        known = {claim.id for claim in paper.claims}
+        assert known >= {*paper.explained, *(key for of in paper.explained.values() for key in of)}

@@ -345,5 +345,14 @@ def shown(cell: Cell, record: Record) -> dict[Where, float] | None:
 
 
 PAPER = Paper(
-    iekd.PAPER, iekd.EXHIBITS, iekd.ABLATIONS, CLAIMS, counts, shown, title, row_of, named="Inheritance and exploration"
+    iekd.PAPER,
+    iekd.EXHIBITS,
+    iekd.ABLATIONS,
+    CLAIMS,
+    counts,
+    shown,
+    title,
+    row_of,
+    named="Inheritance and exploration",
+    explained={"I1": ("I6", "I10", "I11", "I12", "I13", "I14")},
 )

@@ -228,4 +228,5 @@ PAPER = Paper(
     shown=shown,
     place_title=title,
     named="Information flow",
+    explained={"F1": ("F10", "F11")},
 )

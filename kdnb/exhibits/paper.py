@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from kdnb.errors import unknown
 from kdnb.exhibits.claims.predicates import Claim
@@ -29,6 +29,7 @@ class Paper:
     place_title  how a place is called that is no column of an exhibit
     row_of       the row of an exhibit behind a row of a place, and what its label adds
     rows         the rows whose runs are pooled into one layout; empty: all that the exhibits of the claims have
+    explained    claim -> claims that say why it is so: where it falls there is nothing to explain
     named        how a page that has several papers calls it; its key, where nothing is said
     """
 
@@ -42,6 +43,7 @@ class Paper:
     row_of: Callable[[str], tuple[str, str]] = lambda row: (row, "")
     rows: tuple[str, ...] = ()
     named: str = ""
+    explained: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def heading(self) -> str:

@@ -252,4 +252,15 @@ def _pair(cell: Cell) -> Pair:
     return cell.column.pair
 
 
-PAPER = Paper(slkd.PAPER, slkd.EXHIBITS, slkd.ABLATIONS, CLAIMS, counts, shown, title, row_of, named="SLKD")
+PAPER = Paper(
+    slkd.PAPER,
+    slkd.EXHIBITS,
+    slkd.ABLATIONS,
+    CLAIMS,
+    counts,
+    shown,
+    title,
+    row_of,
+    named="SLKD",
+    explained={"S1": ("S7", "S8", "S9", "S10", "S11")},
+)

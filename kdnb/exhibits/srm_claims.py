@@ -239,4 +239,13 @@ CLAIMS = (
     ),
 )
 
-PAPER = Paper(srm.PAPER, srm.EXHIBITS, srm.ABLATIONS, CLAIMS, counts, place_title=title, named="SRM")
+PAPER = Paper(
+    srm.PAPER,
+    srm.EXHIBITS,
+    srm.ABLATIONS,
+    CLAIMS,
+    counts,
+    place_title=title,
+    named="SRM",
+    explained={"R1": ("R5", "R7")},
+)

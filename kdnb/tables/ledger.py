@@ -14,6 +14,7 @@ from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.evidence import printed
 from kdnb.exhibits.claims.judge import Verdict
+from kdnb.exhibits.claims.links import Links, links
 from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
 from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
@@ -48,7 +49,7 @@ ORDER = (
 )
 HEAD = (
     "Claim", "What it says", "Stands in", "Paper's own numbers", "Verdict", "For · open · against · unmeasured",
-    "Closest call", "Seeds to settle it",
+    "Closest call", "Seeds to settle it", "Claims that need it",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ class Judged:
     claim: Claim
     in_print: str
     verdict: Verdict | None
+    links: Links
 
     @property
     def chip(self) -> str:
@@ -105,13 +107,13 @@ def ledger(store: Store | None = None) -> list[Table]:
 def judged(paper: Paper, store: Store) -> list[Judged]:
     """The claims of a paper; scales are asked from the strongest down."""
     by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
-    in_print = judge.words_in_print(paper)
+    in_print, linked = judge.words_in_print(paper), links(paper)
 
     def strongest(claim: Claim) -> Verdict | None:
         told = [verdicts[claim.id] for verdicts in by_scale.values()]
         return next((verdict for verdict in told if verdict.findings or verdict.evidence), None)
 
-    return [Judged(claim, in_print[claim.id], strongest(claim)) for claim in paper.claims]
+    return [Judged(claim, in_print[claim.id], strongest(claim), linked[claim.id]) for claim in paper.claims]
 
 
 def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
@@ -130,6 +132,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
                 Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
                 Entry(call_told(paper, closest(verdict)) if verdict else "–"),
                 Entry(str(seeds) if seeds else "–"),
+                Entry(one.links.told),
             ]
         )
     return Table(
@@ -202,6 +205,7 @@ def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
     }
     told |= dict(zip(("for", "open", "against", "unmeasured"), one.counts, strict=True))
     told |= {"seeds_needed": verdict.seeds_needed if verdict else None, "closest_call": call.text if call else ""}
+    told |= {name: " ".join(getattr(one.links, name)) for name in ("needed_by", "explained_by", "shared_with")}
     if call is not None and call.difference is not None:
         d = call.difference
         told |= {"difference": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}

@@ -72,6 +72,10 @@ class Predicate(ABC):
         """Of printed numbers: `holds`, `fails`, `mixed` where some parts hold, `open` where numbers are missing."""
         return {True: HOLDS, False: FAILS, None: OPEN}[self.truth(of)]
 
+    def needs(self) -> set[Leaf]:
+        """Comparisons that have to hold for the whole to hold."""
+        return set()
+
     def praised(self) -> set[str]:
         """Rows that have to be better than others; of alternatives, those that have to in each."""
         return set()
@@ -89,6 +93,13 @@ class Leaf(Predicate):
 
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         return of[self]
+
+    def needs(self) -> set[Leaf]:
+        return {self}
+
+    def implies(self, other: Leaf) -> bool:
+        """Whether the other holds wherever this one does."""
+        return self == other
 
     @abstractmethod
     def rows(self) -> set[str]:
@@ -138,6 +149,13 @@ class Better(Leaf):
 
     def praised(self) -> set[str]:
         return {self.a}
+
+    def implies(self, other: Leaf) -> bool:
+        """A margin implies every smaller one."""
+        if not isinstance(other, Better):
+            return False
+        weaker = self.by > other.by or (self.by == other.by and (other.or_equal or not self.or_equal))
+        return weaker and replace(self, by=other.by, or_equal=other.or_equal) == other
 
     def text(self) -> str:
         than = (">" if self.score.higher_is_better else "<") + ("=" if self.or_equal else "")
@@ -215,6 +233,9 @@ class AllOf(Parts):
             return False
         return True if all(truths) else None
 
+    def needs(self) -> set[Leaf]:
+        return set().union(*(part.needs() for part in self.parts))
+
     def word(self, of: Mapping[Leaf, Truth]) -> str:
         some = any(part.word(of) in (HOLDS, MIXED) for part in self.parts)
         return MIXED if some and self.truth(of) is False else super().word(of)
@@ -229,6 +250,9 @@ class AnyOf(Parts):
         if any(t is True for t in truths):
             return True
         return False if all(t is False for t in truths) else None
+
+    def needs(self) -> set[Leaf]:
+        return set.intersection(*(part.needs() for part in self.parts))
 
     def praised(self) -> set[str]:
         return set.intersection(*(part.praised() for part in self.parts))
