@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from study_samples import record
 
 from kdnb import exhibits, paths, plots, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import ACCURACY, ERROR, Column, Exhibit, Paper, Row, Score, comparison, show
+from kdnb.exhibits import wanted as work
 from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
 from kdnb.exhibits.reported import reported
+from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 
 SURPRISE = Score("nll", "Surprise", "nats", decimals=3, higher_is_better=False)
@@ -151,3 +156,24 @@ def test_a_run_with_several_scores_is_told_and_drawn_once(measured):
     assert len(runs.frame) == 12 and len(runs.once().frame) == len(runs.once().records) == 6
     assert [entry.text for entry in [line[0] for line in tables.costs(runs).body]] == ["Plain student", "KD"]
     assert len(plots.curves(runs, "kd").frame.drop_duplicates()) == len(plots.curves(runs, "kd").frame)
+
+
+def test_the_paper_that_contributing_adds_is_planned_and_shown(tmp_path, monkeypatch):
+    """Its blocks as they stand: four rows by two scores; and without what measures one of them nothing is trained."""
+    text = (paths.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a paper")[2]
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    said: dict = {}
+    for block in blocks:
+        if block.startswith(("from dataclasses", "CLAIMS")):
+            exec(compile(block, "CONTRIBUTING.md", "exec", dont_inherit=True), said)
+    heads = next(line for line in text.splitlines() if line.startswith("`exhibit,"))
+    lines = ["table1,cifar10,,,KD,,map_euclidean,70.1,0.2,%,", "table1,cifar10,,,Mine,,map_euclidean,72.3,0.1,%,"]
+    (tmp_path / "mine.csv").write_text("\n".join([heads.partition("`;")[0].strip("`"), *lines]), encoding="utf-8")
+    monkeypatch.setitem(exhibits.PAPERS, "mine", said["PAPER"])
+    table, demo = said["TABLE_1"], get_profile("demo")
+    assert len({run.key for run in work.runs([table], demo, seeds=1)}) == 4
+    assert ["Mine", "72.30 ± 0.10", "–"] in [line[:3] for line in texts(tables.results("mine/table1").body)]
+    assert [line[2].text for line in tables.claims("mine").body] == ["yes"]
+    unmeasured = replace(table, columns=(Column("cifar10", score=said["MAP"]),))
+    with pytest.raises(KdnbError, match=r"'mAP' of mine/table1 is the metric 'map_euclidean', which no run would have"):
+        work.runs([unmeasured], demo, seeds=1)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdnb import datasets, exhibits
+from kdnb import analysis, datasets, exhibits
 from kdnb.errors import KdnbError, unknown
 from kdnb.exhibits.exhibit import Cell, Exhibit, no_data_set
-from kdnb.study import plan
+from kdnb.study import checking, plan
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import PROFILES, Profile
 from kdnb.study.store import Store
@@ -48,7 +48,7 @@ def runs(
 
     Before them come the runs that settle cells which wait; these cells have no runs of their own until then.
     Without `seeds` each exhibit has as many as its profile has time for.  `rows` are named by commas.
-    Raises KdnbError for a data set or a row that none of the exhibits has.
+    Raises KdnbError for a data set or a row that none of the exhibits has, and for a score that no run would have.
     """
     chosen = list(chosen)
     names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
@@ -64,11 +64,29 @@ def runs(
             for cell in exhibit.cells(profile, name)
             if keys is None or keys & cell.names
         ]
+        _refuse_scores_that_nobody_measures(cells)
         wanted += dict.fromkeys(run for _, cell in cells for run in cell.awaits)
         of_cells = [of_cell(cell, seeds or exhibit.seeds(profile)) for exhibit, cell in cells]
         for turn in range(max(map(len, of_cells), default=0)):
             wanted += [found[turn] for found in of_cells if turn < len(found)]
     return wanted
+
+
+#: What every run has in its record beside its scores and what is always measured.
+OF_EVERY_RUN = ("epochs", "selected", "selected_epoch", "best_seen", "best_seen_epoch", *checking.SCORES)
+
+
+def _refuse_scores_that_nobody_measures(cells: Iterable[tuple[Exhibit, Cell]]) -> None:
+    """Before anything is trained for a column that would stay empty."""
+    always = {*OF_EVERY_RUN, *(metric for name in analysis.ALWAYS for metric in analysis.get(name).metrics)}
+    for exhibit, cell in cells:
+        kept = {name for names in cell.column.keeps.values() for name in names}
+        measured = always | {metric for name in kept for metric in analysis.get(name).metrics}
+        if cell.experiment is not None and cell.score.metric not in measured:
+            raise KdnbError(
+                f"The score '{cell.score.title}' of {exhibit.key} is the metric '{cell.score.metric}', which no run "
+                f"would have: name the measurement that makes it in the `keeps` of the column {cell.column.key}."
+            )
 
 
 def why_not(chosen: Iterable[Exhibit], profile: Profile) -> str:
