@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 LICENCE = "MIT licence"
 #: So many letters of a page's beginning describe it to search engines and to whoever shares it.
 LONGEST = 200
+EXCERPTS = "excerpts.js"
 
 
 def git(project: Path, *arguments: str) -> str:
@@ -48,17 +50,28 @@ def sign(app: Any, config: Any) -> None:
 
 
 def describe(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """The first sentences of a page are its description."""
+    """The first sentences of a page are its description, and its excerpt among the hits of a search."""
+    if page == "search":
+        app.add_js_file(EXCERPTS)
     words = re.sub(
         r"\s+", " ", re.sub(r"<[^>]+>", " ", next(iter(re.findall(r"<p>(.*?)</p>", context.get("body", ""), re.S)), ""))
     )
     if words.strip():
         told = html.escape(html.unescape(words).strip()[:LONGEST], quote=True)
+        app.env.kdnb_excerpts = {**getattr(app.env, "kdnb_excerpts", {}), page: told}
         context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{told}" />\n'
+
+
+def keep(app: Any, failed: Exception | None) -> None:
+    """The excerpts go beside the book's scripts, for the page of the search alone."""
+    if failed is None:
+        told = json.dumps(getattr(app.env, "kdnb_excerpts", {}), ensure_ascii=False, sort_keys=True)
+        (Path(app.outdir) / "_static" / EXCERPTS).write_text(f"const kdnbExcerpts = {told};\n", encoding="utf-8")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
     app.connect("config-inited", sign, priority=900)
     app.connect("html-page-context", describe)
+    app.connect("build-finished", keep)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -511,6 +511,16 @@ def test_only_a_page_with_formulas_loads_the_script_that_sets_them(html):
 
 
 @pytest.mark.book
+def test_the_search_has_an_excerpt_of_every_page_of_ours(html):
+    """From a disk it cannot fetch any, and no other page pays for them."""
+    told = (html / "_static" / "excerpts.js").read_text(encoding="utf-8")
+    excerpts = json.loads(told.removeprefix("const kdnbExcerpts = ").rstrip(";\n"))
+    assert excerpts["book/executed/comparison/kd"].startswith("The teacher")
+    loading = {path.name for path in html.rglob("*.html") if "excerpts.js" in path.read_text(encoding="utf-8")}
+    assert loading == {"search.html"}
+
+
+@pytest.mark.book
 def test_below_a_table_stands_the_command_that_makes_its_numbers(html):
     page = soup(html / "book" / "executed" / "comparison" / "table1.html")
     fold = next(f for f in page.find_all("details", class_="kdnb-rerun") if "--profile demo" in f.pre.text)

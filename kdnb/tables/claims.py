@@ -64,7 +64,7 @@ def claims(
     return Table(
         name=name,
         caption="Claims of the paper: whether the printed numbers bear them out, and what the runs say.",
-        head=[line("", "Claim", "In print", *scales)],
+        head=[line("Id", "Claim", "In print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),
         note="A demo says nothing about a claim." if not found else "",

@@ -376,7 +376,7 @@ def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:
         names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
         said.append(f"{len(without)} of {len(every)} pairs have no relatives at this scale{names}.")
     if block.profile == "demo":
-        said.append(demo_mark(block.frame))
+        said += [mark] if (mark := demo_mark(block.frame)) else []
     return " ".join(said)
 
 

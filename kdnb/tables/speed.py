@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from kdnb import exhibits
 from kdnb.exhibits.costs import bench_files
+from kdnb.exhibits.names import pair_title
 from kdnb.study import equivalence
 from kdnb.study.equivalence import LEVEL, MARGIN, Equivalence
 from kdnb.tables.sheet import Table, line
@@ -46,7 +48,7 @@ def _speed(name: str, content: dict[str, Any]) -> Table:
         )
     return Table(
         name=slug(f"speed {name}"),
-        caption=f"Training images per second on {content['device']}: {content['networks']}, KD"
+        caption=f"Training images per second on {content['device']}: {_networks(content)}, KD"
         f"{_computed(content)}; images: {content['images']}; median of {content['rounds']} rounds.",
         head=[_HEAD],
         body=body,
@@ -137,7 +139,7 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         )
         for m in chosen
     ]
-    where = f", on {content['device']}: {content['networks']}" if content else ""
+    where = f", on {content['device']}: {_networks(content)}" if content else ""
     return Table(
         name=slug(f"{name} {stem}"),
         caption=f"What a training step takes, each method alone{where}; time as a ratio to KD's, memory, parameters.",
@@ -189,3 +191,8 @@ def _label(method: str, labels: Mapping[str, str]) -> str:
     alone = method.removesuffix("+kd")
     combined = f"{labels[alone]} + KD" if method != alone and alone in labels else method
     return labels.get(method, combined)
+
+
+def _networks(content: Mapping[str, Any]) -> str:
+    """`resnet56 -> resnet20` of a measurement, as networks are called in the book."""
+    return re.sub(r"(\w+) -> (\w+)", lambda pair: pair_title(pair[1], pair[2]), str(content["networks"]))
