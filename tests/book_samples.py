@@ -176,7 +176,6 @@ parts:
   - caption: The project
     chapters:
       - file: book/reference/losses
-      - file: book/add
       - file: book/references
 """
 #: What the sample's pages show; a whole book has all exhibits.
