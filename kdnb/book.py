@@ -101,7 +101,14 @@ class Book:
         return {key: wanted.lacking(self.jobs.values(), of, self.store) for key, of in runs.items()}
 
     def stale_pages(self) -> list[str]:
-        """The pages that have to be made: what they wait for is not there, or they show something else."""
+        """The pages that have to be made: what they wait for is not there, or they show something else.
+
+        As it was when first asked for, which takes reading all that they are made from.
+        """
+        return self._stale_pages
+
+    @functools.cached_property
+    def _stale_pages(self) -> list[str]:
         return [name for name in self.pages if not self._is_current(name)]
 
     def _is_current(self, name: str) -> bool:

@@ -176,15 +176,19 @@ def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[
                 yield f"{key} {cell} {seed} {made} {record.to_json()}"
 
 
-@functools.cache
-def _experiments(key: str, profile: str, demo: bool) -> list[tuple[str, str]]:
+def _experiments(key: str, profile: str, demo: bool) -> Iterator[tuple[str, str]]:
     """The cells of an exhibit in every profile, each with the fingerprints that its numbers come from."""
-    found, exhibit = [], exhibits.get(key)
     for name in dict.fromkeys([*PROFILES, profile] if demo else [p for p in PROFILES if p != "demo"]):
-        for cell in exhibit.cells(name):
-            if cell.experiment is not None:
-                for experiment in (cell.experiment, *cell.experiment.shared_stages()):
-                    found.append((f"{cell.profile.name} {cell.dataset} {cell.key}", experiment.fingerprint))
+        yield from _experiments_of(key, name)
+
+
+@functools.cache
+def _experiments_of(key: str, profile: str) -> list[tuple[str, str]]:
+    found = []
+    for cell in exhibits.get(key).cells(profile):
+        if cell.experiment is not None:
+            for experiment in (cell.experiment, *cell.experiment.shared_stages()):
+                found.append((f"{cell.profile.name} {cell.dataset} {cell.key}", experiment.fingerprint))
     return found
 
 
@@ -234,9 +238,12 @@ def _kernel_environment(project: Path | None, place: str) -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Read what every page is made from, the code and the records: once for all that this process makes."""
+    """Read what pages are made from, code, records and cells: once for all that this process makes."""
     _code()
     Store.open()
+    for exhibit in exhibits.select("all"):
+        for name in PROFILES:
+            _experiments_of(exhibit.key, name)
 
 
 def main(arguments: list[str] | None = None, kernel: Waiting | None = None) -> int:
