@@ -128,3 +128,9 @@ def test_every_row_of_the_tables_has_a_cost_of_its_own(store):
         assert set(costs["line"]) == students and costs["epochs_of_kd"].nunique() > len(students) / 2
         kd, plain, fitnet = (costs[costs["line"] == line]["epochs_of_kd"] for line in ("kd", "plain", "fitnet"))
         assert (kd == 10).all() and (plain < 10).all() and (fitnet > 10).all()
+
+
+def test_curves_tell_what_they_came_to_for_who_cannot_see_them(store):
+    seen = plots.curves(show("comparison/table1", ["plain", "kd"]), "kd").seen
+    kd, plain = (sum(100 * accuracy(place, seed) for seed in (1, 2, 3)) / 3 for place in (2, 1))
+    assert kd > plain and seen.endswith(f"In the end: KD {kd:.2f} %, Plain student {plain:.2f} %.")

@@ -48,9 +48,18 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     caption += "; its first step. " if not first.empty else ". "
     caption += _seeds_told(runs)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""
-    return Plot(
-        figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), of_demo=runs.profile == "demo"
-    )
+    demo = runs.profile == "demo"
+    return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), _seen(runs), demo)
+
+
+def _seen(runs: Shown) -> str:
+    """What training came to, the best first, for who cannot see the curves; empty where there are no runs."""
+    if runs.frame.empty:
+        return ""
+    labels, score = {cell.key: cell.title for cell in runs.cells}, runs.cells[0].score
+    means = runs.frame.groupby("row")["value"].mean().sort_values(ascending=not score.higher_is_better)
+    ends = ", ".join(f"{labels[str(row)]} {score.told(mean)}" for row, mean in means.items())
+    return f"Curves of training, {scale_told(runs)}. In the end: {ends}."
 
 
 def _seeds_told(runs: Shown) -> str:
