@@ -11,7 +11,7 @@ import pytest
 from book_samples import fill
 from scipy import stats
 
-from kdnb import exhibits, paths, tables
+from kdnb import exhibits, page, paths, tables
 from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import verdicts
 from kdnb.exhibits.claims.links import links
@@ -143,3 +143,11 @@ def test_claims_that_hang_together_stand_in_the_ledger():
     for paper in exhibits.papers():
         known = {claim.id for claim in paper.claims}
         assert known >= {*paper.explained, *(key for of in paper.explained.values() for key in of)}
+
+
+def test_every_paper_with_claims_has_a_page_that_includes_what_was_found(monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    for paper in (paper for paper in exhibits.papers() if paper.claims):
+        assert page.of_paper(paper.key) == f"/book/papers/{paper.key}"
+        text = (paths.ROOT / "book" / "papers" / f"{paper.key}.md").read_text(encoding="utf-8")
+        assert f"found-{paper.key}.md" in text and "{tableofcontents}" in text
