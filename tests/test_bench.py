@@ -246,7 +246,7 @@ def test_a_table_says_how_it_was_computed_and_what_others_had_of_the_machine():
     }
     (folder / "x.json").write_text(json.dumps(content), encoding="utf-8")
     (table,) = tables.speed()
-    assert "a -> b, KD; bfloat16, eager, 1 thread; images: CIFAR-100" in table.caption
+    assert "a → b, KD; bfloat16, eager, 1 thread; images: CIFAR-100" in table.caption
     assert [entry.text for entry in table.body[1]] == ["1", "90", "1.50", "99", "50 %", "–"]
     assert "convolutions" in table.note and "Other processes had 54 % of the machine" in table.note
     del content["others"], content["roofline"]["best_tflops"]

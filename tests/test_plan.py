@@ -210,7 +210,16 @@ def test_every_committed_record_is_that_of_a_cell():
     assert [str(record.path) for record in records if record.fingerprint not in known] == []
 
 
+#: No digits are without labels, and a method of labels does without none: what is learned from is told of others.
+LABEL_FREE = dataclasses.replace(
+    BASE, method="match-pkt", arguments={}, images=dataclasses.replace(BASE.images, dataset="stl10")
+)
+
 CHANGES: dict[str, Experiment] = {
+    "label-free": LABEL_FREE,
+    "images.learned": dataclasses.replace(
+        LABEL_FREE, images=dataclasses.replace(LABEL_FREE.images, learned="unlabelled")
+    ),
     "epochs": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, at_most=3)),
     "factor": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, factor=Fraction(1, 8))),
     "profile": dataclasses.replace(BASE, profile=dataclasses.replace(TINY, name="demo")),
