@@ -224,6 +224,15 @@ def test_rows_wait_for_the_whole_grid_of_their_method_and_bring_it():
 
 
 @pytest.mark.usefixtures("empty_project")
+@pytest.mark.parametrize("row", ["kd", "fitnet", "srm"])
+def test_before_a_choice_a_page_tells_what_is_chosen_from(row):
+    table = tables.parameters("srm/table1", [srm.line(row)])
+    settings = {name.text: value.text for name, value in table.body}
+    assert settings["temperature"] == "2 or 4 or 8" and settings["soft weight"] == "0.25 or 0.5 or 0.75"
+    assert settings["epochs"] == "200" and "a grid of runs chooses one" in table.caption
+
+
+@pytest.mark.usefixtures("empty_project")
 def test_what_held_out_images_choose_at_seed_1_is_taken_by_all_rows_and_seeds_of_that_scale():
     measure_grid("pilot")
     measure_grid("pilot", best={"kd": "kd-a0.25-t2"}, seed=2)  # says nothing

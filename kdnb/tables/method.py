@@ -41,9 +41,11 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "")
     )
     several = " / ".join(title(d) for d in exhibit.datasets)
     differ = f"; where the data sets differ: {several}" if len(exhibit.datasets) > 1 else ""
+    to_choose = any(cell.awaits for row in chosen for cell in exhibit.cells("paper", None, [row]))
+    choice = " Of values with “or” a grid of runs chooses one; at this scale none is trained yet." if to_choose else ""
     return Table(
         name=name or slug(f"parameters {chosen[-1].key}"),
-        caption=f"Parameters at paper scale{differ}.",
+        caption=f"Parameters at paper scale{differ}.{choice}",
         head=[line("Setting", *(row.title for row in chosen))],
         body=body,
         frame=frame,
@@ -81,11 +83,14 @@ def _networks(experiment: Experiment) -> str:
 
 
 def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
-    by_dataset = [_settings(cell.experiment) for cell in exhibit.cells("paper", None, [row]) if cell.experiment]
+    """Every setting, with all its values where data sets differ, or where runs of a grid are still to choose one."""
+    cells = exhibit.cells("paper", None, [row])
+    told = [_settings(cell.experiment) for cell in cells if cell.experiment]
+    chosen_from = [_settings(run.experiment) for cell in cells for run in cell.awaits]
     found = {}
-    for key in by_dataset[0]:
-        values = list(dict.fromkeys(settings[key] for settings in by_dataset))
-        found[key] = " / ".join(values)
+    for key in dict.fromkeys(key for settings in (*told, *chosen_from) for key in settings):
+        values = dict.fromkeys(settings[key] for settings in (*told, *chosen_from) if key in settings)
+        found[key] = (" or " if chosen_from else " / ").join(values)
     return found
 
 
