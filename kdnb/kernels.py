@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from jupyter_client.connect import KernelConnectionInfo
     from jupyter_client.manager import KernelManager
 
 #: The module that Jupyter starts as a kernel of Python; behind it stand the kernel's own arguments.
@@ -61,9 +62,9 @@ class Waiting:
         class Forked(LocalProvisioner):
             """Where the usual one starts a process, this one has it."""
 
-            async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+            async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
                 waiting.begin(cmd, kwargs.get("cwd") or os.getcwd(), kwargs["env"])
-                self.process, self.pid = waiting, waiting.pid
+                self.process, self.pid = cast(Any, waiting), waiting.pid  # what is asked of it stands below
                 return self.connection_info
 
         class Manager(AsyncKernelManager):

@@ -61,9 +61,8 @@ def serve(folder: Path, number: int) -> None:
         with socket.socket(fileno=number) as listening:
             _import_what_pages_need()
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # pages that have ended are not waited for
-            while sys.stdin not in (ready := select.select([listening, sys.stdin], [], [])[0]):
-                for asked in ready:
-                    _answer(asked)
+            while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
+                _answer(listening)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
