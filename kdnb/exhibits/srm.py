@@ -352,7 +352,8 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
 
 
 def _with(chosen: Row | Awaited, row: Row) -> Row | Awaited:
-    return chosen if isinstance(chosen, Awaited) else replace(row, arguments={**chosen.arguments, **row.arguments})
+    """What was chosen, on the row's own schedule; its own arguments go before when the cell is made."""
+    return chosen if isinstance(chosen, Awaited) else replace(row, arguments=chosen.arguments)
 
 
 def _exhibit(name: str, title: str, rows: Iterable[str], **more: Any) -> Exhibit:

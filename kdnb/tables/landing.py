@@ -69,4 +69,5 @@ def _sure(paper: Paper, one: Judged) -> str:
     told = f"{in_favour} of {sum(one.counts)} for it"
     if call is None or call.difference is None:
         return told
-    return f"{told}, {call.difference.n} seeds; {call_told(paper, call)}"
+    seeds = call.difference.n
+    return f"{told}, {seeds} seed{'s' * (seeds != 1)}; {call_told(paper, call)}"

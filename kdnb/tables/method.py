@@ -42,7 +42,7 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "")
     several = " / ".join(title(d) for d in exhibit.datasets)
     differ = f"; where the data sets differ: {several}" if len(exhibit.datasets) > 1 else ""
     to_choose = any(cell.awaits for row in chosen for cell in exhibit.cells("paper", None, [row]))
-    choice = " Of values with “or” a grid of runs chooses one; at this scale none is trained yet." if to_choose else ""
+    choice = " Of values with “or” a grid of runs chooses one, once all of it is trained." if to_choose else ""
     return Table(
         name=name or slug(f"parameters {chosen[-1].key}"),
         caption=f"Parameters at paper scale{differ}.{choice}",
