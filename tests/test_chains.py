@@ -1,4 +1,4 @@
-"""What an experiment goes on from: teachers of each seed, another run's student, steps of the teacher alone."""
+"""What an experiment goes on from: teachers of each seed, another run, steps of the teacher alone, few images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from dataset_samples import publish, splits, write_layout
 from study_samples import TINY, experiment, keep_teacher
 
+from kdnb import datasets
 from kdnb.errors import KdnbError
 from kdnb.methods.recipe import Recipe
 from kdnb.study import plan
@@ -148,3 +149,62 @@ def test_steps_of_a_method_follow_each_other():
         (first,) = second.shared_stages()
         assert first.stage == "hint" and first.shared_stages() == []
         assert first.fingerprint == experiment("fitnet").shared_stages()[0].fingerprint
+
+
+def test_stored_dictionaries_are_used_again() -> None:
+    """A method, its variants and recipes share what has their sparsity and size; a probe goes on from its step 2."""
+    tiny = {"predict_epochs": 1, "predict_batch_size": 75}
+    whole = student("srm+kd", arguments=tiny)
+    pixel = dataclasses.replace(whole, arguments={**tiny, "targets": "pixel"})
+    other = dataclasses.replace(whole, arguments={**tiny, "dictionaries_size": 3.0})
+    assert whole.steps()[0].fingerprint == pixel.steps()[0].fingerprint != other.steps()[0].fingerprint
+    (predicted,) = whole.shared_stages()
+    assert predicted.fingerprint == student("srm", arguments=tiny).shared_stages()[0].fingerprint
+    assert predicted.fingerprint != pixel.shared_stages()[0].fingerprint
+    recipe = Recipe(epochs=1, batch_size=128, lr=1e-3, milestones=(), optimiser="adam", selection="best")
+    probe = dataclasses.replace(whole, method="probe", arguments={}, teacher=None, recipe=recipe, start=predicted)
+    keep_teacher(whole)
+    runs = [Run(whole, 1), Run(probe, 1)]
+    assert len(plan.missing(runs, Store.open())) == 4  # dictionaries, step 2, and the two
+    store = train(*runs)
+    (step,) = runs[0].steps().values()
+    before, predicted_by = weights(store, step), weights(store, runs[0].shared_stages()[0])
+    assert not plan.missing([Run(whole, 1)], store) and len(plan.missing([Run(pixel, 1)], store)) == 2
+    train(Run(pixel, 1))
+    after, others = weights(store, step), weights(store, Run(pixel, 1).shared_stages()[0])
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    known = {name.removeprefix("known."): tensor for name, tensor in others.items() if name.startswith("known.")}
+    assert all(torch.equal(known[name.removeprefix("dictionaries.")], tensor) for name, tensor in before.items())
+    bench = Workbench(store, detect("cpu", "float32", "eager"))
+    probed = bench.stages(Run(probe, 1))[0].modules["student"]
+    assert all(torch.equal(predicted_by[f"student.{name}"], tensor) for name, tensor in probed.state_dict().items())
+    subject = bench.subject(runs[0], probed)
+    left = subject.earlier("predict")
+    assert set(left) == {"student", "own", "known"}
+    assert torch.equal(left["own"][0].atoms, predicted_by["own.0.atoms"])
+    with pytest.raises(KdnbError, match="did you mean predict"):
+        subject.earlier("predicted")
+
+
+def test_few_images_of_each_class_are_others_for_each_seed_and_nested() -> None:
+    """Five are among the ten of the same seed; none of them selects; a teacher has the whole of what is left."""
+    images = dataclasses.replace(student("plain").images, student_images=None, split="held-out")
+    bench = Workbench(Store.open(), detect("cpu", "float32", "eager"))
+
+    def learned(per_class: int | None, seed: int | None) -> set[bytes]:
+        material, evidence = bench.material(dataclasses.replace(images, per_class=per_class), seed)
+        assert len(evidence.score) == len(datasets.load("digits").test.labels)
+        if per_class:
+            assert torch.bincount(material.training.labels).tolist() == [per_class] * 10
+        kept = {image.numpy().tobytes() for image in material.training.padded}
+        assert not kept & {image.numpy().tobytes() for image in _padded(material.validation, material.training.padding)}
+        return kept
+
+    five, ten, of_another, everything = learned(5, 1), learned(10, 1), learned(5, 2), learned(None, None)
+    assert len(five) == 50 and five < ten < everything and five != of_another
+    assert dataclasses.replace(images, per_class=5).canonical() != dataclasses.replace(images, per_class=10).canonical()
+    assert "per_class" not in images.canonical()
+
+
+def _padded(images: object, padding: int) -> torch.Tensor:
+    return torch.nn.functional.pad(images.padded, (0, 0, *(padding,) * 4))  # type: ignore[attr-defined]

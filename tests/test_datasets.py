@@ -480,3 +480,10 @@ def test_real_cifar(name):
         assert np.bincount(data.test.labels[half]).tolist() == [5000 // classes] * classes
     chosen = datasets.class_balanced(data.train.labels, 10_000, f"pilot/{name}")
     assert np.bincount(data.train.labels[chosen]).tolist() == [10_000 // classes] * classes
+
+
+def test_held_out_images_are_a_tenth_of_each_class() -> None:
+    labels = np.repeat(np.arange(10), 50)
+    rest, tenth = datasets.held_out(labels, "key")
+    assert np.bincount(labels[tenth]).tolist() == [5] * 10
+    assert sorted([*rest, *tenth]) == list(range(500))
