@@ -102,6 +102,19 @@ def _folded(parts: list[nodes.container]) -> nodes.section:
     return section
 
 
+def keep_heard(app: Any, tree: nodes.document) -> None:
+    """What is told of every picture for who cannot see it."""
+    told = {image["uri"]: image["alt"] for image in tree.findall(nodes.image) if image.get("alt")}
+    app.env.kdnb_heard = getattr(app.env, "kdnb_heard", {}) | told
+
+
+def say_again(app: Any, tree: nodes.document, page: str) -> None:
+    """A page that shows another page's picture, and tells nothing of it, says what stands there."""
+    for image in tree.findall(nodes.image):
+        if not image.get("alt"):
+            image["alt"] = app.env.kdnb_heard.get(image["uri"], "")
+
+
 def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Names and roles that a screen reader says."""
     for wrong, right in PUT_RIGHT.items():
@@ -112,5 +125,7 @@ def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
     app.connect("doctree-read", fold)
     app.connect("doctree-read", gather, priority=400)  # before the page's contents are listed
+    app.connect("doctree-read", keep_heard)
+    app.connect("doctree-resolved", say_again)
     app.connect("html-page-context", put_right)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

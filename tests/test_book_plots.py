@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import xml.etree.ElementTree as ET
 
@@ -46,6 +47,7 @@ def test_a_figure_is_a_picture_with_numbers_and_a_caption(name, store, monkeypat
     plot = DRAWN[name]()
     bundle = plot._repr_mimebundle_()
     assert f":name: fig-{plot.name}" in bundle["text/markdown"] and plot.caption.endswith(".")
+    assert re.search(r"\d", plot.seen) and f":alt: {' '.join(plot.seen.split())}\n" in bundle["text/markdown"]
     assert ET.parse(tmp_path / f"{plot.name}.svg").getroot().tag.endswith("svg")
     assert len((tmp_path / f"{plot.name}.csv").read_text().splitlines()) > 5
     assert DRAWN[name]().to_svg() == (tmp_path / f"{plot.name}.svg").read_text(), "the same numbers, the same bytes"

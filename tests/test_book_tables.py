@@ -347,6 +347,16 @@ def test_evidence_has_every_comparison_of_a_verdict_with_the_runs_that_it_compar
     assert "teacher" not in evidence["evidence-comparison-c10-pilot"].note
 
 
+def test_below_comparisons_stands_what_their_intervals_are_made_of(store, in_book):
+    """Three numbers in, the interval out: half of it is critical value times sd times the root of 2 / n."""
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    (table,) = (table for table in tables.evidence("comparison") if table.name == "evidence-comparison-c10-pilot")
+    sd, df, critical = re.search(r"Intervals: sd (\S+), df (\S+), critical value (\S+), pooled\.", table.note).groups()
+    low, high = re.search(r"\[(\S+), (\S+)\]", table.body[0][3].text).groups()
+    half = float(critical) * float(sd) * (2 / 3) ** 0.5
+    assert df == "30" and (float(high) - float(low)) / 2 == pytest.approx(half, rel=0.05)
+
+
 def test_evidence_names_places_margins_and_teachers(store, in_book):
     fill(store, "pilot", seeds=2, key="slkd")
     evidence = {table.name: table for table in tables.evidence("slkd")}

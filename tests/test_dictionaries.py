@@ -73,6 +73,8 @@ def test_what_was_kept_is_drawn(empty_project):
     fill(Store.open(), "pilot", seeds=1, key="srm/table1")
     labels, atoms = plots.pixel_labels("srm/table1", "srm"), plots.atoms("srm/table1", "srm")
     assert "pilot" in labels.caption and "seed 1" in atoms.caption and "same label to" in labels.caption
+    assert "both give the same label to" in labels.seen
+    assert "at layer 1 the most used tenth of the atoms labels 10 % of the pixels, and a code of 17 %" in atoms.seen
     assert len(labels.frame) == 2 * (64 + 16) and labels.frame["layer"].unique().tolist() == [1, 2]
     assert len(labels.figure.axes) == 2 * (1 + 2 * 2)
     trained = atoms.frame[atoms.frame["what"] == "trained for"]

@@ -300,6 +300,7 @@ def test_trajectories_are_means_of_seeds_with_their_range():
     assert ends.max() == pytest.approx(0.09 * 3 * EPOCHS, rel=1e-3) and ends.min() == pytest.approx(0.09, rel=1e-3)
     assert distances.get_yscale() == "log" and accuracies.get_yscale() == "linear"
     assert "nats at temperature 4" in plot.caption.replace("\n", " ")
+    assert plot.seen.endswith("student from 2 to 60.") and "KL(teacher‖student) from 5.4 to 0.18, " in plot.seen
 
 
 def test_the_learning_rate_falls_where_the_shortened_recipe_says():
@@ -375,6 +376,12 @@ def test_planes_draw_every_point_in_the_colour_of_its_class():
     assert len(plot.frame) == 80 and list(plot.frame.columns) == ["line", "x", "y", "label"]
 
 
+def test_a_plane_tells_how_many_points_lie_beside_one_of_their_class():
+    plane = np.array([[0, 0], [0, 1], [5, 0], [5, 1], [5, 1.5]])
+    keep_arrays("slkd/fig5", "demo", "kd", 1, {"separability": 0.2}, plane=plane, labels=np.array([0, 0, 1, 1, 2]))
+    assert planes().seen.endswith("KD: of 60 % of the points the nearest one is of the same class, separability 0.20.")
+
+
 def test_twenty_thousand_points_are_a_small_picture():
     for line in ("kd", "slkd"):
         keep_arrays("slkd/fig5", "paper", line, 1, {"separability": 0.1}, **cloud(10_000, 100, 1))
@@ -441,6 +448,7 @@ def test_a_figure_is_a_picture_with_numbers_and_a_caption(name, monkeypatch, tmp
     text = plot._repr_mimebundle_()["text/markdown"]
     assert re.fullmatch(r"[a-z0-9-]+", plot.name) and f":name: fig-{plot.name}" in text
     assert plot.caption.endswith(".") and ("demo" in plot.caption.lower())
+    assert re.search(r"\d", plot.seen) and f":alt: {' '.join(plot.seen.split())}\n" in text
     assert ET.parse(tmp_path / f"{plot.name}.svg").getroot().tag.endswith("svg")
     assert len(pd.read_csv(tmp_path / f"{plot.name}.csv")) > 3
     assert DRAWN[name]().to_svg() == (tmp_path / f"{plot.name}.svg").read_text()

@@ -122,7 +122,9 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
         _legend(figure, exhibit, points["row"].unique())
     told = "; ".join(_correlation(scale, dataset, points) for scale, dataset in places_of)
     caption = f"Gain over the plain student, alone and with KD, in points. Correlation: {told}."
-    return Plot(figure, name, caption, points)
+    seen = f"Correlation of the gain alone with the gain with KD. {told}. "
+    seen += " ".join(_best_told(scale, dataset, points, labels(exhibit)) for scale, dataset in places_of)
+    return Plot(figure, name, caption, points, seen)
 
 
 def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
@@ -356,6 +358,16 @@ def _legend(figure: Figure, exhibit: Exhibit, keys: Iterable[str]) -> None:
     dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=named[b]) for b in bases]
     if dots:
         figure.legend(handles=dots, loc="outside lower center", ncols=min(5, len(dots)))
+
+
+def _best_told(scale: str, dataset: str, points: pd.DataFrame, named: Mapping[str, str]) -> str:
+    """The rightmost dot and the highest."""
+    part = points[(points["scale"] == scale) & (points["dataset"] == dataset)].dropna()
+    if part.empty:
+        return ""
+    alone, combined = (part.loc[part[column].idxmax()] for column in ("alone", "with_kd"))
+    told = f"alone {named[alone['row']]} gains most, {alone['alone']:.1f}"
+    return f"{title(dataset)}, {scale}: {told}; with KD {named[combined['row']]}, {combined['with_kd']:.1f}."
 
 
 def _correlation(scale: str, dataset: str, points: pd.DataFrame) -> str:

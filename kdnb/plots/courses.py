@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
-from kdnb.exhibits.courses import Courses
+from kdnb.exhibits.courses import Courses, Line
 from kdnb.exhibits.courses import Panel as Drawn
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.plots.histories import (
@@ -52,7 +52,19 @@ def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name:
     panels_shown = [course.panel for course in found]
     caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}" + scales_told(exhibit, panels_shown)
     told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
-    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, of_demo=of_demo(panels_shown))
+    seen = " ".join(_seen(course, drawn) for course in found)
+    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, seen, of_demo(panels_shown))
+
+
+def _seen(course: _Course, drawn: Courses) -> str:
+    """Where the lines of a panel begin and end, for who cannot see them; those that stand behind are left out."""
+    told = []
+    for panel in drawn.panels:
+        parts = ((line, _lines(course, panel, line)) for line in panel.lines if line.dash)
+        means = [(line.label, part.groupby("epoch")["value"].mean()) for line, part in parts if len(part)]
+        ends = ", ".join(f"{label} from {mean.iloc[0]:.3g} to {mean.iloc[-1]:.3g}" for label, mean in means)
+        told.append(f"{panel.label}: {ends}")
+    return f"{course.panel.sentence}, from the first epoch to the last: {'; '.join(told)}."
 
 
 def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:
@@ -94,8 +106,7 @@ def _draw(axes: Axes, course: _Course, panel: Drawn) -> None:
     draw_milestones(axes, course.falls)
     shown = []
     for line in panel.lines:
-        here = (course.frame["line"] == line.row) & (course.frame["column"] == line.column)
-        part = course.frame[here].assign(value=lambda frame: panel.factor * frame["value"])
+        part = _lines(course, panel, line)
         shown.append(part["value"])
         if len(part) and line.dash:
             band(axes, part, line.label, colour(line.colour), line.dash)
@@ -103,3 +114,9 @@ def _draw(axes: Axes, course: _Course, panel: Drawn) -> None:
             thin(axes, part, line.label, colour(line.colour))
     if panel.logarithmic and (pd.concat(shown) > 0).all():
         logarithmic(axes)
+
+
+def _lines(course: _Course, panel: Drawn, line: Line) -> pd.DataFrame:
+    """The numbers of one line, as the panel tells them."""
+    here = (course.frame["line"] == line.row) & (course.frame["column"] == line.column)
+    return course.frame[here].assign(value=lambda frame: panel.factor * frame["value"])

@@ -44,10 +44,9 @@ def pixel_labels(exhibit: Exhibit | str, row: str, profile: str = "demo", name: 
     )
     caption += "the same for both; all others are grey."
     if kept:
-        shares = " %, ".join(f"{100 * (teacher == student).mean():.0f}" for teacher, student in _layers(kept))
-        caption += f" Of the pixels of these images both give the same label to {shares} %, layer by layer."
+        caption += f" Of the pixels of these images {_alike_told(kept)}."
     frame = table(map(_labels_of, found.kept.values()), ["layer", "image", "y", "x", "teacher", "student"])
-    return plot(figure, name or slug(f"pixel-labels {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"pixel-labels {exhibit.key}"), caption, found, frame, _alike_told)
 
 
 def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "") -> Plot:
@@ -63,7 +62,7 @@ def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "
         "atoms, in percent of the maps' mean square; dots are what the dictionary was trained for. On test images."
     )
     frame = table(map(_curves_of, found.kept.values()), ["layer", "what", "x", "y"])
-    return plot(figure, name or slug(f"atoms {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"atoms {exhibit.key}"), caption, found, frame, _curves_told)
 
 
 # -- pictures of labels ------------------------------------------------------------------------------------
@@ -85,6 +84,12 @@ def _pictures(kept: Kept) -> Figure:
             axes.imshow(picture, interpolation="nearest")
             axes.set_axis_off()
     return figure
+
+
+def _alike_told(kept: Kept) -> str:
+    """`both give the same label to 61 %, 35 %, layer by layer`."""
+    shares = " %, ".join(f"{100 * (teacher == student).mean():.0f}" for teacher, student in _layers(kept))
+    return f"both give the same label to {shares} %, layer by layer"
 
 
 def _most_used(*labels: np.ndarray) -> np.ndarray:
@@ -160,6 +165,19 @@ def _curves_of(kept: Kept) -> pd.DataFrame:
         ]
         first += count
     return pd.concat(parts, ignore_index=True)
+
+
+def _curves_told(kept: Kept) -> str:
+    """Where the curves lie: the pixels of the most used tenth of the atoms, and the error that was trained for."""
+    told = []
+    for layer, part in _curves_of(kept).groupby("layer"):
+        use, trained = part[part["what"] == "use"], part[part["what"] == "trained for"].iloc[0]
+        tenth = np.interp(10, use["x"], use["y"])
+        told.append(
+            f"at layer {layer} the most used tenth of the atoms labels {tenth:.0f} % of the pixels, and a code of "
+            f"{trained.x:.2g} % of the atoms leaves {trained.y:.0f} % unexplained"
+        )
+    return "; ".join(told)
 
 
 def _points(layer: int, what: str, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def flows(
     frame = table(
         (_long(kept) for kept in found.kept.values()), ["line", "epoch", *(n.removeprefix("course_") for n in names)]
     )
-    return plot(figure, name or slug(f"flows {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"flows {exhibit.key}"), caption, found, frame, _ends_told)
 
 
 def _teacher(found: Found) -> Record | None:
@@ -98,6 +98,15 @@ def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], named: bool) -> Non
         if named:
             middle, across = (begin + end) / 2 * ratio, axes.get_xaxis_transform()
             axes.text(middle, 0.6, name, fontsize=7, rotation=90, ha="center", va="center", transform=across)
+
+
+def _ends_told(kept: Kept) -> str:
+    """Where the lines end: `in the end, layers 1 to 4, nearest centroid, % 31, 42, 55, 60`."""
+    told = []
+    for kind, (what, factor) in KINDS.items():
+        ends = ", ".join(f"{factor * kept.arrays[f'course_{kind}_{layer}'][-1]:.3g}" for layer in LAYERS)
+        told.append(f"{what}: {ends}")
+    return f"in the end, layers {LAYERS[0]} to {LAYERS[-1]}, {'; '.join(told)}"
 
 
 def _long(kept: Kept) -> pd.DataFrame:

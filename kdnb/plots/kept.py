@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,15 +51,17 @@ def find(exhibit: Exhibit, profile: str, rows: Sequence[str] | None, names: Sequ
     return Found(exhibit, rows, None, {})
 
 
-def plot(figure: Figure, name: str, caption: str, found: Found, frame: pd.DataFrame) -> Plot:
-    """The figure, with a caption that also says whose runs these are."""
+def plot(
+    figure: Figure, name: str, caption: str, found: Found, frame: pd.DataFrame, seen: Callable[[Kept], str]
+) -> Plot:
+    """The figure, with a caption that also says whose runs these are; `seen` tells what is to be seen of a run."""
     if found.panel is None:
         return Plot(figure, name, caption, frame)
     seeds = sorted({kept.record.seed for kept in found.kept.values()})
     caption += f" {found.panel.sentence}, seed {' and '.join(str(seed) for seed in seeds)}."
-    return Plot(
-        figure, name, caption + scales_told(found.exhibit, [found.panel]), frame, of_demo=of_demo([found.panel])
-    )
+    told = f"{found.panel.sentence}. " + " ".join(f"{k.cell.row.label}: {seen(k)}." for k in found.kept.values())
+    caption += scales_told(found.exhibit, [found.panel])
+    return Plot(figure, name, caption, frame, told, of_demo([found.panel]))
 
 
 def table(parts: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

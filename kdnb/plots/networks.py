@@ -41,7 +41,7 @@ def relevances(exhibit: Exhibit | str, maps: Sequence[Shown], profile: str = "de
     caption += "them add up to the logit. Parts add up to the whole; scales are each network's own."
     chosen = [(row, part) for row, part in maps if row in found.kept]
     frame = table((_sums(found.kept[row], part) for row, part in chosen), ["line", "part", "true", "predicted", "sum"])
-    return plot(figure, name or slug(f"relevance {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"relevance {exhibit.key}"), caption, found, frame, _recognised_told)
 
 
 def _beside_images(found: Found, maps: Sequence[Shown]) -> Figure:
@@ -83,6 +83,13 @@ def _map(axes: Axes, found: Found, shown: Shown, image: int) -> None:
         axes.set_xlabel(f"taken for {predicted}", fontsize=7)
 
 
+def _recognised_told(kept: Kept) -> str:
+    """How many images are recognised, and what the maps add up to."""
+    true, predicted = kept.arrays["shown_classes"].T
+    logits = ", ".join(f"{logit:.1f}" for logit in kept.arrays["relevance_maps"][:, 0].sum((1, 2)))
+    return f"{(true == predicted).sum()} of {len(true)} images recognised, logits of their true classes {logits}"
+
+
 def _sums(kept: Kept, part: str) -> pd.DataFrame:
     true, predicted = kept.arrays["shown_classes"].T
     sums = kept.arrays["relevance_maps"][:, list(PARTS).index(part)].sum((1, 2)).round(3)
@@ -111,7 +118,7 @@ def noise(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: S
     before = [(kept.cell.row.label, kept.record.metrics.get("training_loss")) for kept in found.kept.values()]
     told = [f"{label} {loss:.3f}" for label, loss in before if loss is not None]
     caption += f" Without noise the loss is: {', '.join(told)}." if told else ""
-    return plot(figure, name or slug(f"noise {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"noise {exhibit.key}"), caption, found, frame, _rises_told)
 
 
 def _rises(kept: Kept, kind: str) -> pd.DataFrame:
@@ -122,6 +129,13 @@ def _rises(kept: Kept, kind: str) -> pd.DataFrame:
     lines += [(float(s.row), s.n, s.mean, s.low, s.high) for s in summaries(runs)]
     found = pd.DataFrame(lines, columns=["scale", "draws", "mean", "low", "high"])
     return found.assign(line=kept.cell.row.key, kind=kind)
+
+
+def _rises_told(kept: Kept) -> str:
+    """Where both lines end."""
+    one, other = (_rises(kept, kind).iloc[-1] for kind in ("noise", "relative_noise"))
+    told = f"the loss rises by {one['mean']:.2g} nats under noise of standard deviation {one['scale']:g}"
+    return f"{told}, by {other['mean']:.2g} under noise {other['scale']:g} times as long as each filter"
 
 
 def _under_noise(found: Found, frame: pd.DataFrame) -> Figure:
@@ -149,7 +163,7 @@ def stages(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: 
     caption = "How alike the stages of student (down) and teacher (across) are on the test images: linear CKA of the "
     caption += "channels' means, unbiased; 1 is alike but for a rotation, 0 as alike as chance."
     frame = table((_by_stage(kept) for kept in found.kept.values()), ["line", "student", "teacher", "cka"])
-    return plot(figure, name or slug(f"stages {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"stages {exhibit.key}"), caption, found, frame, _alike_told)
 
 
 def _tables_of_stages(found: Found) -> Figure:
@@ -167,6 +181,15 @@ def _tables_of_stages(found: Found) -> Figure:
         for ticks, count in ((axes.set_xticks, values.shape[1]), (axes.set_yticks, values.shape[0])):
             ticks(range(count), [str(stage + 1) for stage in range(count)])
     return figure
+
+
+def _alike_told(kept: Kept) -> str:
+    """For each stage of the student the one of the teacher that is most like it."""
+    values = kept.arrays["stage_cka"]
+    return "; ".join(
+        f"stage {stage} is most like the teacher's stage {of.argmax() + 1} ({of.max():.2f})"
+        for stage, of in enumerate(values, start=1)
+    )
 
 
 def _by_stage(kept: Kept) -> pd.DataFrame:

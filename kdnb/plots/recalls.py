@@ -32,7 +32,7 @@ def recalls(exhibit: Exhibit | str, published: Published, profile: str = "demo",
     caption = "Precision at eleven levels of recall, the training images as database; the mean of the eleven is the "
     caption += "published mAP. Lines are measured; dashes are the networks that the authors published."
     frame = table((_long(kept, published) for kept in found.kept.values()), ["line", "distance", "recall", *WHOSE])
-    return plot(figure, name or slug(f"recalls {exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"recalls {exhibit.key}"), caption, found, frame, _fall_told)
 
 
 def _figure(found: Found, published: Published) -> Figure:
@@ -48,6 +48,17 @@ def _figure(found: Found, published: Published) -> Figure:
     places[0].set_ylabel("precision, %")
     legend_below(figure, places, 3)
     return figure
+
+
+def _fall_told(kept: Kept) -> str:
+    """How far each line falls: from no recall to all of it."""
+    told = []
+    for distance, title in DISTANCES.items():
+        values = 100 * kept.arrays[f"recall_levels_{distance}"]
+        told.append(
+            f"by {title} precision falls from {values[0]:.0f} to {values[-1]:.0f} %, mean {values.mean():.0f} %"
+        )
+    return "; ".join(told)
 
 
 def _long(kept: Kept, published: Published) -> pd.DataFrame:

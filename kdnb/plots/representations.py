@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
 
 from kdnb import exhibits
 from kdnb.analysis.representation import logit_gap
@@ -37,7 +38,7 @@ def planes(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: 
     caption += " in ten colours, over and over." if several else "."
     caption += " Separability is the mean silhouette of the features themselves, between −1 and 1."
     frame = table((_points_of(k) for k in found.kept.values()), ["line", "x", "y", "label"])
-    return plot(figure, name or slug(f"planes {found.exhibit.key}"), caption, found, frame)
+    return plot(figure, name or slug(f"planes {found.exhibit.key}"), caption, found, frame, _neighbours_told)
 
 
 def logit_gaps(
@@ -65,7 +66,8 @@ def logit_gaps(
     caption += f"{divided}; the diagonal is set to 0."
     caption += "".join(f" {k.cell.row.label}: {_gap_told(k, divisor)}." for k in found.kept.values())
     frame = table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
-    return plot(figure, name or slug(f"logit-gaps {found.exhibit.key}"), caption, found, frame)
+    named = name or slug(f"logit-gaps {found.exhibit.key}")
+    return plot(figure, named, caption, found, frame, lambda kept: _gap_told(kept, divisor))
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -101,6 +103,16 @@ def _points(axes: Axes, kept: Kept) -> None:
     axes.set_title(kept.cell.row.label + (f": separability {told:.2f}" if told is not None else ""))
     axes.set(xticks=[], yticks=[], box_aspect=1)  # t-SNE's axes mean nothing
     axes.spines[:].set_visible(True)
+
+
+def _neighbours_told(kept: Kept) -> str:
+    """How far the classes lie apart in the picture: how many points have one of their class next to them."""
+    plane, classes = kept.arrays["plane"].astype(np.float64), kept.arrays["labels"]
+    _, nearest = cKDTree(plane).query(plane, 2)
+    share = 100 * (classes[nearest[:, 1]] == classes).mean()
+    told = kept.record.metrics.get("separability")
+    apart = f", separability {told:.2f}" if told is not None else ""
+    return f"of {share:.0f} % of the points the nearest one is of the same class{apart}"
 
 
 def _points_of(kept: Kept) -> pd.DataFrame:

@@ -150,7 +150,7 @@ class Plot:
             [
                 f":::{{figure}} {self.name}.svg",
                 f":name: fig-{self.name}",
-                f":alt: {self.seen or self.caption}",
+                f":alt: {' '.join((self.seen or self.caption).split())}",
                 ":class: dark-light kdnb-plot",
                 "",
                 f"{self.caption} {{download}}`{self.name}.csv <{self.name}.csv>`",

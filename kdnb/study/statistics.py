@@ -55,7 +55,8 @@ class Difference:
     """Row `a` less row `b`, in points, paired by seed, with its simultaneous interval.
 
     `n` counts the seeds that both have.  `method` says how the interval was made: `pooled`, `pairs alone`, or
-    `one seed`, where `low` and `high` are NaN.
+    `one seed`, where `low` and `high` are NaN.  `sd` is the standard deviation that it rests on, of one run where it
+    is pooled and else of one difference, with `df` degrees of freedom; half the interval is `critical` standard errors.
     """
 
     a: str
@@ -65,6 +66,9 @@ class Difference:
     high: float
     n: int
     method: str
+    sd: float = math.nan
+    df: float = math.nan
+    critical: float = math.nan
 
     @property
     def known(self) -> bool:
@@ -132,9 +136,10 @@ class Layout:
             return [self._by_pair(a, b, len(pairs), level) for a, b in pairs]
         contrasts = self._contrasts(pairs)
         covariance = contrasts @ self.inverse @ contrasts.T
-        half = LargestT(covariance).critical(self.df, level) * self.sd * np.sqrt(np.diag(covariance).clip(0))
+        critical = LargestT(covariance).critical(self.df, level)
+        half = critical * self.sd * np.sqrt(np.diag(covariance).clip(0))
         values = contrasts @ self.effects
-        return [self._pooled(a, b, v, h) for (a, b), v, h in zip(pairs, values, half, strict=True)]
+        return [self._pooled(a, b, v, h, critical) for (a, b), v, h in zip(pairs, values, half, strict=True)]
 
     def against(self, constant: float, name: str, rows: Sequence[str], level: float = LEVEL) -> list[Difference]:
         """The means of rows less a constant (a teacher's score, called `name`), simultaneous over `rows`.
@@ -150,7 +155,8 @@ class Layout:
             values = self.table[row].dropna().to_numpy(float) - constant
             alone = one_sample(row, name, values, len(rows), level)
             half = critical * sd / math.sqrt(max(len(values), 1))
-            pooled = replace(alone, low=alone.value - half, high=alone.value + half, method=POOLED)
+            made_of = {"method": POOLED, "sd": sd, "df": df, "critical": critical}
+            pooled = replace(alone, low=alone.value - half, high=alone.value + half, **made_of)
             found.append(pooled if math.isfinite(half) and len(values) > 1 else alone)
         return found
 
@@ -207,11 +213,12 @@ class Layout:
         spread = [float(self.table[row].std()) for row in rows]
         return [seeds_needed(size, sd, level=shared) for size, sd in zip(sizes, spread, strict=True)]
 
-    def _pooled(self, a: str, b: str, value: float, half: float) -> Difference:
+    def _pooled(self, a: str, b: str, value: float, half: float, critical: float) -> Difference:
         n = int((self.table[a].notna() & self.table[b].notna()).sum())
         if n < 2 or not math.isfinite(half):
             return Difference(a, b, float(value) if n else math.nan, math.nan, math.nan, n, ONE_SEED)
-        return Difference(a, b, float(value), float(value - half), float(value + half), n, POOLED)
+        low, high = float(value - half), float(value + half)
+        return Difference(a, b, float(value), low, high, n, POOLED, self.sd, self.df, critical)
 
     def _by_pair(self, a: str, b: str, family: int, level: float) -> Difference:
         return one_sample(a, b, (self.table[a] - self.table[b]).dropna().to_numpy(float), family, level)
@@ -286,9 +293,9 @@ def one_sample(a: str, b: str, differences: np.ndarray, family: int = 1, level: 
     n, value = len(differences), float(differences.mean()) if len(differences) else math.nan
     if n < 2:
         return Difference(a, b, value, math.nan, math.nan, n, ONE_SEED)
-    critical = float(stats.t.ppf(1 - (1 - level) / (2 * family), n - 1))
-    half = critical * float(differences.std(ddof=1)) / math.sqrt(n)
-    return Difference(a, b, value, value - half, value + half, n, PAIRS_ALONE)
+    critical, sd = float(stats.t.ppf(1 - (1 - level) / (2 * family), n - 1)), float(differences.std(ddof=1))
+    half = critical * sd / math.sqrt(n)
+    return Difference(a, b, value, value - half, value + half, n, PAIRS_ALONE, sd, n - 1, critical)
 
 
 class LargestT:

@@ -11,6 +11,7 @@ from kdnb.exhibits import Paper
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.predicates import TEACHER, Finding
 from kdnb.exhibits.runs import runs_of
+from kdnb.study.statistics import POOLED
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
@@ -58,9 +59,27 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
         caption=f"{verdict.claim.id}, {TITLES[verdict.profile].lower()}{place}. {verdict.claim.sentence}",
         head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
         body=body,
-        note=f"{told[:1].upper()}{told[1:]}.{_of_a_teacher(found)}",
+        note=f"{told[:1].upper()}{told[1:]}.{_made_of(found, paper)}{_of_a_teacher(found)}",
         css="kdnb-evidence",
     )
+
+
+def _made_of(found: list[Finding], paper: Paper) -> str:
+    """What the intervals are made of, for who redoes them, by place where it differs; begins with a blank, or is empty.
+
+    `Intervals: sd 0.74, df 30, critical value 3.02, pooled.`
+    """
+    places: dict[str, list[str]] = {}
+    for finding in found:
+        d = finding.difference
+        if d is not None and d.known:
+            spread = f"sd {finding.leaf.score.text(d.sd)}" if d.method == POOLED else "sd of each pair its own"
+            told = f"{spread}, df {d.df:.3g}, critical value {d.critical:.2f}, {d.method}"
+            places.setdefault(told, []).append(paper.title(finding.place))
+    if len(places) < 2:
+        return "".join(f" Intervals: {told}." for told in places)
+    each = [f"{told} ({', '.join(dict.fromkeys(at))})" for told, at in places.items()]
+    return f" Intervals: {'; '.join(each)}."
 
 
 def _of_a_teacher(found: list[Finding]) -> str:
