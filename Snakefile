@@ -32,9 +32,10 @@ except WorkflowError:  # a cluster's nodes have their own
 
 RUN = f"{time.time_ns():x}"
 STAMPS = Path(".stamps") / "runs"
-#: Pages are made by one process that has imported what they need: where it answers, and, once begun, itself.
-PAGES_PLACE = notebooks.short_place() / f"kdnb-{RUN}"
-PAGES_SERVER = []
+#: Pages, and the runs of a demo, are made by processes that have imported what they need (`kdnb.server`): where they
+#: answer, and, once begun, themselves.
+PLACES = {trade: notebooks.short_place() / f"kdnb-{RUN}-{trade}" for trade in server.TRADES}
+SERVERS = []
 
 
 def stamps(kind, names, attempt=RUN):
@@ -55,9 +56,14 @@ def python(*arguments):
     return [sys.executable, "-m", *arguments]
 
 
+def served(trade, *arguments):
+    return python("kdnb.server", "run", PLACES[trade], trade, *arguments)
+
+
 def study(job):
     seeds = ["--seeds", BOOK.seeds] if BOOK.seeds else []
-    return python("kdnb", "study", "--exhibit", BOOK.exhibits, "--profile", BOOK.profile, *seeds, "--workers", 1, "--job", job)
+    asked = "study", "--exhibit", BOOK.exhibits, "--profile", BOOK.profile, *seeds, "--workers", 1, "--job", job
+    return served("training", *asked) if BOOK.profile == "demo" else python("kdnb", *asked)
 
 
 def everything(wildcards):
@@ -122,7 +128,7 @@ rule page:
         command=lambda w: step(
             "notebooks",
             f"notebook {w.page}",
-            *python("kdnb.server", "run", PAGES_PLACE, "run", BOOK.source(w.page), BOOK.executed(w.page)),
+            *served("pages", "run", BOOK.source(w.page), BOOK.executed(w.page)),
             *("--study", json.dumps(BOOK.parameters), "--project", "."),
         ),
     resources:
@@ -147,8 +153,9 @@ rule book:
 
 
 onstart:
-    if workflow.is_main_process and BOOK.stale_pages():
-        PAGES_SERVER.append(server.start(PAGES_PLACE))
+    if workflow.is_main_process:
+        waiting = {"pages": BOOK.stale_pages(), "training": BOOK.profile == "demo" and missing(BOOK.jobs.values())}
+        SERVERS.extend(server.start(PLACES[trade], trade) for trade, jobs in waiting.items() if jobs)
 
 
 onsuccess:

@@ -1,10 +1,12 @@
-"""Pages made by one process: it imports what every page needs once, and forks a process for each page.
+"""Jobs of a build done by a server: it imports what all jobs of its trade need once, and forks a process for each.
 
-    python -m kdnb.server run FOLDER ...      as `python -m kdnb.notebooks run ...`, by the server of this folder
+    python -m kdnb.server run FOLDER pages run ...        as `python -m kdnb.notebooks run ...`
+    python -m kdnb.server run FOLDER training study ...   as `python -m kdnb study ...`
 
-Half of what a page costs are imports.  `run` itself imports nothing: it hands over its arguments, environment and
-outputs, waits, and ends with the page's exit code.  A page whose `run` has ended, for whatever reason, is stopped.
-Where no server answers, `run` makes the page by itself.
+Half of what a page costs are imports, and an eighth of what a demo's training costs.  `run` itself imports nothing: it
+hands over its arguments, environment and outputs, waits, and ends with the job's exit code.  Told to stop, it tells the
+job and waits for its end; a job whose `run` is gone, for whatever reason, stops too.  Where no server answers, `run`
+does the job by itself.
 """
 
 from __future__ import annotations
@@ -22,29 +24,42 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 #: The socket in the server's folder.
-SOCKET = "pages"
-#: What executes a page, and what pages themselves import.
-NEEDED = ("papermill", "ipykernel.kernelapp", "kdnb.listing", "kdnb.plots", "kdnb.tables", "kdnb.exhibits.show")
+SOCKET = "jobs"
 #: Drawing for a notebook, as a kernel says it before matplotlib is imported.
 BACKEND = "module://matplotlib_inline.backend_inline"
+
+
+@dataclass(frozen=True)
+class Trade:
+    """Jobs of one kind: the module that does one by itself, what all of them import, what is read once for all.
+
+    `begin` is called in a job's own process before anything else, and gives what does it: arguments -> exit code.
+    """
+
+    module: str
+    needed: tuple[str, ...]
+    prepare: Callable[[], None]
+    begin: Callable[[], Callable[[list[str]], int]]
 
 
 # -- the server ------------------------------------------------------------------------------------------
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a server in a new folder; it ends when its standard input is closed, at the latest with this process.
+def start(folder: Path, trade: str) -> subprocess.Popen[bytes]:
+    """Start a server of a trade in a new folder.
 
-    It can be asked at once: who asks while it still imports waits.  The keyboard's interrupts do not reach it.
+    It ends when its standard input is closed, at the latest with this process.  It can be asked at once: who asks while it still imports waits.  The keyboard's interrupts do not reach it.
     """
     folder.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / SOCKET))
         listening.listen(64)
-        command = [sys.executable, "-m", "kdnb.server", "serve", str(folder), str(listening.fileno())]
+        command = [sys.executable, "-m", "kdnb.server", "serve", str(folder), trade, str(listening.fileno())]
         return subprocess.Popen(
             command,
             env=os.environ | {"PYTHONUTF8": "1"},
@@ -54,32 +69,30 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def serve(folder: Path, number: int) -> None:
+def serve(folder: Path, trade: Trade, number: int) -> None:
     """Answer on the socket that was handed down under this number, until standard input ends."""
-    del sys.path[0]  # the folder that `python -m` was called in: a page's modules are not there
+    del sys.path[0]  # the folder that `python -m` was called in: a job's modules are not there
     try:
         with socket.socket(fileno=number) as listening:
-            _import_what_pages_need()
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # pages that have ended are not waited for
+            _get_ready(trade)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # jobs that have ended are not waited for
             while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
-                _answer(listening)
+                _answer(listening, trade)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _import_what_pages_need() -> None:
-    """Kernels, pages, and the records and the code that are there: children have all of it."""
+def _get_ready(trade: Trade) -> None:
+    """Have here what all jobs need: children have all of it."""
     os.environ.setdefault("MPLBACKEND", BACKEND)
-    for name in NEEDED:
+    for name in trade.needed:
         importlib.import_module(name)
-    from kdnb import notebooks
-
-    notebooks.prepare()
+    trade.prepare()
     gc.collect()
     gc.freeze()  # so that children share what is there
 
 
-def _answer(listening: socket.socket) -> None:
+def _answer(listening: socket.socket, trade: Trade) -> None:
     from kdnb.study.store import Store
 
     connection, _ = listening.accept()
@@ -87,15 +100,15 @@ def _answer(listening: socket.socket) -> None:
         Store.open()  # records that came since are read here, once for all
     if os.fork() == 0:
         listening.close()
-        _be_a_page(connection)
+        _be_a_job(connection, trade)
     connection.close()
 
 
-def _be_a_page(connection: socket.socket) -> None:
-    """The forked process: make one page, and tell how that ended.  Never returns."""
+def _be_a_job(connection: socket.socket, trade: Trade) -> None:
+    """The forked process: do one job, and tell how that ended.  Never returns."""
     code = 1
     try:
-        code = _made(connection)
+        code = _done(connection, trade)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
@@ -110,10 +123,7 @@ def _be_a_page(connection: socket.socket) -> None:
             os._exit(code)
 
 
-def _made(connection: socket.socket) -> int:
-    from kdnb import notebooks
-    from kdnb.kernels import Waiting
-
+def _done(connection: socket.socket, trade: Trade) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _, outputs, _, _ = socket.recv_fds(connection, 1, 2)
@@ -124,12 +134,9 @@ def _made(connection: socket.socket) -> int:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    kernel = Waiting.fork()
+    do = trade.begin()  # while this process has one thread
     threading.Thread(target=_stop_at_the_end_of, args=[connection], daemon=True).start()
-    try:
-        return notebooks.main(request["arguments"], kernel)
-    finally:
-        kernel.kill()
+    return do(request["arguments"])
 
 
 def _stop_at_the_end_of(connection: socket.socket) -> None:
@@ -137,32 +144,93 @@ def _stop_at_the_end_of(connection: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+# -- the trades ------------------------------------------------------------------------------------------
+
+
+def _read_for_pages() -> None:
+    """The code, the records and the cells that are there."""
+    from kdnb import notebooks
+
+    notebooks.prepare()
+
+
+def _begin_page() -> Callable[[list[str]], int]:
+    from kdnb import notebooks
+    from kdnb.kernels import Waiting
+
+    kernel = Waiting.fork()
+
+    def make(arguments: list[str]) -> int:
+        try:
+            return notebooks.main(arguments, kernel)
+        finally:
+            kernel.kill()
+
+    return make
+
+
+def _read_for_training() -> None:
+    """The images of the demo, and where the sources stand; no tensor is computed, which would start threads."""
+    from kdnb import datasets
+    from kdnb.study.environment import commit, source_digest
+
+    datasets.load("digits")
+    commit()
+    source_digest()
+
+
+def _begin_training() -> Callable[[list[str]], int]:
+    from kdnb import cli
+
+    def train(arguments: list[str]) -> int:
+        sys.argv = ["kdnb", *arguments]
+        cli.main()
+        return 0
+
+    return train
+
+
+TRADES = {
+    "pages": Trade(
+        "kdnb.notebooks",
+        # What executes a page, and what pages themselves import.
+        ("papermill", "ipykernel.kernelapp", "kdnb.listing", "kdnb.plots", "kdnb.tables", "kdnb.exhibits.show"),
+        _read_for_pages,
+        _begin_page,
+    ),
+    "training": Trade("kdnb", ("kdnb.cli", "kdnb.study.workers"), _read_for_training, _begin_training),
+}
+
+
 # -- who asks --------------------------------------------------------------------------------------------
 
 
-def run(folder: Path, arguments: list[str]) -> int:
-    """Have one page made; its exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def run(folder: Path, trade: Trade, arguments: list[str]) -> int:
+    """Have one job done; its exit code."""
     request = json.dumps({"arguments": arguments, "cwd": os.getcwd(), "env": dict(os.environ)}).encode()
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(folder / SOCKET))
         except OSError:
-            os.execv(sys.executable, [sys.executable, "-m", "kdnb.notebooks", *arguments])
-        try:
-            socket.send_fds(connection, [b"\0"], [1, 2])
-            connection.sendall(request + b"\n")
-            return int(connection.recv(16) or 1)
-        except KeyboardInterrupt:
-            return 130
+            os.execv(sys.executable, [sys.executable, "-m", trade.module, *arguments])
+        socket.send_fds(connection, [b"\0"], [1, 2])
+        connection.sendall(request + b"\n")
+
+        def stop(number: int, frame: object) -> None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)  # the job hears it, saves what it has, and answers
+        return int(connection.recv(16) or 1)
 
 
 def main(arguments: list[str]) -> int:
     """`run`, and `serve`, which `start` calls."""
-    if len(arguments) > 2 and arguments[0] == "run":
-        return run(Path(arguments[1]), arguments[2:])
-    if len(arguments) == 3 and arguments[0] == "serve":
-        serve(Path(arguments[1]), int(arguments[2]))
+    if len(arguments) > 3 and arguments[0] == "run" and arguments[2] in TRADES:
+        return run(Path(arguments[1]), TRADES[arguments[2]], arguments[3:])
+    if len(arguments) == 4 and arguments[0] == "serve":
+        serve(Path(arguments[1]), TRADES[arguments[2]], int(arguments[3]))
         return 0
     print(__doc__)
     return 2

@@ -31,9 +31,9 @@ FLOORS = (
     ("bench",),
     ("kernels",),
     ("notebooks",),
-    ("server", "book"),
+    ("book",),
     ("cli",),
-    ("__main__",),
+    ("server", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOT_NAMES = {"__version__"}

@@ -1,4 +1,4 @@
-"""The pages' server: what it forks is as what is started, fails as that does, and stops when it is told to."""
+"""Servers of a build: what they fork is as what is started, fails as that does, and stops when it is told to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from book_samples import notebook
 
 from kdnb import notebooks, server
+from kdnb.study.record import read
 
 #: A page that tells what it finds, and leaves something behind.
 TELLING = """\
@@ -27,20 +28,37 @@ WAITING = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpi
 
 @pytest.fixture(scope="module")
 def place():
-    """A server's folder, while it is at work."""
-    folder = notebooks.short_place() / f"kdnb-tested-{os.getpid()}"
-    at_work = server.start(folder)
+    """The folder of a server of pages, while it is at work."""
+    yield from at_work("pages")
+
+
+@pytest.fixture(scope="module")
+def training_place():
+    """The folder of a server that trains, while it is at work."""
+    yield from at_work("training")
+
+
+def at_work(trade):
+    folder = notebooks.short_place() / f"kdnb-tested-{os.getpid()}-{trade}"
+    process = server.start(folder, trade)
     yield folder
-    assert at_work.poll() is None
-    at_work.stdin.close()
-    assert at_work.wait(timeout=60) == 0 and not folder.exists()
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0 and not folder.exists()
 
 
 def asked(place, source, target):
-    command = [sys.executable, "-m", "kdnb.server", "run", str(place), "run", str(source), str(target)]
-    command += ["--project", str(source.parents[2])]
+    return told(place, "pages", "run", str(source), str(target), "--project", str(source.parents[2]))
+
+
+def told(place, trade, *arguments, **environment):
+    command = [sys.executable, "-m", "kdnb.server", "run", str(place), trade, *arguments]
     return subprocess.Popen(
-        command, env={**os.environ, "OWN": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+        command,
+        env={**os.environ, "OWN": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
 
 
@@ -84,6 +102,35 @@ def test_without_a_server_a_page_is_made_all_the_same(tmp_path):
     page = asked(tmp_path / "nobody", source, tmp_path / "out" / "a.ipynb")
     _, said = page.communicate(timeout=120)
     assert page.returncode == 2 and "failed in cell 2: ZeroDivisionError" in said
+
+
+def test_a_run_of_a_server_is_what_it_is_alone(training_place, tmp_path):
+    found = []
+    for folder in (training_place, tmp_path / "nobody"):
+        store = tmp_path / f"of-{folder.name}"
+        run = told(folder, "training", "run", "plain", "--epochs", "1", KDNB_STORE=str(store), OMP_NUM_THREADS="1")
+        said = run.communicate(timeout=240)
+        assert run.returncode == 0 and "headline" in said[0], said
+        (path,) = store.rglob("seed1.json")
+        found.append(read(path))
+    first, alone = found
+    assert (first.metrics, first.history, first.correct) == (alone.metrics, alone.history, alone.correct)
+    assert first.environment == alone.environment
+
+
+def test_a_training_that_is_told_to_stop_saves_what_it_has(training_place, tmp_path):
+    run = told(training_place, "training", "run", "crd", KDNB_STORE=str(tmp_path))
+    assert "epochs of stage" in run.stderr.readline()
+    run.terminate()
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 143 and "checkpoints are written" in said
+    assert list(tmp_path.rglob("running/**/*.json"))
+
+
+def test_a_wrong_command_of_a_server_is_said(training_place):
+    run = told(training_place, "training", "run", "kf")
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 2 and "did you mean kd" in said
 
 
 def _until(so) -> None:
