@@ -252,6 +252,12 @@ def plain(network: str, profile: Profile, dataset: str, student_images: int | No
     return Experiment(profile, images(dataset, student_images), network, recipe(network), "plain")
 
 
+def learned_by_students(profile: Profile) -> int | None:
+    """How many images a student sees: in the demo twice as many as elsewhere, since its batches are twice as large."""
+    few = profile.student_images
+    return few and (2 * few if profile.embedded_data else few)
+
+
 def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     """A row as an experiment, or why there is none."""
     pair, dataset = column.pair, column.dataset
@@ -271,7 +277,7 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     teacher = plain(big, profile, dataset, None)
     if row.role == "teacher":
         return teacher
-    student = plain(small, profile, dataset, profile.student_images)
+    student = plain(small, profile, dataset, learned_by_students(profile))
     if row.role == "baseline":
         return student
     # Self-training's teacher is what the student becomes alone, on the same images, with a teacher's seed.
@@ -283,9 +289,9 @@ def _mutually(row: Row, pair: Pair, networks: Networks, profile: Profile, datase
     """Two networks beside each other are one run, of the first with the second as its peer, whichever is scored."""
     other, scored = networks
     if row.method == "plain":
-        return plain(scored, profile, dataset, profile.student_images)
+        return plain(scored, profile, dataset, learned_by_students(profile))
     first, second = (scored, other) if pair.scored == "first" else (other, scored)
-    alone = plain(first, profile, dataset, profile.student_images)
+    alone = plain(first, profile, dataset, learned_by_students(profile))
     note = f"{row.schedule}-schedule" if row.schedule else ""
     arguments = {**row.arguments, "peer": second}
     return replace(alone, recipe=recipe(first, row), method=row.method, arguments=arguments, note=note)

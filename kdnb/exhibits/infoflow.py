@@ -26,8 +26,6 @@ PAPER = "infoflow"
 
 #: The network that stands for ResNet-18 under each scale; the others are themselves everywhere.
 TEACHER = {"demo": "resnet8", "pilot": "resnet20", "short": "preact_resnet18", "paper": "preact_resnet18"}
-#: How many of the digits a student of the demo learns from: two batches, since there are many students.
-DEMO_IMAGES = 250
 #: Who is between: the paper's own choice for CNN-1.
 AUXILIARY = "cnn1_a"
 
@@ -231,9 +229,8 @@ def teacher(profile: Profile, dataset: str) -> Experiment:
 @functools.cache
 def from_labels(network: str, recipe: Recipe, profile: Profile, dataset: str) -> Experiment:
     """One of the small networks, from labels alone."""
-    count = DEMO_IMAGES if profile.embedded_data else profile.student_images
     note = f"{recipe.epochs}-epochs" if recipe == LONG else ""
-    return Experiment(profile, images(dataset, count), network, recipe, "plain", note=note)
+    return Experiment(profile, images(dataset, profile.student_images), network, recipe, "plain", note=note)
 
 
 @functools.cache

@@ -46,7 +46,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("demo", Fraction(1), at_most=10, student_images=500, scale="demo"),
+        Profile("demo", Fraction(1), at_most=10, student_images=250, scale="demo"),
         Profile("pilot", Fraction(1, 8), student_images=10_000, scale="pilot"),
         Profile("short", Fraction(1, 4), scale="short"),
         Profile("paper", Fraction(1), scale="paper"),
