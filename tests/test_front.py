@@ -36,7 +36,7 @@ def test_whether_distilling_helps_is_said_as_the_gains_have_it(lows, says, monke
 
 @pytest.mark.usefixtures("empty_project")
 def test_without_runs_nothing_is_answered():
-    told = front("comparison/table1", "leaderboard/first", Store.open()).text
+    told = front("comparison/table1", "leaderboard/first", Store.open()).texts["in-one-minute"]
     assert "| **Does distilling help?** | not yet measured | – |" in told
     assert all(paper.heading in told for paper in exhibits.papers() if paper.claims)
 
@@ -45,7 +45,7 @@ def test_without_runs_nothing_is_answered():
 def test_no_control_is_the_method_to_use():
     """In this store what stands last in the table has the best mean, and last stand the controls."""
     fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
-    text = front("comparison/table1", "leaderboard/first").text
+    text = front("comparison/table1", "leaderboard/first").texts["in-one-minute"]
     assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdnb import exhibits
 from kdnb.exhibits.exhibit import Exhibit
-from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.runs import framed, runs_of, students
 from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
 
@@ -26,8 +26,7 @@ def gains_at_equal_schedule(exhibit: Exhibit, profile: str, dataset: str, store:
         return {}
     tables = {key for key, _ in exhibit.controls.values()}
     cells = [cell for key in sorted(tables) for cell in exhibits.get(key).cells(profile, dataset)]
-    frame = framed(runs_of((cell for cell in cells if cell.row.role != "teacher"), store)).dropna(subset=["value"])
-    runs = frame.assign(row=frame["line"])[["row", "seed", "value"]].drop_duplicates(["row", "seed"])
+    runs = students(framed(runs_of(cells, store))).drop_duplicates(["row", "seed"])
     both = [(row, plain) for row, (_, plain) in exhibit.controls.items() if _share_a_seed(runs, row, plain)]
     return {found.a: found for found in Layout(runs).differences(both)} if both else {}
 

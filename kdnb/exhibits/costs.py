@@ -16,7 +16,7 @@ import pandas as pd
 from kdnb import methods, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits.exhibit import Cell, Exhibit
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import first_steps, records_of
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
@@ -85,12 +85,8 @@ def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
 
     Every run that names them counts them.
     """
-    assert cell.experiment is not None
-    found = {}
-    for shared in cell.experiment.shared_stages():
-        records = store.records(shared.fingerprint).values()
-        found[str(shared.stage)] = mean(r.metrics["epochs"] for r in records) if records else math.nan
-    return found
+    steps = first_steps(cell, store).items()
+    return {stage: mean(r.metrics["epochs"] for r in records) if records else math.nan for stage, records in steps}
 
 
 def scores_and_costs(exhibit: Exhibit, frame: pd.DataFrame, store: Store) -> pd.DataFrame:
@@ -100,5 +96,5 @@ def scores_and_costs(exhibit: Exhibit, frame: pd.DataFrame, store: Store) -> pd.
     costs = []
     for profile, dataset, score, row in means[["profile", "dataset", "score", "row"]].itertuples(index=False):
         (cell,) = (cell for cell in exhibit.cells(profile, dataset, [row]) if cell.score.key == score)
-        costs.append(epochs_of_kd(cell, [record for _, record in runs_of([cell], store)], store, steps))
+        costs.append(epochs_of_kd(cell, records_of(cell, store), store, steps))
     return means.assign(epochs_of_kd=pd.Series(costs, dtype=float))

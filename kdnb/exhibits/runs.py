@@ -20,12 +20,32 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+#: The scales at which something can be said of a paper, the strongest first.
+SCALES = ("paper", "short", "pilot")
+
+
 def runs_of(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Cell, Record]]:
     """Every stored run of the cells, cell by cell, by seed."""
     for cell in cells:
         if cell.experiment is not None:
             found = store.records(cell.experiment.fingerprint).values()
             yield from ((cell, record) for record in found if cell.takes(record.seed))
+
+
+def measured(cells: Iterable[Cell], store: Store) -> list[Cell]:
+    """Those of the cells that have a stored run."""
+    return [cell for cell in cells if any(True for _ in runs_of([cell], store))]
+
+
+def records_of(cell: Cell, store: Store) -> list[Record]:
+    """Every stored run of one cell, by seed."""
+    return [record for _, record in runs_of([cell], store)]
+
+
+def first_steps(cell: Cell, store: Store) -> dict[str, list[Record]]:
+    """The records of the first steps that a cell's runs go on from, by stage; of a stage that nobody trained none."""
+    shared = cell.experiment.shared_stages() if cell.experiment else []
+    return {str(stage.stage): list(store.records(stage.fingerprint).values()) for stage in shared}
 
 
 def framed(runs: Iterable[tuple[Cell, Record]]) -> pd.DataFrame:
@@ -41,6 +61,12 @@ def measure(
 ) -> pd.DataFrame:
     """Every stored run of an exhibit under a profile, as a frame."""
     return framed(runs_of(exhibit.cells(profile, dataset), store or Store.open()))
+
+
+def students(frame: pd.DataFrame) -> pd.DataFrame:
+    """The scores of all but the teacher, as statistics takes them: row, seed, value."""
+    scored = frame[frame["line"] != "teacher"].dropna(subset=["value"])
+    return scored.assign(row=scored["line"])[["row", "seed", "value"]]
 
 
 def _line(cell: Cell, record: Record) -> dict[str, Any]:

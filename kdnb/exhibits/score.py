@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdnb.study.record import Record
+
+if TYPE_CHECKING:
+    from kdnb.study.statistics import Difference
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class Score:
     def text(self, value: float, signed: bool = False) -> str:
         """`69.78`, or as a difference `+1.20`."""
         return f"{value:{'+' if signed else ''}.{self.decimals}f}"
+
+    def interval(self, low: float, high: float) -> str:
+        """`[1.20, 3.40]`."""
+        return f"[{self.text(low)}, {self.text(high)}]"
+
+    def difference(self, found: Difference) -> str:
+        """`+8.53 [6.71, 10.35]`; no interval from one seed."""
+        ends = f" {self.interval(found.low, found.high)}" if found.known else ""
+        return self.text(found.value, signed=True) + ends
 
     def told(self, value: float) -> str:
         """`69.78 %`: the score in a sentence."""

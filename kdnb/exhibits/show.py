@@ -11,7 +11,7 @@ import pandas as pd
 
 from kdnb import exhibits, kinds
 from kdnb.exhibits.exhibit import Asked, Cell, Exhibit
-from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.runs import SCALES, framed, runs_of
 from kdnb.exhibits.wanted import of_cell
 from kdnb.study.experiment import Run
 from kdnb.study.record import Record
@@ -80,7 +80,7 @@ def published(shown: Shown) -> list[Shown]:
     store, exhibit = Store.open(), shown.exhibit
     parts = list(dict.fromkeys(cell.part for cell in shown.cells))
     found = []
-    for scale in ("paper", "short", "pilot"):
+    for scale in SCALES:
         for dataset in exhibit.datasets_of(scale):
             if (scale, dataset) != (shown.profile, shown.cells[0].dataset):
                 found.append(_collect(exhibit, exhibit.cells(scale, dataset, parts), [], store))

@@ -125,12 +125,9 @@ def experiment_of(fingerprint: str) -> Experiment | None:
 
 
 @dataclass(frozen=True)
-class Planned:
+class Planned(plan.Job):
     """A job of the plan, and whether there is anything left of it to do."""
 
-    id: str
-    runs: tuple[Run, ...]
-    needs: tuple[str, ...]
     done: bool
 
     @property

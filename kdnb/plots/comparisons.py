@@ -14,7 +14,7 @@ from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs
-from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, of_demo, panels, scales_told, short
+from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
@@ -63,9 +63,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     told = frame.drop(columns="path", errors="ignore")
     told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
     seen = _seen(shown, frame, "gain", students, " points over " + _reference(exhibit, over))
-    return Plot(
-        figure, name or _named("gains", exhibit), caption + scales_told(exhibit, shown), told, seen, of_demo(shown)
-    )
+    return plot(exhibit, shown, figure, name or _named("gains", exhibit), caption, told, seen)
 
 
 def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
@@ -85,10 +83,10 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
 
     with style():
         figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis) or nothing_yet(exhibit.title)
-    caption = f"{exhibit.title}: dots are seeds, bars their means.{scales_told(exhibit, shown)}"
+    caption = f"{exhibit.title}: dots are seeds, bars their means."
     default = _named("rows", exhibit) if exhibit.pairs else exhibit.name
     seen = _seen(shown, frame, "value", labels(exhibit), "")
-    return Plot(figure, name or default, caption, frame.drop(columns=["path"]), seen, of_demo(shown))
+    return plot(exhibit, shown, figure, name or default, caption, frame.drop(columns=["path"]), seen)
 
 
 def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFrame:
@@ -147,14 +145,7 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     caption += "its step costs beside KD's when it runs alone, with the method's defaults"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
     seen = _seen(shown, means, "value", labels(exhibit), "")
-    return Plot(
-        figure,
-        name or _named("accuracy-and-cost", exhibit),
-        caption + scales_told(exhibit, shown),
-        means,
-        seen,
-        of_demo(shown),
-    )
+    return plot(exhibit, shown, figure, name or _named("accuracy-and-cost", exhibit), caption, means, seen)
 
 
 # -- what a picture shows, for who cannot see it -----------------------------------------------------------

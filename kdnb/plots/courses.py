@@ -25,7 +25,7 @@ from kdnb.plots.histories import (
     milestones,
     thin,
 )
-from kdnb.plots.panels import Panel, legend_below, nothing_yet, of_demo, panels, scales_told
+from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, plot
 from kdnb.plots.style import WIDTH, Plot, colour, style
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
@@ -49,11 +49,11 @@ def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name:
     found = _courses(exhibit, profile, drawn)
     with style():
         figure = _figure(found, drawn) if found else nothing_yet(exhibit.title)
-    panels_shown = [course.panel for course in found]
-    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}" + scales_told(exhibit, panels_shown)
+    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}"
     told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
     seen = " ".join(_seen(course, drawn) for course in found)
-    return Plot(figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, seen, of_demo(panels_shown))
+    shown = [course.panel for course in found]
+    return plot(exhibit, shown, figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, seen)
 
 
 def _seen(course: _Course, drawn: Courses) -> str:

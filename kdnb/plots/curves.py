@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from kdnb import page
 from kdnb.exhibits import Cell
+from kdnb.exhibits.runs import first_steps
 from kdnb.exhibits.show import Shown
 from kdnb.plots.histories import band, epochs_axis, gathered, logarithmic, long, percent
 from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, nothing_yet
 from kdnb.plots.style import WIDTH, Plot, colour, combined, style
-from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.method import scale_told
 from kdnb.tables.words import slug
@@ -149,15 +149,9 @@ def _first_steps(cells: Sequence[Cell]) -> pd.DataFrame:
     parts = []
     for cell in cells:
         pair = f"{cell.column.pair.key}/" if cell.column.pair else ""
-        parts += [long(f"{pair}{stage}@{cell.row.key}", record) for stage, record in _stage_records(cell, store)]
+        for stage, records in first_steps(cell, store).items():
+            parts += [long(f"{pair}{stage}@{cell.row.key}", record) for record in records]
     return gathered(parts)
-
-
-def _stage_records(cell: Cell, store: Store) -> list[tuple[str, Record]]:
-    found = []
-    for stage in cell.experiment.shared_stages() if cell.experiment else []:
-        found += [(str(stage.stage), r) for r in store.records(stage.fingerprint).values()]
-    return found
 
 
 # -- panels ------------------------------------------------------------------------------------------------

@@ -10,12 +10,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from kdnb import exhibits
 from kdnb.exhibits import Exhibit
-from kdnb.plots.kept import Kept, find, plot, table
-from kdnb.plots.panels import legend_below, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, style
-from kdnb.tables.words import slug
+from kdnb.plots.kept import Kept, find, plot
+from kdnb.plots.panels import legend_below
+from kdnb.plots.style import WIDTH, Plot
 
 #: The atoms most used have a colour each, all others are of this grey.
 ATOM_COLOURS = np.array([c for n, c in enumerate(sns.color_palette("tab10")) if n != 7])
@@ -31,38 +29,24 @@ def pixel_labels(exhibit: Exhibit | str, row: str, profile: str = "demo", name: 
 
     For the lowest seed of a row whose arrays are kept, at its strongest scale.
     """
-    exhibit = exhibits.get(exhibit)
     found = find(exhibit, profile, [row], LABELS)
-    kept = found.kept.get(row)
-    with style():
-        figure = _pictures(kept) if kept else nothing_yet(exhibit.title)
-    caption = (
-        "Which atom describes each pixel best, at each layer: the teacher's labels, and what the student predicts "
-    )
-    caption += (
-        f"before it has seen class labels. The {len(ATOM_COLOURS)} atoms most used at a layer have a colour each, "
-    )
-    caption += "the same for both; all others are grey."
-    if kept:
-        caption += f" Of the pixels of these images {_alike_told(kept)}."
-    frame = table(map(_labels_of, found.kept.values()), ["layer", "image", "y", "x", "teacher", "student"])
-    return plot(figure, name or slug(f"pixel-labels {exhibit.key}"), caption, found, frame, _alike_told)
+    caption = "Which atom describes each pixel best, at each layer: the teacher's labels, and what the student "
+    caption += f"predicts before it has seen class labels. The {len(ATOM_COLOURS)} atoms most used at a layer have a "
+    caption += "colour each, the same for both; all others are grey."
+    caption += "".join(f" Of the pixels of these images {_alike_told(kept)}." for kept in found.kept.values())
+    parts, columns = map(_labels_of, found.kept.values()), ["layer", "image", "y", "x", "teacher", "student"]
+    return plot(found, (name, "pixel-labels"), caption, lambda: _pictures(found.kept[row]), parts, columns, _alike_told)
 
 
 def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "") -> Plot:
     """How evenly the atoms are used, and how much of the teacher's maps codes leave unexplained, layer by layer."""
-    exhibit = exhibits.get(exhibit)
     found = find(exhibit, profile, [row], USE)
-    kept = found.kept.get(row)
-    with style():
-        figure = _curves(kept) if kept else nothing_yet(exhibit.title)
     caption = "Left: how many of the pixels the most used atoms label, from few atoms to all of them; were all used "
     caption += "alike, it would be the dashed line. Right: the mean squared error of a code that keeps so many of its "
-    caption += (
-        "atoms, in percent of the maps' mean square; dots are what the dictionary was trained for. On test images."
-    )
-    frame = table(map(_curves_of, found.kept.values()), ["layer", "what", "x", "y"])
-    return plot(figure, name or slug(f"atoms {exhibit.key}"), caption, found, frame, _curves_told)
+    caption += "atoms, in percent of the maps' mean square; dots are what the dictionary was trained for. On test "
+    caption += "images."
+    parts, columns = map(_curves_of, found.kept.values()), ["layer", "what", "x", "y"]
+    return plot(found, (name, "atoms"), caption, lambda: _curves(found.kept[row]), parts, columns, _curves_told)
 
 
 # -- pictures of labels ------------------------------------------------------------------------------------

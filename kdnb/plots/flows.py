@@ -9,17 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdnb import exhibits
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.names import network_title
 from kdnb.exhibits.runs import runs_of
 from kdnb.plots.histories import epochs_axis
-from kdnb.plots.kept import Found, Kept, find, plot, table
-from kdnb.plots.panels import legend_below, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, style
+from kdnb.plots.kept import Found, Kept, find, plot
+from kdnb.plots.panels import legend_below
+from kdnb.plots.style import WIDTH, Plot
 from kdnb.study.record import Record
 from kdnb.study.store import Store
-from kdnb.tables.words import slug
 
 LAYERS = (1, 2, 3, 4)
 #: A layer's colour, from the first to the last; all are of middle lightness.
@@ -30,31 +28,20 @@ KINDS = {"ncc": ("nearest centroid, %", 100.0), "qmi": ("mutual information (QMI
 Period = tuple[str, int, int]
 
 
-def flows(
-    exhibit: Exhibit | str,
-    profile: str = "demo",
-    name: str = "",
-    rows: Sequence[str] | None = None,
-    periods: Sequence[Period] = (),
-) -> Plot:
+def flows(exhibit: Exhibit | str, profile: str = "demo", name: str = "", periods: Sequence[Period] = ()) -> Plot:
     """A column of panels for every row that was followed, a line a layer; dots are the teacher's layers at its end.
 
     `periods` are marked in the last column, as the method of its row has them.
     """
-    exhibit = exhibits.get(exhibit)
     names = tuple(f"course_{kind}_{layer}" for kind in KINDS for layer in LAYERS)
-    found = find(exhibit, profile, rows, ("flow_course_epochs", *names))
+    found = find(exhibit, profile, None, ("flow_course_epochs", *names))
     taught = _teacher(found)
-    with style():
-        figure = _figure(found, taught, periods) if found.kept else nothing_yet(exhibit.title)
     caption = "How much each layer knows of the labels: accuracy of the nearest class mean, and quadratic mutual "
     caption += "information by the cosine kernel, on the test images. Layers 1 to 3 are the stages, 4 is the embedding."
     if taught is not None:
         caption += f" Dotted: the layers of {_network(taught)} at its end."
-    frame = table(
-        (_long(kept) for kept in found.kept.values()), ["line", "epoch", *(n.removeprefix("course_") for n in names)]
-    )
-    return plot(figure, name or slug(f"flows {exhibit.key}"), caption, found, frame, _ends_told)
+    parts, columns = map(_long, found.kept.values()), ["line", "epoch", *(n.removeprefix("course_") for n in names)]
+    return plot(found, (name, "flows"), caption, lambda: _figure(found, taught, periods), parts, columns, _ends_told)
 
 
 def _teacher(found: Found) -> Record | None:

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from kdnb import exhibits
 from kdnb.exhibits import Cell, Column, Exhibit
 from kdnb.exhibits.runs import runs_of
-from kdnb.plots.panels import Panel, of_demo, scales_told, strongest
-from kdnb.plots.style import Plot
+from kdnb.plots import panels
+from kdnb.plots.panels import Panel, nothing_yet, strongest
+from kdnb.plots.style import Plot, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
-from kdnb.tables.words import TITLES
+from kdnb.tables.words import TITLES, slug
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Found:
     kept: Mapping[str, Kept]
 
 
-def find(exhibit: Exhibit, profile: str, rows: Sequence[str] | None, names: Sequence[str]) -> Found:
+def find(exhibit: Exhibit | str, profile: str, rows: Sequence[str] | None, names: Sequence[str]) -> Found:
     """The runs that have these arrays, of all rows or those named: the first such pair, at its strongest scale."""
-    store, rows = Store.open(), list(rows or [row.key for row in exhibit.rows])
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    rows = list(rows or [row.key for row in exhibit.rows])
     for pair in exhibit.pairs or (None,):
         columns = {scale: next(c for c in exhibit.columns_of(scale) if c.pair == pair) for scale in TITLES}
         by_scale = {
@@ -52,22 +55,29 @@ def find(exhibit: Exhibit, profile: str, rows: Sequence[str] | None, names: Sequ
 
 
 def plot(
-    figure: Figure, name: str, caption: str, found: Found, frame: pd.DataFrame, seen: Callable[[Kept], str]
+    found: Found,
+    named: tuple[str, str],
+    caption: str,
+    draw: Callable[[], Figure],
+    parts: Iterable[pd.DataFrame],
+    columns: list[str],
+    seen: Callable[[Kept], str],
 ) -> Plot:
-    """The figure, with a caption that also says whose runs these are; `seen` tells what is to be seen of a run."""
+    """What is drawn of the runs, or a picture that says that there are none; the caption also says whose they are.
+
+    `named` is what the figure is called, or, where that is empty, what stands before the exhibit in its name.  Its
+    numbers are the columns of all parts; `seen` tells what is to be seen of a run, for who cannot see it.
+    """
+    runs, several = found.kept.values(), list(parts)
+    with style():
+        figure = draw() if runs else nothing_yet(found.exhibit.title)
+    frame = pd.concat(several, ignore_index=True)[columns] if several else pd.DataFrame(columns=columns)
+    name = named[0] or slug(f"{named[1]} {found.exhibit.key}")
     if found.panel is None:
         return Plot(figure, name, caption, frame)
-    seeds = sorted({kept.record.seed for kept in found.kept.values()})
-    caption += f" {found.panel.sentence}, seed {' and '.join(str(seed) for seed in seeds)}."
-    told = f"{found.panel.sentence}. " + " ".join(f"{k.cell.row.label}: {seen(k)}." for k in found.kept.values())
-    caption += scales_told(found.exhibit, [found.panel])
-    return Plot(figure, name, caption, frame, told, of_demo([found.panel]))
-
-
-def table(parts: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """The numbers of a figure, line by line of it; an empty table of these columns where nothing was drawn."""
-    several = list(parts)
-    return pd.concat(several, ignore_index=True)[columns] if several else pd.DataFrame(columns=columns)
+    caption += f" {found.panel.sentence}, seed {' and '.join(map(str, sorted({k.record.seed for k in runs})))}."
+    told = f"{found.panel.sentence}. " + " ".join(f"{kept.cell.row.label}: {seen(kept)}." for kept in runs)
+    return panels.plot(found.exhibit, [found.panel], figure, name, caption, frame, told)
 
 
 def _with_arrays(

@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdnb import exhibits
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.names import network_title
-from kdnb.plots.kept import Found, Kept, find, plot, table
-from kdnb.plots.panels import grid, labels, legend_below, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, colour, style
+from kdnb.plots.kept import Found, Kept, find, plot
+from kdnb.plots.panels import grid, labels, legend_below
+from kdnb.plots.style import WIDTH, Plot, colour
 from kdnb.study.statistics import summaries
-from kdnb.tables.words import NOT_YET, slug
+from kdnb.tables.words import NOT_YET
 
 #: The maps of a run, in the order in which they are kept, and what stands behind the row's label.
 PARTS = {"whole": "", "inheriting": "inheriting part", "exploring": "exploring part"}
@@ -33,15 +32,12 @@ def relevances(exhibit: Exhibit | str, maps: Sequence[Shown], profile: str = "de
     Red speaks for the class, blue against it.  Maps of one network and image have one scale, so that parts can be
     compared with each other, but not networks.
     """
-    exhibit = exhibits.get(exhibit)
     found = find(exhibit, profile, list(dict.fromkeys(row for row, _ in maps)), ("relevance_maps", "shown_classes"))
-    with style():
-        figure = _beside_images(found, maps) if found.kept else nothing_yet(exhibit.title)
     caption = "Where a network sees the image's true class: red pixels speak for it, blue ones against it, and all of "
     caption += "them add up to the logit. Parts add up to the whole; scales are each network's own."
-    chosen = [(row, part) for row, part in maps if row in found.kept]
-    frame = table((_sums(found.kept[row], part) for row, part in chosen), ["line", "part", "true", "predicted", "sum"])
-    return plot(figure, name or slug(f"relevance {exhibit.key}"), caption, found, frame, _recognised_told)
+    parts = [_sums(found.kept[row], part) for row, part in maps if row in found.kept]
+    columns, draw = ["line", "part", "true", "predicted", "sum"], lambda: _beside_images(found, maps)
+    return plot(found, (name, "relevance"), caption, draw, parts, columns, _recognised_told)
 
 
 def _beside_images(found: Found, maps: Sequence[Shown]) -> Figure:
@@ -99,26 +95,21 @@ def _sums(kept: Kept, part: str) -> pd.DataFrame:
 # -- noise -------------------------------------------------------------------------------------------------
 
 
-def noise(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: Sequence[str] | None = None) -> Plot:
+def noise(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """How the loss of training images rises when noise is added to all that was learned: a line a row.
 
     On the left the noise is of one size for all weights, on the right of a share of each filter's length.
     """
-    exhibit = exhibits.get(exhibit)
-    found = find(exhibit, profile, rows, ("noise", "noise_rise", "relative_noise", "relative_noise_rise"))
-    frame = table(
-        (_rises(kept, kind) for kept in found.kept.values() for kind in ("noise", "relative_noise")),
-        ["line", "kind", "scale", "draws", "mean", "low", "high"],
-    )
-    with style():
-        figure = _under_noise(found, frame) if found.kept else nothing_yet(exhibit.title)
+    found = find(exhibit, profile, None, ("noise", "noise_rise", "relative_noise", "relative_noise_rise"))
+    parts = [_rises(kept, kind) for kept in found.kept.values() for kind in ("noise", "relative_noise")]
     caption = "How much the cross-entropy of training images rises when Gaussian noise is added to all learned weights"
     caption += ": means over draws, which are the same for all lines; bands are 95 % intervals over draws, not over "
     caption += "seeds. On the left noise of one size, on the right in proportion to the length of each filter."
     before = [(kept.cell.row.label, kept.record.metrics.get("training_loss")) for kept in found.kept.values()]
     told = [f"{label} {loss:.3f}" for label, loss in before if loss is not None]
     caption += f" Without noise the loss is: {', '.join(told)}." if told else ""
-    return plot(figure, name or slug(f"noise {exhibit.key}"), caption, found, frame, _rises_told)
+    columns, draw = ["line", "kind", "scale", "draws", "mean", "low", "high"], lambda: _under_noise(found, parts)
+    return plot(found, (name, "noise"), caption, draw, parts, columns, _rises_told)
 
 
 def _rises(kept: Kept, kind: str) -> pd.DataFrame:
@@ -138,8 +129,9 @@ def _rises_told(kept: Kept) -> str:
     return f"{told}, by {other['mean']:.2g} under noise {other['scale']:g} times as long as each filter"
 
 
-def _under_noise(found: Found, frame: pd.DataFrame) -> Figure:
+def _under_noise(found: Found, parts: Sequence[pd.DataFrame]) -> Figure:
     figure, places = grid(2, 2.6)
+    frame = pd.concat(parts)
     kinds = {"noise": "standard deviation of the noise", "relative_noise": "length of the noise, filter's length = 1"}
     for axes, (kind, what) in zip(places, kinds.items(), strict=True):
         for line, part in frame[frame["kind"] == kind].groupby("line", sort=False):
@@ -156,14 +148,11 @@ def _under_noise(found: Found, frame: pd.DataFrame) -> Figure:
 
 def stages(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: Sequence[str] | None = None) -> Plot:
     """How alike the stages of student and teacher are: linear CKA of each with each, a panel a row."""
-    exhibit = exhibits.get(exhibit)
     found = find(exhibit, profile, rows, ("stage_cka",))
-    with style():
-        figure = _tables_of_stages(found) if found.kept else nothing_yet(exhibit.title)
     caption = "How alike the stages of student (down) and teacher (across) are on the test images: linear CKA of the "
     caption += "channels' means, unbiased; 1 is alike but for a rotation, 0 as alike as chance."
-    frame = table((_by_stage(kept) for kept in found.kept.values()), ["line", "student", "teacher", "cka"])
-    return plot(figure, name or slug(f"stages {exhibit.key}"), caption, found, frame, _alike_told)
+    parts, columns = map(_by_stage, found.kept.values()), ["line", "student", "teacher", "cka"]
+    return plot(found, (name, "stages"), caption, lambda: _tables_of_stages(found), parts, columns, _alike_told)
 
 
 def _tables_of_stages(found: Found) -> Figure:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from kdnb.exhibits import Column, Exhibit, Pair, Score
 from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
-from kdnb.plots.style import WIDTH
+from kdnb.plots.style import WIDTH, Plot
 from kdnb.study.profile import get_profile
 from kdnb.tables.words import NOT_YET, TITLES, title
 
@@ -174,9 +174,18 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     return "".join(f" {sentence}" for sentence in said)
 
 
-def of_demo(shown: Sequence[Panel]) -> bool:
-    """Whether a demo is all that a figure shows."""
-    return bool(shown) and all(panel.profile == "demo" for panel in shown)
+def plot(
+    exhibit: Exhibit,
+    shown: Sequence[Panel],
+    figure: Figure,
+    name: str,
+    caption: str,
+    frame: pd.DataFrame,
+    seen: str = "",
+) -> Plot:
+    """A figure of these panels: its caption says how their scales were chosen, and the book if all are a demo's."""
+    of_demo = bool(shown) and all(panel.profile == "demo" for panel in shown)
+    return Plot(figure, name, caption + scales_told(exhibit, shown), frame, seen, of_demo)
 
 
 # -- places on the page ------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import SCALES, runs_of
 from kdnb.plots.panels import nothing_yet
 from kdnb.plots.style import WIDTH, Plot, colour, combined, style
 from kdnb.study.store import Store
-from kdnb.tables.words import TITLES, title
+from kdnb.tables.words import measured_at, title
 
 COLUMNS = ["method", "row", "profile", "dataset", "seed", "epochs", "value"]
 
@@ -19,7 +19,7 @@ COLUMNS = ["method", "row", "profile", "dataset", "seed", "epochs", "value"]
 def patience(exhibit: Exhibit | str, profile: str = "demo", name: str = "patience") -> Plot:
     """Accuracy by epochs of the last stage, a line a method, at the largest scale that has runs of several lengths."""
     exhibit, store = exhibits.get(exhibit), Store.open()
-    for scale in dict.fromkeys([*(scale for scale in TITLES if scale != "demo"), profile]):
+    for scale in dict.fromkeys([*SCALES, profile]):
         frame = _frame(exhibit, scale, store)
         if frame["epochs"].nunique() > 1:
             return _drawn(exhibit, frame, scale, name)
@@ -52,7 +52,7 @@ def _drawn(exhibit: Exhibit, frame: pd.DataFrame, scale: str, name: str) -> Plot
         axes.set_xticks(sorted(frame["epochs"].unique()), [f"{n:.0f}" for n in sorted(frame["epochs"].unique())])
         axes.set(xlabel="epochs of the last stage", ylabel="accuracy, %")
         axes.legend()
-    where = f"{TITLES.get(scale, scale).lower()}, {title(str(frame['dataset'].iloc[0]))}"
+    where = f"{measured_at(scale)}, {title(str(frame['dataset'].iloc[0]))}"
     counts = frame.groupby(["row"])["seed"].nunique()
     caption = f"{exhibit.title} Accuracy by the epochs of the last stage, {where}: means over {_told(counts)}, "
     ends = frame.groupby(["method", "epochs"])["value"].mean().unstack()

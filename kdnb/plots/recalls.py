@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdnb import exhibits
 from kdnb.exhibits import Exhibit
-from kdnb.plots.kept import Found, Kept, find, plot, table
-from kdnb.plots.panels import legend_below, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, colour, style
-from kdnb.tables.words import slug
+from kdnb.plots.kept import Found, Kept, find, plot
+from kdnb.plots.panels import legend_below
+from kdnb.plots.style import WIDTH, Plot, colour
 
 LEVELS = np.arange(11) / 10
 #: Distance -> the panel's title.
@@ -25,14 +23,11 @@ Published = Mapping[tuple[str, str], Sequence[float]]
 
 def recalls(exhibit: Exhibit | str, published: Published, profile: str = "demo", name: str = "") -> Plot:
     """A panel a distance: lines are measured, dashes are the published networks of the same rows."""
-    exhibit = exhibits.get(exhibit)
     found = find(exhibit, profile, None, tuple(f"recall_levels_{distance}" for distance in DISTANCES))
-    with style():
-        figure = _figure(found, published) if found.kept else nothing_yet(exhibit.title)
     caption = "Precision at eleven levels of recall, the training images as database; the mean of the eleven is the "
     caption += "published mAP. Lines are measured; dashes are the networks that the authors published."
-    frame = table((_long(kept, published) for kept in found.kept.values()), ["line", "distance", "recall", *WHOSE])
-    return plot(figure, name or slug(f"recalls {exhibit.key}"), caption, found, frame, _fall_told)
+    parts, columns = (_long(kept, published) for kept in found.kept.values()), ["line", "distance", "recall", *WHOSE]
+    return plot(found, (name, "recalls"), caption, lambda: _figure(found, published), parts, columns, _fall_told)
 
 
 def _figure(found: Found, published: Published) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from kdnb import exhibits
 from kdnb.analysis.representation import logit_gap
 from kdnb.exhibits import Exhibit
-from kdnb.plots.kept import Found, Kept, find, plot, table
-from kdnb.plots.panels import labels, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, style
-from kdnb.tables.words import NOT_YET, slug
+from kdnb.plots.kept import Found, Kept, find, plot
+from kdnb.plots.panels import labels
+from kdnb.plots.style import WIDTH, Plot
+from kdnb.tables.words import NOT_YET
 
 #: Classes beyond these have the colours of others again, as in the paper's figure.
 CLASS_COLOURS = np.array(sns.color_palette("tab10"))
@@ -25,27 +24,26 @@ CLASS_COLOURS = np.array(sns.color_palette("tab10"))
 POINT_SIZE, POINTS, LARGEST_POINT = 1.0, 10_000, 8.0
 
 
-def planes(exhibit: Exhibit | str, profile: str = "demo", name: str = "", rows: Sequence[str] | None = None) -> Plot:
+def planes(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """The test images as points of the plane, coloured by class: t-SNE of the student's features, a panel a row.
 
-    For the first of the exhibit's columns whose arrays are kept, at its strongest scale; all rows, or those named.
+    For the first of the exhibit's columns whose arrays are kept, at its strongest scale.
     """
-    found = find(exhibits.get(exhibit), profile, rows, ("plane", "labels"))
-    with style():
-        figure = _side_by_side(found, _points, 3.9)
+    found = find(exhibit, profile, None, ("plane", "labels"))
     several = any(k.arrays["labels"].max() >= len(CLASS_COLOURS) for k in found.kept.values())
     caption = "The student's features of all test images in the plane (t-SNE), coloured by class"
     caption += " in ten colours, over and over." if several else "."
     caption += " Separability is the mean silhouette of the features themselves, between −1 and 1."
-    frame = table((_points_of(k) for k in found.kept.values()), ["line", "x", "y", "label"])
-    return plot(figure, name or slug(f"planes {found.exhibit.key}"), caption, found, frame, _neighbours_told)
+    parts, columns = map(_points_of, found.kept.values()), ["line", "x", "y", "label"]
+    return plot(
+        found, (name, "planes"), caption, lambda: _side_by_side(found, _points, 3.9), parts, columns, _neighbours_told
+    )
 
 
 def logit_gaps(
     exhibit: Exhibit | str,
     profile: str = "demo",
     name: str = "",
-    rows: Sequence[str] | None = None,
     divisor: float = 1.0,
     as_in: str = "",
 ) -> Plot:
@@ -54,20 +52,21 @@ def logit_gaps(
     For the first of the exhibit's columns whose arrays are kept, at its strongest scale.  Where the paper divides gaps,
     so does the figure, and says `as_in` what.
     """
-    found = find(exhibits.get(exhibit), profile, rows, ("student_means", "teacher_means"))
-    with style():
+    found = find(exhibit, profile, None, ("student_means", "teacher_means"))
+
+    def draw() -> Figure:
         figure = _side_by_side(found, lambda axes, kept: _heat(axes, kept, divisor), 4.2)
-        images = [image for axes in figure.axes for image in axes.images]
-        if images:
-            label = "difference" if divisor == 1 else f"difference / {divisor:g}"
-            figure.colorbar(images[0], ax=figure.axes, extend="max", label=label, shrink=0.75)
+        image = next(image for axes in figure.axes for image in axes.images)
+        label = "difference" if divisor == 1 else f"difference / {divisor:g}"
+        figure.colorbar(image, ax=figure.axes, extend="max", label=label, shrink=0.75)
+        return figure
+
     divided = "" if divisor == 1 else f", divided by {divisor:g}" + (f" {as_in}" if as_in else "")
     caption = "How far the mean logits of student and teacher are apart, by the images' class"
     caption += f"{divided}; the diagonal is set to 0."
     caption += "".join(f" {k.cell.row.label}: {_gap_told(k, divisor)}." for k in found.kept.values())
-    frame = table((_gaps_of(k) for k in found.kept.values()), ["line", "class", "logit", "difference"])
-    named = name or slug(f"logit-gaps {found.exhibit.key}")
-    return plot(figure, named, caption, found, frame, lambda kept: _gap_told(kept, divisor))
+    parts, columns = map(_gaps_of, found.kept.values()), ["line", "class", "logit", "difference"]
+    return plot(found, (name, "logit-gaps"), caption, draw, parts, columns, lambda kept: _gap_told(kept, divisor))
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -75,8 +74,7 @@ def logit_gaps(
 
 def _side_by_side(found: Found, draw: Callable[[Axes, Kept], None], height: float) -> Figure:
     """A square panel a line; one that says so where a line's arrays are missing."""
-    if found.panel is None:
-        return nothing_yet(found.exhibit.title)
+    assert found.panel is not None, "what is drawn has runs"
     figure = Figure(figsize=(WIDTH, height))
     figure.suptitle(found.panel.title, fontsize=10)
     for axes, line in zip(figure.subplots(1, len(found.rows), squeeze=False)[0], found.rows, strict=True):

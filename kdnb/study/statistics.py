@@ -155,8 +155,8 @@ class Layout:
             values = self.table[row].dropna().to_numpy(float) - constant
             alone = one_sample(row, name, values, len(rows), level)
             half = critical * sd / math.sqrt(max(len(values), 1))
-            made_of = {"method": POOLED, "sd": sd, "df": df, "critical": critical}
-            pooled = replace(alone, low=alone.value - half, high=alone.value + half, **made_of)
+            pooled = replace(alone, low=alone.value - half, high=alone.value + half, method=POOLED)
+            pooled = replace(pooled, sd=sd, df=df, critical=critical)
             found.append(pooled if math.isfinite(half) and len(values) > 1 else alone)
         return found
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit, measure
+from kdnb.exhibits.runs import students
 from kdnb.study.statistics import LEVEL, POWER, LargestT, Layout, seeds_needed
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Table, line
-from kdnb.tables.words import TITLES, title
+from kdnb.tables.words import measured_at, title
 
 FAMILIES = (1, 7, 15, 30)
 SEEDS = (3, 5, 10)
@@ -21,9 +22,7 @@ SIZES = (0.5, 1.0, 2.0)
 
 def layout(exhibit: Exhibit | str, profile: str, dataset: str, store: Store | None = None) -> Layout:
     """The students of an exhibit by seed, as all intervals have them."""
-    runs = measure(exhibits.get(exhibit), profile, dataset, store)
-    students = runs[(runs["line"] != "teacher")].assign(row=lambda frame: frame["line"])
-    return Layout(students[["row", "seed", "value"]])
+    return Layout(students(measure(exhibits.get(exhibit), profile, dataset, store)))
 
 
 def certainty(
@@ -47,7 +46,7 @@ def certainty(
     return Table(
         name=name,
         caption=f"Half-width of an interval in points, and seeds needed to find a difference with {100 * POWER:.0f} % "
-        f"power; {TITLES[profile].lower()}, {title(dataset)}.",
+        f"power; {measured_at(profile)}, {title(dataset)}.",
         head=[line(*head)],
         body=body,
         frame=pd.DataFrame(lines),

@@ -26,12 +26,11 @@ from kdnb.exhibits.claims.words import (
     WORDS,
 )
 from kdnb.exhibits.exhibit import Asked, Part
+from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Entry, Line, Table, line
-from kdnb.tables.words import NOT_YET, TITLES, slug
+from kdnb.tables.words import NOT_YET, TITLES, columns, slug
 
-#: Profiles that can say something of a claim, the strongest first.
-SCALES = ("paper", "short", "pilot")
 #: So many places where nothing is measured are named; more are counted.
 FEW_PLACES = 2
 IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
@@ -54,7 +53,8 @@ def claims(
     found = verdicts(of)
     body: list[Line] = []
     for claim in chosen:
-        told = [_verdict(judged[claim.id], of) for judged in found.values()]
+        verdicts_here = [judged[claim.id] for judged in found.values()]
+        told = [Entry(told_of(verdict, of), target=evidence_target(verdict)) for verdict in verdicts_here]
         body.append(line(claim.id, f"{claim.sentence} {claim.remark}".strip(), IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
@@ -133,13 +133,13 @@ def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
 
 def _sentences(found: Sequence[Verdict]) -> str:
     """`No student reaches the teacher (C2); FitNet and KD both beat PKT (C6)`."""
-    return "; ".join(f"{verdict.claim.sentence.rstrip('.')} ({_id(verdict)})" for verdict in found)
+    return "; ".join(f"{v.claim.sentence.rstrip('.')} ({linked(v.claim.id, v)})" for v in found)
 
 
-def _id(verdict: Verdict) -> str:
-    """The claim's id; in the book it leads to the comparisons behind the verdict."""
+def linked(id: str, verdict: Verdict | None) -> str:
+    """The claim's id in a sentence; in the book it leads to the comparisons behind the verdict."""
     target = evidence_target(verdict)
-    return f"{{ref}}`{verdict.claim.id} <{target}>`" if target else verdict.claim.id
+    return f"{{ref}}`{id} <{target}>`" if target else id
 
 
 def evidence_name(verdict: Verdict) -> str:
@@ -147,14 +147,11 @@ def evidence_name(verdict: Verdict) -> str:
     return slug(f"evidence {verdict.claim.paper} {verdict.claim.id} {verdict.profile}")
 
 
-def evidence_target(verdict: Verdict) -> str:
+def evidence_target(verdict: Verdict | None) -> str:
     """The label of that table in the book, if it stands there."""
-    there = page.exists(verdict.claim.paper, "evidence") and (verdict.findings or verdict.evidence)
-    return f"tab-{evidence_name(verdict)}" if there else ""
-
-
-def _verdict(verdict: Verdict, paper: Paper) -> Entry:
-    return Entry(told_of(verdict, paper), target=evidence_target(verdict))
+    if verdict is None or not (verdict.findings or verdict.evidence):
+        return ""
+    return f"tab-{evidence_name(verdict)}" if page.exists(verdict.claim.paper, "evidence") else ""
 
 
 def told_of(verdict: Verdict, paper: Paper) -> str:
@@ -200,8 +197,7 @@ def _numbers(finding: Finding) -> dict[str, Any]:
         "seeds_needed": finding.seeds_needed,
     }
     if finding.difference is not None:
-        d = finding.difference
-        known |= {"difference": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}
+        known |= columns(finding.difference)
     if finding.correlation is not None:
         r = finding.correlation
         known |= {"pearson": r.pearson, "low": r.low, "high": r.high, "spearman": r.spearman}

@@ -15,7 +15,7 @@ from kdnb.study.statistics import POOLED
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
-from kdnb.tables.words import TITLES, runs_label
+from kdnb.tables.words import measured_at, runs_label
 
 HEAD = ("than", "In print", "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
@@ -56,7 +56,7 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
     place = "" if several else f", {paper.title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
-        caption=f"{verdict.claim.id}, {TITLES[verdict.profile].lower()}{place}. {verdict.claim.sentence}",
+        caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
         head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
         body=body,
         note=f"{told[:1].upper()}{told[1:]}.{_made_of(found, paper)}{_of_a_teacher(found)}",
@@ -102,8 +102,7 @@ def _numbers(finding: Finding) -> tuple[str, str, str]:
     if r is not None:
         return printed, f"r = {r.pearson:.2f} [{r.low:.2f}, {r.high:.2f}]", f"{r.n} points"
     assert d is not None, "a finding is a difference or a correlation"
-    interval = f" [{score.text(d.low)}, {score.text(d.high)}]" if d.known else ""
-    return printed, score.text(d.value, signed=True) + interval, str(d.n)
+    return printed, score.difference(d), str(d.n)
 
 
 def _targets(paper: Paper, scale: str, store: Store) -> dict[str, str]:

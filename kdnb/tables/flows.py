@@ -15,7 +15,7 @@ from kdnb.exhibits.runs import runs_of
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Table, line
-from kdnb.tables.words import NOT_YET, TITLES, slug
+from kdnb.tables.words import NOT_YET, TITLES, measured_at, slug
 
 LAYERS = (1, 2, 3, 4)
 #: How information is measured: the name in records, the head of its columns, and decimals.
@@ -41,7 +41,7 @@ def flows(exhibit: Exhibit | str, beside: Sequence[tuple[str, str]], profile: st
     body = [line(labels[of["row"]], labels[of["beside"]], *_told(of)) for of in lines]
     return Table(
         name=name or slug(f"flows {exhibit.key}"),
-        caption=f"Flows of information at the end of training, {TITLES.get(scale, scale).lower()}; means over seeds. "
+        caption=f"Flows of information at the end of training, {measured_at(scale)}; means over seeds. "
         "Matched: whom each layer is nearest to, the last by the last; D: the sum of squared differences to them.",
         head=[line(*HEAD)],
         body=body or [line(NOT_YET, *["–"] * (len(HEAD) - 1))],

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit, Paper, measure
 from kdnb.exhibits.controls import gains_at_equal_schedule
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import SCALES, measured, students
 from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
-from kdnb.tables.claims import SCALES
 from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_told
-from kdnb.tables.words import NOT_YET, TITLES, title
+from kdnb.tables.sheet import Included
+from kdnb.tables.words import NOT_YET, measured_at, title
 
 
-@dataclass(frozen=True)
-class Front:
-    """Two tables in Markdown, with links as the front page has them."""
+def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None) -> Included:
+    """What a reader asks first, answered from the exhibit that has most runs and from the table of all methods.
 
-    text: str
-
-    def write(self) -> None:
-        """Leave them as a file beside the page, which the front page includes; run by hand there is none."""
-        if page.in_book():
-            (page.folder() / "in-one-minute.md").write_text(self.text, encoding="utf-8")
-
-
-def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None) -> Front:
-    """What a reader asks first, answered from the exhibit that has most runs and from the table of all methods."""
+    Two tables, with links as the front page has them, which includes them.
+    """
     store, first, board = store or Store.open(), exhibits.get(first), exhibits.get(board)
     answers = [
         ("Does distilling help?", *_helps(first, store)),
@@ -42,7 +32,7 @@ def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None
     lines += [f"| **{question}** | {answer} | {sure} |" for question, answer, sure in answers]
     lines += ["", "| Paper | Claims | Printed numbers | Measured at the paper's size | At smaller scales |"]
     lines += ["| --- | --- | --- | --- | --- |", *(_paper(paper, store) for paper in exhibits.papers() if paper.claims)]
-    return Front("\n".join(lines) + "\n")
+    return Included({"in-one-minute": "\n".join(lines) + "\n"})
 
 
 # -- the questions -----------------------------------------------------------------------------------------
@@ -57,7 +47,7 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     median = statistics.median(gain.value for gain in gains)
     word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
     answer = f"{word}: {better} of {len(gains)} methods beat the plain student. The median gain is {median:.1f} points."
-    sure = f"{seeds} seeds, one teacher, {TITLES[scale].lower()}: {place}"
+    sure = f"{seeds} seeds, one teacher, {measured_at(scale)}: {place}"
     return answer, f"{sure}. Ranks may change at full size."
 
 
@@ -87,14 +77,14 @@ def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
         runs = runs[runs["line"].isin([row.key for row in board.rows if row.role in ("baseline", "student")])]
         if not len(runs) or runs.groupby("line")["seed"].nunique().max() < 2:
             continue
-        layout = Layout(runs.assign(row=runs["line"])[["row", "seed", "value"]])
+        layout = Layout(students(runs))
         means = runs.groupby("line")["value"].mean().sort_values(ascending=False)
         best, places = str(means.index[0]), layout.ranks()
         low, high = places[best]
         answer = f"{board.row(best).label} has the best mean, {means.iloc[0]:.1f} %; "
         answer += f"its place is {low} to {high} of {len(means)}."
         where = title(board.datasets_of(scale)[0])
-        return answer, f"{TITLES[scale].lower()}, {where}: {_link('the leaderboard', board.paper, board.paper)}"
+        return answer, f"{measured_at(scale)}, {where}: {_link('the leaderboard', board.paper, board.paper)}"
     return None
 
 
@@ -106,8 +96,7 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     scale, _, gains, _ = found
     key, row = next(iter(exhibit.controls.values()))
     control = exhibits.get(key)
-    runs = measure(control, scale, control.datasets_of(scale)[0], store)
-    runs = runs[runs["line"] != "teacher"].assign(row=lambda frame: frame["line"])[["row", "seed", "value"]]
+    runs = students(measure(control, scale, control.datasets_of(scale)[0], store))
     if not {row, "plain"} <= {*runs["row"]}:
         return NOT_YET, "–"
     (alone,) = Layout(runs).differences([(row, "plain")])
@@ -121,13 +110,10 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
 def _claims(store: Store) -> tuple[str, str]:
     told = verdicts_told(store)
     cells = [c for e in exhibits.all_exhibits() for c in e.cells("paper") if c.reported is not None]
-    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
     answer = " · ".join(f"{chip} {count}" for chip, count in told.items())
     ledger = _link("the ledger", "evidence", "ledger")
-    return (
-        answer,
-        f"{done} of {len(cells)} printed numbers are measured at the papers' own size; {ledger}",
-    )
+    done = len(measured(cells, store))
+    return answer, f"{done} of {len(cells)} printed numbers are measured at the papers' own size; {ledger}"
 
 
 def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:
@@ -149,15 +135,14 @@ def _link(text: str, paper: str, name: str) -> str:
 
 def _paper(paper: Paper, store: Store) -> str:
     cells = [cell for exhibit in paper.exhibits for cell in exhibit.cells("paper") if cell.reported is not None]
-    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
     smaller = [_smaller(paper, scale, store) for scale in SCALES if scale != "paper"]
     name = f"[{paper.heading}](papers/{paper.key}.md)" if page.of_paper(paper.key) else paper.heading
     told = "; ".join(text for text in smaller if text) or NOT_YET
-    return f"| {name} | {len(paper.claims)} | {len(cells)} | {done} | {told} |"
+    return f"| {name} | {len(paper.claims)} | {len(cells)} | {len(measured(cells, store))} | {told} |"
 
 
 def _smaller(paper: Paper, scale: str, store: Store) -> str:
     """`pilot: 19 of 34 cells`, or nothing."""
     cells = [c for e in paper.exhibits for c in e.cells(scale) if c.experiment is not None]
-    done = sum(any(True for _ in runs_of([cell], store)) for cell in cells)
+    done = len(measured(cells, store))
     return f"{scale}: {done} of {len(cells)} cells" if done else ""

@@ -13,12 +13,12 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Exhibit, Pair, Score, measure
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import SCALES, records_of, students
 from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.claims import SCALES, told_of_claims
+from kdnb.tables.claims import told_of_claims
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.words import TITLES, title
 
@@ -107,9 +107,9 @@ def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[S
         if len(taught):
             networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
             networks += less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
-            students = own[own["line"] != "teacher"].assign(row=lambda f: f["line"])[["row", "seed", "value"]]
-            students["value"] *= score.direction
-            found.setdefault(f"{title(dataset)}, {networks}", (score, students))
+            gained = students(own)
+            gained["value"] *= score.direction
+            found.setdefault(f"{title(dataset)}, {networks}", (score, gained))
     return found
 
 
@@ -132,10 +132,8 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
-    text += (
-        f" [{score.text(best.low)}, {score.text(best.high)}]. {gained} of {len(found)} methods beat the plain student "
-    )
-    text += "by more than seeds explain" + (f"; {lost} lose to it" if lost else "")
+    text += f" {score.interval(best.low, best.high)}. {gained} of {len(found)} methods beat the plain student by more "
+    text += "than seeds explain" + (f"; {lost} lose to it" if lost else "")
     open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
     told = f"; for {_listed(open_)} we cannot say" if open_ else ""
     return f"{text}{told} (95 % for these {len(found)} gains together)."
@@ -170,7 +168,7 @@ def told_of_measured(paper: str, profile: str, store: Store) -> str:
     """How many cells of a paper are measured at a scale, with how many runs; empty where a smaller scale has none."""
     every = [cell for exhibit in exhibits.paper(paper).exhibits for cell in exhibit.cells(profile)]
     cells = [cell for cell in every if cell.experiment is not None]
-    runs = [[record for _, record in runs_of([cell], store)] for cell in cells]
+    runs = [records_of(cell, store) for cell in cells]
     done, total = sum(len(found) > 0 for found in runs), len(cells)
     count = len({record.path for found in runs for record in found})  # one may stand in several tables
     most = max((len(found) for cell, found in zip(cells, runs, strict=True) if cell.row.role != "teacher"), default=0)

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
+from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
-from kdnb.tables.claims import SCALES, evidence_target, told_of_claims
+from kdnb.tables.claims import told_of_claims
 from kdnb.tables.in_short import told_of_gains, told_of_measured
 from kdnb.tables.ledger import Judged, call_told, closest, judged
-from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.sheet import Included, Line, Table, line
 
 HEAD = ("Claim", "What it says", "What we found", "How sure")
 
 
-@dataclass(frozen=True)
-class Landings:
-    """A text for every paper, in MyST: its page in the book includes it."""
-
-    texts: dict[str, str]
-
-    def write(self) -> None:
-        """Leave them as files beside the page that is made, for those that the book has; run by hand there are none."""
-        for key, text in self.texts.items():
-            if page.of_paper(key):
-                (page.folder() / f"found-{key}.md").write_text(text, encoding="utf-8")
-
-
-def landings(store: Store | None = None) -> Landings:
-    """What is found of every paper that has claims; a demo says nothing here."""
+def landings(store: Store | None = None) -> Included:
+    """What is found of every paper that has claims, for its page where the book has one; a demo says nothing here."""
     store = store or Store.open()
-    return Landings({paper.key: _text(paper, store) for paper in exhibits.papers() if paper.claims})
+    shown = [paper for paper in exhibits.papers() if paper.claims and (page.of_paper(paper.key) or not page.in_book())]
+    return Included({f"found-{paper.key}": _text(paper, store) for paper in shown})
 
 
 def _text(paper: Paper, store: Store) -> str:
@@ -45,11 +32,7 @@ def found(paper: Paper, store: Store | None = None) -> Table:
     """Every claim of a paper with its verdict, at the largest scale at which anything of it is measured."""
     body: list[Line] = []
     for one in judged(paper, store or Store.open()):
-        scale = f", {one.verdict.profile}" if one.verdict and one.claim.predicate is not None else ""
-        target = evidence_target(one.verdict) if one.verdict else ""
-        body.append(
-            [*line(one.claim.id, one.claim.sentence), Entry(one.chip + scale, target=target), *line(_sure(paper, one))]
-        )
+        body.append(line(one.claim.id, one.claim.sentence, one.found, _sure(paper, one)))
     return Table(
         name=f"found-{paper.key}",
         caption="The paper's claims and what the runs of this book say of them, each at the largest scale measured.",

@@ -19,11 +19,11 @@ from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
 from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.study.store import Store
-from kdnb.tables.claims import IN_PRINT, evidence_target, judge_all, measured_frames
+from kdnb.tables.claims import IN_PRINT, evidence_target, judge_all, linked, measured_frames
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
-from kdnb.tables.words import slug
+from kdnb.tables.words import columns, slug
 
-#: A verdict as a shape and a word: shape and colour are never alone.
+#: A verdict as a shape and a word, shape and colour are never alone; in the order in which they are counted.
 CHIPS = {
     "confirmed": "● confirmed",
     "agrees at that scale": "● agrees",
@@ -31,22 +31,10 @@ CHIPS = {
     "disagrees at that scale": "✕ disagrees",
     OUR_READING: "✕ disagrees under our reading",
     "undetermined": "◐ open",
-    NOT_MEASURED: "○ not measured",
     NO_VERDICT: "○ one seed",
+    NOT_MEASURED: "○ not measured",
     JUDGEMENT: "◇ a judgement",
 }
-#: The order in which verdicts are counted.
-ORDER = (
-    "● confirmed",
-    "● agrees",
-    "✕ contradicted",
-    "✕ disagrees",
-    "✕ disagrees under our reading",
-    "◐ open",
-    "○ one seed",
-    "○ not measured",
-    "◇ a judgement",
-)
 HEAD = (
     "Claim", "What it says", "Stands in", "Paper's own numbers", "Verdict", "For · open · against · unmeasured",
     "Closest call", "Seeds to settle it", "Claims that need it",
@@ -69,6 +57,12 @@ class Judged:
         return CHIPS[self.verdict.status] if self.verdict else CHIPS[NOT_MEASURED]
 
     @property
+    def found(self) -> Entry:
+        """The chip and its scale; in the book it leads to the comparisons behind the verdict."""
+        scale = f", {self.verdict.profile}" if self.verdict and self.claim.predicate is not None else ""
+        return Entry(self.chip + scale, target=evidence_target(self.verdict))
+
+    @property
     def counts(self) -> tuple[int, int, int, int]:
         """For it, open, against it, and not measured."""
         if self.verdict is None or self.claim.predicate is None:
@@ -84,7 +78,7 @@ def ledger(store: Store | None = None) -> list[Table]:
     by_paper = {paper.key: judged(paper, store) for paper in papers}
     frame = pd.DataFrame([_numbers(paper, one) for paper in papers for one in by_paper[paper.key]])
     counts = {key: Counter(one.chip for one in of) for key, of in by_paper.items()}
-    chips = [chip for chip in ORDER if any(count[chip] for count in counts.values())]
+    chips = [chip for chip in CHIPS.values() if any(count[chip] for count in counts.values())]
     summary = Table(
         name="ledger",
         caption="Claims by verdict, each at the largest scale at which anything of it is measured.",
@@ -120,7 +114,6 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
     body: list[Line] = []
     for one in claims:
         verdict = one.verdict
-        scale = f", {verdict.profile}" if verdict and one.claim.predicate is not None else ""
         seeds = verdict.seeds_needed if verdict and one.chip == CHIPS["undetermined"] else None
         body.append(
             [
@@ -128,7 +121,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
                 Entry(f"{one.claim.sentence} {one.claim.remark or one.claim.why_not}".strip()),
                 Entry(", ".join(_told(key) for key in one.claim.exhibits)),
                 Entry(IN_PRINT[one.in_print]),
-                Entry(one.chip + scale, target=evidence_target(verdict) if verdict else ""),
+                one.found,
                 Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
                 Entry(call_told(paper, closest(verdict)) if verdict else "–"),
                 Entry(str(seeds) if seeds else "–"),
@@ -180,8 +173,7 @@ def call_told(paper: Paper, finding: Finding | None) -> str:
     if finding is None or finding.difference is None:
         return "–"
     a, b = finding.leaf.texts(paper.label)
-    d, score = finding.difference, finding.leaf.score
-    return f"{a} − {b} {score.text(d.value, signed=True)} [{score.text(d.low)}, {score.text(d.high)}]"
+    return f"{a} − {b} {finding.leaf.score.difference(finding.difference)}"
 
 
 def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
@@ -207,8 +199,7 @@ def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
     told |= {"seeds_needed": verdict.seeds_needed if verdict else None, "closest_call": call.text if call else ""}
     told |= {name: " ".join(getattr(one.links, name)) for name in ("needed_by", "explained_by", "shared_with")}
     if call is not None and call.difference is not None:
-        d = call.difference
-        told |= {"difference": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}
+        told |= columns(call.difference)
     return told
 
 
@@ -236,13 +227,12 @@ def verdicts_of(paper: Paper, ids: Sequence[str] | None, rows: Iterable[str], st
     for one in judged(paper, store):
         about = one.claim.is_about({*rows}, lambda row: paper.row_of(row)[0]) if ids is None else one.claim.id in ids
         if about:
-            target = evidence_target(one.verdict) if one.verdict else ""
-            found.setdefault(one.chip, []).append(f"{{ref}}`{one.claim.id} <{target}>`" if target else one.claim.id)
-    return {chip: found[chip] for chip in ORDER if chip in found}
+            found.setdefault(one.chip, []).append(linked(one.claim.id, one.verdict))
+    return {chip: found[chip] for chip in CHIPS.values() if chip in found}
 
 
 def verdicts_told(store: Store | None = None) -> dict[str, int]:
-    """Chip -> how many claims of all papers have it, in the order of `ORDER`."""
+    """Chip -> how many claims of all papers have it, in the order of `CHIPS`."""
     store = store or Store.open()
     counts = Counter(one.chip for paper in exhibits.papers() for one in (judged(paper, store) if paper.claims else ()))
-    return {chip: counts[chip] for chip in ORDER if counts[chip]}
+    return {chip: counts[chip] for chip in CHIPS.values() if counts[chip]}

@@ -11,15 +11,14 @@ from kdnb import exhibits
 from kdnb.exhibits import Exhibit, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import epochs_of_kd, step_costs
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.claims import SCALES
 from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Line, Said, Table, line
-from kdnb.tables.words import NOT_YET, TITLES, slug, spread
+from kdnb.tables.words import NOT_YET, measured_at, slug, spread
 
 #: So many places (a data set, a pair of networks) have a line each; the tables further down have all.
 MOST_PLACES = 6
@@ -99,7 +98,7 @@ def _table(
     daggers = equal_schedule_told(exhibit, [], store) if {*rows} & {*exhibit.controls} else ""
     return Table(
         name=name or slug(f"outcome {exhibit.paper} {rows[0]}"),
-        caption=f"The result, {TITLES[scale][:1].lower()}{TITLES[scale][1:]}"
+        caption=f"The result, {measured_at(scale)}"
         + ("" if several else f", {places[0].title}")
         + ". Mean ± standard deviation (runs); gains with 95 % intervals that hold together over the table's rows.",
         head=[line(*heads, "Gain in print", "Cost in epochs of KD", "So far")],
@@ -138,10 +137,7 @@ def _by_row(found: Sequence[Difference]) -> dict[str, Difference]:
 
 def _gain(gain: Difference | None, score: Score) -> str:
     """`+8.53 [6.71, 10.35]`; no interval from one seed."""
-    if gain is None:
-        return "–"
-    ends = f" [{score.text(gain.low)}, {score.text(gain.high)}]" if gain.known else ""
-    return score.text(gain.value, signed=True) + ends
+    return "–" if gain is None else score.difference(gain)
 
 
 def _says(gain: Difference | None, baseline: str) -> str:
@@ -158,7 +154,7 @@ def _says(gain: Difference | None, baseline: str) -> str:
 def _cost(exhibit: Exhibit, scale: str, row: str, store: Store) -> str:
     """What a run cost, first steps included, where the row is measured first."""
     for cell in exhibit.cells(scale, None, [row]):
-        records = [record for _, record in runs_of([cell], store)]
+        records = records_of(cell, store)
         if records:
             cost = epochs_of_kd(cell, records, store, step_costs())
             return "–" if cost is None else f"{cost:.0f}"

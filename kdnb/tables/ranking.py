@@ -9,21 +9,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from kdnb import exhibits, methods
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
-from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
 from kdnb.study.record import Record
 from kdnb.study.statistics import LEVEL, Difference, Layout
 from kdnb.study.store import Store
 from kdnb.tables.rerun import rerun
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
-from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, runs_target, slug, spread, title
+from kdnb.tables.words import NOT_YET, OF_A_DEMO, measured_at, runs_target, slug, spread, title
 
 #: Arguments of a method that weigh a term of its loss, by the last word of their names.
 WEIGHTS = ("weight", "alpha", "beta")
@@ -36,17 +36,38 @@ HEAD = (
 )  # fmt: skip
 
 
+#: What every row's gains are over: the plain student, and the method that all want to beat.
+PLAIN, KD = "plain", "kd"
+
+
 @dataclass(frozen=True)
 class _Row:
-    """A row with what its runs say."""
+    """A row with what its runs say: by themselves, and beside the others of its table.
+
+    `cost` is in trainings of KD, `needs` memory and extra parameters of its method; `over` has the gain over each
+    reference that it shares a seed with; `above` is how likely it is to have the better mean than KD, `place` the best
+    and the worst rank that the runs leave open.
+    """
 
     cell: Cell
     records: list[Record]
     cost: float | None
+    needs: tuple[float | None, int | None] = (None, None)
+    over: Mapping[str, Difference] = field(default_factory=dict)
+    above: float = math.nan
+    place: tuple[int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.cell.row.key
 
     @property
     def values(self) -> pd.Series:
         return pd.Series([self.cell.score.of(record) for record in self.records], dtype=float)
+
+    @property
+    def dear(self) -> bool:
+        return self.cost is not None and self.cost > DEAR
 
     def mean(self, metric: str) -> float:
         """The mean of a metric over seeds; NaN where a record does not tell."""
@@ -59,8 +80,6 @@ def ranking(
     profile: str = "demo",
     *,
     settings: Mapping[str, str] | None = None,
-    plain: str = "plain",
-    kd: str = "kd",
     name: str = "",
 ) -> list[Table | Said]:
     """The table at every scale and data set that has runs, the best mean first; a demo where the notebook shows one.
@@ -69,15 +88,15 @@ def ranking(
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
     found: list[Table | Said] = []
-    for scale in dict.fromkeys([*(scale for scale in TITLES if scale != "demo"), profile]):
+    for scale in dict.fromkeys([*SCALES, profile]):
         for dataset in exhibit.datasets_of(scale):
             cells = exhibit.cells(scale, dataset)
-            rows = _measured(cells, store, kd)
+            rows = _measured(cells, store)
             if any(row.records for row in rows if row.cell.row.role != "teacher"):
                 label = slug(f"{name or exhibit.key} {scale} {dataset}")
-                found.append(_table(exhibit, rows, scale, dataset, settings or {}, (plain, kd), label))
+                found.append(_table(exhibit, rows, scale, dataset, settings or {}, label))
             elif scale == profile and any(cell.experiment for cell in cells):
-                found.append(Said(f"**{exhibit.title}, {TITLES.get(scale, scale).lower()}:** {NOT_YET}."))
+                found.append(Said(f"**{exhibit.title}, {measured_at(scale)}:** {NOT_YET}."))
     return found or [Said(f"**{exhibit.title}:** {NOT_YET}; {_why_not(exhibit)}.")]
 
 
@@ -86,69 +105,64 @@ def _why_not(exhibit: Exhibit) -> str:
     return "; ".join(reasons) or "its runs are still to be made"
 
 
-def _measured(cells: Sequence[Cell], store: Store, kd: str) -> list[_Row]:
-    """The rows that can run, with their records and what they cost beside the reference."""
-    steps, found = step_costs(), []
-    records = {cell.key: [record for _, record in runs_of([cell], store)] for cell in cells}
-    epochs = {
-        cell.key: epochs_of_kd(cell, records[cell.key], store, steps) if records[cell.key] else None for cell in cells
-    }
+def _measured(cells: Sequence[Cell], store: Store) -> list[_Row]:
+    """The rows that can run, with their records and what they cost beside KD."""
+    steps, needs, found = step_costs(), step_needs(), []
     for cell in cells:
         if cell.experiment is not None:
-            own, of_kd = epochs[cell.key], epochs.get(kd)
-            found.append(_Row(cell, records[cell.key], own / of_kd if own and of_kd else None))
-    return found
+            records = records_of(cell, store)
+            epochs = epochs_of_kd(cell, records, store, steps) if records else None
+            found.append(_Row(cell, records, epochs, needs.get(cell.experiment.method, (None, None))))
+    of_kd = next((row.cost for row in found if row.key == KD), None)
+    return [replace(row, cost=row.cost / of_kd if row.cost and of_kd else None) for row in found]
+
+
+def _beside_each_other(rows: Iterable[_Row], layout: Layout, count: int) -> list[_Row]:
+    """The rows with their gains, chances and places, the best mean first."""
+    ranks = layout.ranks() if layout.df > 0 and count > 1 else {}
+    gains = {reference: _gains(layout, reference) for reference in (PLAIN, KD)}
+    found = []
+    for row in rows:
+        over = {reference: of[row.key] for reference, of in gains.items() if row.key in of}
+        above = layout.probability(row.key, KD) if {row.key, KD} <= {*layout.rows} else math.nan
+        found.append(replace(row, over=over, above=above, place=ranks.get(row.key)))
+    return sorted(found, key=lambda row: -row.values.mean() if row.records else math.inf)
 
 
 def _table(
-    exhibit: Exhibit,
-    rows: list[_Row],
-    scale: str,
-    dataset: str,
-    settings: Mapping[str, str],
-    references: tuple[str, str],
-    name: str,
+    exhibit: Exhibit, rows: list[_Row], scale: str, dataset: str, settings: Mapping[str, str], name: str
 ) -> Table:
     compared = [row for row in rows if row.records and row.cell.row.role != "teacher"]
     layout = Layout(_frame(compared))
-    ranks = layout.ranks() if layout.df > 0 and len(compared) > 1 else {}
-    gains = {reference: _gains(layout, reference) for reference in references}
-    needs = step_needs()
-    body: list[Line] = []
-    lines = []
-    for row in sorted(rows, key=lambda row: -row.values.mean() if row.records else math.inf):
-        key, method = row.cell.row.key, row.cell.experiment.method if row.cell.experiment else ""
-        memory, parameters = needs.get(method, (None, None))
-        above = layout.probability(key, references[1]) if {key, references[1]} <= {*layout.rows} else math.nan
-        place = ranks.get(key)
-        dear = row.cost is not None and row.cost > DEAR
-        body.append(
-            [
-                Entry(row.cell.row.label),
-                _score(row),
-                *(_gain_told(gains[reference].get(key)) for reference in references),
-                Entry(_share(above) if key != references[1] else "–"),
-                Entry(f"{place[0]} to {place[1]}" if place else "–"),
-                *(Entry(_share(row.mean(metric))) for metric in ("agreement", "ece")),
-                Entry(_number(row.mean("nll"), 3)),
-                Entry(f"{row.cost:.2f}{' ⚑' if dear else ''}" if row.cost is not None else "–"),
-                Entry(_number(memory, 2)),
-                Entry("–" if parameters is None else f"{parameters:,}"),
-                Entry(settings.get(key, "")),
-                Entry(_weights(row.cell) or "–"),
-            ]
-        )  # fmt: skip
-        lines.append(_numbers(row, gains, above, place, dear, memory, parameters, settings.get(key, ""), references))
+    rows = _beside_each_other(rows, layout, len(compared))
     return Table(
         name=name,
-        caption=f"{exhibit.title}, {TITLES.get(scale, scale)[0].lower()}{TITLES.get(scale, scale)[1:]}, "
+        caption=f"{exhibit.title}, {measured_at(scale)}, "
         f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
         head=[line(*HEAD)],
-        body=body,
-        frame=pd.DataFrame(lines),
-        note=_note(layout, gains[references[1]], scale, len(compared)),
+        body=[_line(row, settings.get(row.key, "")) for row in rows],
+        frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
+        note=_note(layout, [row.over[KD] for row in rows if KD in row.over], scale, len(compared)),
         css="kdnb-sortable",
         rerun=_rerun(exhibit, rows),
+    )
+
+
+def _line(row: _Row, settings: str) -> Line:
+    memory, parameters = row.needs
+    return line(
+        row.cell.row.label,
+        _score(row),
+        *(_gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
+        _share(row.above) if row.key != KD else "–",
+        f"{row.place[0]} to {row.place[1]}" if row.place else "–",
+        *(_share(row.mean(metric)) for metric in ("agreement", "ece")),
+        _number(row.mean("nll"), 3),
+        f"{row.cost:.2f}{' ⚑' * row.dear}" if row.cost is not None else "–",
+        _number(memory, 2),
+        "–" if parameters is None else f"{parameters:,}",
+        settings,
+        _weights(row.cell) or "–",
     )
 
 
@@ -165,7 +179,7 @@ def _score(row: _Row) -> Entry:
 
 
 def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
-    lines = [(row.cell.row.key, record.seed, row.cell.score.of(record)) for row in rows for record in row.records]
+    lines = [(row.key, record.seed, row.cell.score.of(record)) for row in rows for record in row.records]
     return pd.DataFrame(lines, columns=["row", "seed", "value"])
 
 
@@ -176,10 +190,8 @@ def _gains(layout: Layout, reference: str) -> dict[str, Difference]:
     return {d.a: d for d in layout.differences([(row, reference) for row in layout.rows if row != reference]) if d.n}
 
 
-def _gain_told(gain: Difference | None) -> Entry:
-    if gain is None:
-        return Entry("–")
-    return Entry(f"{gain.value:+.2f}" + (f" [{gain.low:.2f}, {gain.high:.2f}]" if gain.known else ""))
+def _gain_told(gain: Difference | None) -> str:
+    return ACCURACY.difference(gain) if gain else "–"
 
 
 def _share(value: float) -> str:
@@ -202,39 +214,29 @@ def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _numbers(
-    row: _Row,
-    gains: Mapping[str, Mapping[str, Difference]],
-    above: float,
-    place: tuple[int, int] | None,
-    dear: bool,
-    memory: float | None,
-    parameters: int | None,
-    settings: str,
-    references: tuple[str, str],
-) -> dict[str, object]:
+def _numbers(row: _Row, settings: str) -> dict[str, object]:
     """A row of the CSV."""
-    told: dict[str, object] = {"row": row.cell.row.key, "label": row.cell.row.label, "runs": len(row.records)}
+    told: dict[str, object] = {"row": row.key, "label": row.cell.row.label, "runs": len(row.records)}
     told |= {"mean": row.values.mean() if row.records else None, "std": row.values.std(ddof=1)}
     told |= {"seeds": " ".join(str(record.seed) for record in row.records)}
-    for reference in references:
-        gain = gains[reference].get(row.cell.row.key)
-        numbers = (gain.value, gain.low, gain.high) if gain else (None, None, None)
-        told |= dict(
-            zip((f"over_{reference}", f"over_{reference}_low", f"over_{reference}_high"), numbers, strict=True)
-        )
-    told |= {f"above_{references[1]}": above, "best_place": place and place[0], "worst_place": place and place[1]}
+    for reference in (PLAIN, KD):
+        gain = row.over.get(reference)
+        told |= {f"over_{reference}": gain and gain.value}
+        told |= {f"over_{reference}_low": gain and gain.low, f"over_{reference}_high": gain and gain.high}
+    best, worst = row.place or (None, None)
+    told |= {f"above_{KD}": row.above, "best_place": best, "worst_place": worst}
     told |= {metric: row.mean(metric) for metric in ("agreement", "ece", "nll")}
-    told |= {"cost_in_kd": row.cost, "over_budget": dear, "peak_gib": memory, "extra_parameters": parameters}
+    told |= {"cost_in_kd": row.cost, "over_budget": row.dear}
+    told |= dict(zip(("peak_gib", "extra_parameters"), row.needs, strict=True))
     told |= {"settings": settings, "weights": _weights(row.cell)}
     return told | {"fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
 
 
-def _note(layout: Layout, over: Mapping[str, Difference], scale: str, count: int) -> str:
+def _note(layout: Layout, over: Sequence[Difference], scale: str, count: int) -> str:
     """How wide intervals are, what a place and a flag mean, and what may not be read into a demo."""
     if scale == "demo":
         return OF_A_DEMO
-    known = [gain for gain in over.values() if gain.known]
+    known = [gain for gain in over if gain.known]
     said = []
     if known:
         half = sum(gain.high - gain.low for gain in known) / len(known) / 2
@@ -256,10 +258,10 @@ def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *,
     Each interval stands alone, so that about one in twenty should; at the largest scale that is measured.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
-    for scale in dict.fromkeys([*(scale for scale in TITLES if scale != "demo"), profile]):
+    for scale in dict.fromkeys([*SCALES, profile]):
         cells = exhibit.cells(scale, exhibit.datasets_of(scale)[0])
-        found = [row for row in _measured(cells, store, "") if row.records and row.cell.row.role != "teacher"]
-        there = [row.cell.row.key for row in found if row.cell.row.key in rows]
+        found = [row for row in _measured(cells, store) if row.records and row.cell.row.role != "teacher"]
+        there = [row.key for row in found if row.key in rows]
         layout = Layout(_frame(found)) if len(there) > 1 else None
         if layout is not None and layout.df > 0:
             return _again(exhibit, layout, there, scale, name)
@@ -275,7 +277,7 @@ def _again(exhibit: Exhibit, layout: Layout, rows: Sequence[str], scale: str, na
     ]
     return Table(
         name=name,
-        caption=f"The same method again, {TITLES.get(scale, scale).lower()}: does an interval decide? Points.",
+        caption=f"The same method again, {measured_at(scale)}: does an interval decide? Points.",
         head=[line("Pair", "Difference", "Decides")],
         body=body,
         frame=pd.DataFrame([{"a": d.a, "b": d.b, "value": d.value, "low": d.low, "high": d.high} for d in pairs]),
@@ -296,7 +298,7 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
         for cell, record in runs_of(cells, store)
     ]
     if not found:
-        return Said(f"**{exhibit.title}, {TITLES.get(profile, profile).lower()}:** {NOT_YET}.")
+        return Said(f"**{exhibit.title}, {measured_at(profile)}:** {NOT_YET}.")
     frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy", "row"])
     wanted = Counter(cell.row.method for cell in cells)
     whole = [method for method, there in frame.groupby("method").size().items() if there == wanted[str(method)]]
@@ -308,7 +310,7 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
     ]
     return Table(
         name=name,
-        caption=f"{exhibit.title}, {TITLES.get(profile, profile).lower()}: accuracy on held-out training images, %.",
+        caption=f"{exhibit.title}, {measured_at(profile)}: accuracy on held-out training images, %.",
         head=[line("Candidate", "Accuracy", "")],
         body=body,
         frame=frame,

@@ -68,17 +68,6 @@ class _Block:
         """The scores of a cell by seed."""
         return self.runs(row, column).set_index("seed")["value"]
 
-    def measured(self, row: str, column: Column) -> Entry:
-        """Mean and spread of a cell, which lead to its runs."""
-        values, cell = self.values(row, column), self.cells.get((row, column))
-        if cell is None or cell.experiment is None:
-            return Entry("–")
-        return Entry(spread(values, column.score), target=runs_target(cell)) if len(values) else Entry("not yet")
-
-    def printed(self, row: str, column: Column) -> Entry:
-        cell = self.cells.get((row, column))
-        return Entry(printed(cell) if cell else "–")
-
     def relatives(self, column: Column) -> str:
         """Who stands for a column's pair of networks here."""
         networks = column.pair.networks(get_profile(self.profile)) if column.pair else None
@@ -86,6 +75,35 @@ class _Block:
 
     def narrowed(self, columns: Iterable[Column]) -> _Block:
         return _Block(self.exhibit, self.profile, tuple(columns), self.cells, self.frame)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A column of the table that is drawn: a scale's column, `in_print` or as it was measured."""
+
+    block: _Block
+    column: Column
+    in_print: bool = False
+
+    def entry(self, row: str) -> Entry:
+        """What stands there for a row; mean and spread lead to the runs."""
+        cell = self.block.cells.get((row, self.column))
+        if self.in_print:
+            return Entry(printed(cell) if cell else "–")
+        if cell is None or cell.experiment is None:
+            return Entry("–")
+        values = self.block.values(row, self.column)
+        return Entry(spread(values, self.column.score), target=runs_target(cell)) if len(values) else Entry("not yet")
+
+    def gain(self, gain: Gain) -> Entry:
+        """One row less another: the printed numbers, or runs of the same seed."""
+        if self.in_print:
+            cells = [self.block.cells.get((key, self.column)) for key in gain]
+            known = [cell.reported for cell in cells if cell is not None and cell.reported is not None]
+            return Entry(self.column.score.text(known[0] - known[1], signed=True) if len(known) == 2 else "–")
+        a, b = (self.block.values(key, self.column) for key in gain)
+        difference = (a - b).dropna()
+        return Entry(spread(difference, self.column.score, signed=True) if len(difference) else "–")
 
 
 def results(
@@ -139,22 +157,15 @@ def _scales(
         [Entry("Method", rows=2), *(Entry(t, columns=len(b.columns)) for t, b in zip(titles, every, strict=True))],
         line(*(heading for block in every for heading in headings(block.columns))),
     ]
-    labels = _rows(parts)
-    body: list[Line] = [
-        [
-            _label(exhibit, row),
-            *(block.printed(row.key, column) for block in paper for column in block.columns),
-            *(block.measured(row.key, column) for block in there for column in block.columns),
-        ]
-        for row in labels.values()
-    ]
-    equal = _at_equal_schedule(exhibit, labels, there)
+    places = [_Place(block, column, in_print=True) for block in paper for column in block.columns]
+    places += [_Place(block, column) for block in there for column in block.columns]
+    equal = _at_equal_schedule(exhibit, _rows(parts), there)
     nothing = [nothing_at(block.profile) for block in blocks if block.frame.empty]
     return Table(
         name=name,
         caption=caption,
         head=head if every else [line("Method")],
-        body=body,
+        body=_body(exhibit, _rows(parts), places),
         frame=frame,
         note=" ".join([*equal, *nothing, _note_of_blocks(there)]).strip(),
         css="kdnb-results",
@@ -217,9 +228,16 @@ def _rows(parts: Iterable[Part]) -> dict[str, Row]:
     return {part.row.key: part.row for part in parts}
 
 
-def _label(exhibit: Exhibit, row: Row) -> Entry:
-    label = f"{row.label} {DAGGER}" if row.key in exhibit.controls else row.label
-    return Entry(label, page=page.of_row(exhibit.paper, row.key))
+def _body(exhibit: Exhibit, rows: dict[str, Row], places: Sequence[_Place], gain: Gain | None = None) -> list[Line]:
+    """A line a row, place by place, and below them what one row gains over another."""
+    body: list[Line] = []
+    for key, row in rows.items():
+        label = f"{row.label} {DAGGER}" if key in exhibit.controls else row.label
+        body.append([Entry(label, page=page.of_row(exhibit.paper, key)), *(place.entry(key) for place in places)])
+    if gain:
+        a, b = (rows[key].label for key in gain)
+        body.append([Entry(f"{a} − {b}"), *(place.gain(gain) for place in places)])
+    return body
 
 
 def _block(
@@ -321,19 +339,13 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
     ]
     if there:
         head.append([Entry(text) for column in block.columns if column in there for text in ("paper", "measured")])
-    body: list[Line] = []
-    for key, row in rows.items():
-        entries = [_label(exhibit, row)]
-        for column in block.columns:
-            entries.append(block.printed(key, column))
-            entries += [block.measured(key, column)] if column in there else []
-        body.append(entries)
-    if gain:
-        entries = [_gain_label(rows, gain)]
-        for column in block.columns:
-            entries.append(_printed_gain(block, gain, column))
-            entries += [_measured_gain(block, gain, column)] if column in there else []
-        body.append(entries)
+    places = [
+        _Place(block, column, in_print)
+        for column in block.columns
+        for in_print in (True, False)
+        if in_print or column in there
+    ]
+    body = _body(exhibit, rows, places, gain)
     note = "" if there else nothing_at("paper")
     if all(cell.experiment is None for cell in block.cells.values()):
         note = f"{note.removesuffix('.')}: {next(iter(block.cells.values())).why_not}."
@@ -355,12 +367,7 @@ def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], 
     if block.profile != "short":
         relatives = (unbroken(block.relatives(column)) for column in block.columns)
         head.append(line("trained here", *relatives))
-    body: list[Line] = [
-        [_label(block.exhibit, row), *(block.measured(key, column) for column in block.columns)]
-        for key, row in rows.items()
-    ]
-    if gain:
-        body.append([_gain_label(rows, gain), *(_measured_gain(block, gain, column) for column in block.columns)])
+    body = _body(block.exhibit, rows, [_Place(block, column) for column in block.columns], gain)
     note = _note_of_relatives(block, every)
     name = slug(f"{name} {block.profile}")
     return Table(
@@ -378,20 +385,3 @@ def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:
     if block.profile == "demo":
         said += [mark] if (mark := demo_mark(block.frame)) else []
     return " ".join(said)
-
-
-def _gain_label(rows: dict[str, Row], gain: Gain) -> Entry:
-    """`SLKD − KD`."""
-    return Entry(f"{rows[gain[0]].label} − {rows[gain[1]].label}")
-
-
-def _printed_gain(block: _Block, gain: Gain, column: Column) -> Entry:
-    numbers = [cell.reported for key in gain if (cell := block.cells.get((key, column))) and cell.printed is not None]
-    known = [number for number in numbers if number is not None]
-    return Entry(column.score.text(known[0] - known[1], signed=True) if len(known) == 2 else "–")
-
-
-def _measured_gain(block: _Block, gain: Gain, column: Column) -> Entry:
-    """The difference between runs of the same seed."""
-    difference = (block.values(gain[0], column) - block.values(gain[1], column)).dropna()
-    return Entry(spread(difference, column.score, signed=True) if len(difference) else "–")

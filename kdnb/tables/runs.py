@@ -10,12 +10,13 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
+from kdnb.exhibits.runs import first_steps as steps_of
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.study.environment import UNKNOWN
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
-from kdnb.tables.words import TITLES, runs_label, slug, title
+from kdnb.tables.words import TITLES, measured_at, runs_label, slug, title
 
 HEAD = ("Row", "Seed", "Record", "Score", "Last epoch", "All images", "Device", "Time", "Commit")
 
@@ -44,7 +45,7 @@ def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
     other = "" if first.score == ACCURACY else f" {first.score.key}"
     return Table(
         name=slug(f"runs {exhibit.key} {first.profile.name} {first.dataset}{other}"),
-        caption=f"Runs of {exhibit.key}, {TITLES[first.profile.name].lower()}, {title(first.dataset)}; {of}.",
+        caption=f"Runs of {exhibit.key}, {measured_at(first.profile.name)}, {title(first.dataset)}; {of}.",
         head=[line(*HEAD)],
         body=body,
         frame=frame.drop(columns=["path"]),
@@ -62,9 +63,9 @@ def first_steps(paper: str, store: Store | None = None) -> Table | Said:
     for exhibit in exhibits.select(paper):
         for profile in TITLES:
             for cell in exhibit.cells(profile):
-                for stage in cell.experiment.shared_stages() if cell.experiment else []:
-                    for record in store.records(stage.fingerprint).values():
-                        lines.setdefault(record.path, (cell, str(stage.stage), record))
+                for stage, records in steps_of(cell, store).items():
+                    for record in records:
+                        lines.setdefault(record.path, (cell, stage, record))
     if not lines:
         return Said("No stored run of this part has a first step of its own.")
     body = [

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit
+from kdnb.exhibits import Exhibit, measure
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
-from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.runs import students
 from kdnb.study.statistics import Layout
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Line, Table, line
-from kdnb.tables.words import NOT_YET, TITLES, slug, title
+from kdnb.tables.words import NOT_YET, TITLES, columns, slug, title
 
 
 def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], store: Store) -> str:
@@ -55,9 +55,7 @@ def differences(
     frames, notes = [], []
     for scale in dict.fromkeys([*TITLES, profile]):
         for dataset in exhibit.datasets_of(scale) if scale != "demo" else ():
-            cells = [cell for cell in exhibit.cells(scale, dataset) if cell.row.role != "teacher"]
-            frame = framed(runs_of(cells, store)).dropna(subset=["value"])
-            runs = frame.assign(row=frame["line"])[["row", "seed", "value"]]
+            runs = students(measure(exhibit, scale, dataset, store))
             there = [pair for pair in pairs if {*pair} <= {*runs["row"]}]
             if not there:
                 continue
@@ -66,8 +64,7 @@ def differences(
             for d in layout.differences(there):
                 labels = exhibit.row(d.a).label, exhibit.row(d.b).label
                 body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
-                numbers = {"value": d.value, "low": d.low, "high": d.high, "seeds": d.n, "interval": d.method}
-                frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **numbers})
+                frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **columns(d, "value")})
             notes.append(
                 f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom."
             )

@@ -154,6 +154,18 @@ class Said:
         return {"text/plain": self.text, "text/markdown": self.text}
 
 
+@dataclass(frozen=True)
+class Included:
+    """Texts in Markdown for pages that are not executed: these include them, by their names."""
+
+    texts: dict[str, str]
+
+    def write(self) -> None:
+        """Leave them as files beside the page that is made; run by hand there are none."""
+        for name, text in self.texts.items() if page.in_book() else ():
+            (page.folder() / f"{name}.md").write_text(text, encoding="utf-8")
+
+
 def _rst(entry: Entry) -> str:
     return re.sub(r"([*`|\\_])", r"\\\1", entry.text)
 

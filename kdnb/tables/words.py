@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kdnb import datasets, page
 from kdnb.exhibits import ACCURACY, Cell, Column, Score
 from kdnb.study.environment import source_digest
+
+if TYPE_CHECKING:
+    from kdnb.study.statistics import Difference
 
 #: Groups of columns by profile, in their order; `paper` always stands there, the others once measured.
 TITLES = {
@@ -20,6 +24,11 @@ TITLES = {
 }
 NOT_YET = "not yet measured"
 OF_A_DEMO = "A demo shows that every step runs, and says nothing about the paper."
+
+
+def measured_at(scale: str) -> str:
+    """`measured at pilot scale`, in a sentence."""
+    return TITLES.get(scale, scale).lower()
 
 
 def scale_title(profile: str, runs: pd.DataFrame) -> str:
@@ -80,6 +89,11 @@ def printed(cell: Cell) -> str:
         return "–"
     value = cell.score.text(cell.printed.value)
     return value if cell.printed.std is None else f"{value} ± {cell.score.text(cell.printed.std)}"
+
+
+def columns(found: Difference, called: str = "difference") -> dict[str, Any]:
+    """A difference in a CSV: its value, under the name that it has there, its interval, and the seeds behind it."""
+    return {called: found.value, "low": found.low, "high": found.high, "seeds": found.n, "interval": found.method}
 
 
 def headings(columns: Sequence[Column], pairs: bool = False) -> list[str]:
