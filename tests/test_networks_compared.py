@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdnb import analysis, models
 from kdnb.analysis import Observed, Subject
 from kdnb.analysis.parts import channels, correlations
+from kdnb.analysis.similarity import alike
 from kdnb.errors import KdnbError
 from kdnb.methods.inheritance import Parts
 from kdnb.methods.stage import Setup
@@ -292,6 +293,18 @@ def test_channels_that_are_the_same_are_alike_and_others_are_less():
     same = analysis.channel_cka(made, images, range(10), range(10))
     assert same == pytest.approx(1)
     assert analysis.channel_cka(made, images, range(10), range(10, 20), unbiased=False, pooled=False) < 0.999
+
+
+def test_the_size_of_whole_maps_does_not_count():
+    """Squares of squares of sums over large maps in float32 would not be finite; zeros are alike to nothing."""
+    maps = torch.randn(30, 6, 4, 4, generator=torch.Generator().manual_seed(1))
+    x, y = maps[:, :4], maps[:, 2:]
+    for unbiased in (False, True):
+        found = alike(x, y, unbiased=unbiased)
+        assert 0.3 < found < 0.9
+        for size in (1e-9, 1e9):
+            assert alike(size * x, y / size, unbiased=unbiased) == pytest.approx(found, rel=1e-4)
+        assert alike(0 * x, y, unbiased=unbiased) == 0
 
 
 # -- what a run keeps of it ------------------------------------------------------------------------------------

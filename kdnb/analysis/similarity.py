@@ -42,8 +42,16 @@ def channel_cka(
 
 
 def alike(x: Tensor, y: Tensor, *, unbiased: bool) -> float:
-    """Linear CKA of two representations of the same images."""
-    return float(linear_cka(x, y, unbiased))
+    """Linear CKA of two representations of the same images, each brought to a mean square of 1 first.
+
+    CKA does not see it, and its products of Gram matrices would leave float32 where whole maps are wide or large.
+    """
+    return float(linear_cka(_to_unit_size(x), _to_unit_size(y), unbiased))
+
+
+def _to_unit_size(features: Tensor) -> Tensor:
+    size = torch.linalg.vector_norm(features, dtype=torch.float64) / features.numel() ** 0.5
+    return features / (size if size > 0 else 1.0)
 
 
 @torch.no_grad()
