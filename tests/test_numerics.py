@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from study_samples import TINY, experiment, record
+from study_samples import TINY, experiment, keep_teacher, record
 
 from kdnb import datasets, exhibits, paths
+from kdnb.analysis.registry import Observed
 from kdnb.errors import KdnbError
+from kdnb.models.network import Network
 from kdnb.study.choice import Choice
 from kdnb.study.experiment import Run
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
+from kdnb.study.workbench import Workbench
 from kdnb.training import numerics, probe
+from kdnb.training.cohort import Cohort, run_side_by_side
+from kdnb.training.images import DeviceImages
+from kdnb.training.member import Member
 from kdnb.training.probe import Layer, Measured
 
 ORDINARY = Layer(4, 8, (3, 3), (2, 2), (1, 1), (1, 1), 1, (8, 8))
@@ -240,3 +248,51 @@ def test_a_step_of_the_teacher_alone_is_computed_as_suits_the_teacher(clock):
     lines: list[str] = []
     run = Run(dataclasses.replace(student, network=None, recipe=None, method="paraphraser", arguments={}), 1)
     assert Choice(Store.open(), "cpu", say=lines.append)(run).dtype == "bfloat16" and lines[-1].startswith("resnet20: ")
+
+
+# -- what decides --------------------------------------------------------------------------------------------
+
+EVERY = [(device, dtype) for device in ("cpu", "cuda") for dtype in ("float32", "bfloat16")]
+#: Two logits that are nearer to each other than this may change places between ways of computing.
+TIE = 1e-4
+
+
+@torch.no_grad()
+def in_float64(network: Network, images: DeviceImages) -> tuple[np.ndarray, np.ndarray]:
+    """The class of every image and how far its logit lies above the next one, computed in float64."""
+    exact = copy.deepcopy(network).double().eval()
+    batches = [images.double() for _, images, _ in images.plain_batches(100)]
+    embedded = torch.cat([exact.activations(batch, "embedding").embedding for batch in batches]).double()
+    first, second = exact.classifier(embedded).topk(2, dim=1)[0].T
+    return exact.classifier(embedded).argmax(1).cpu().numpy(), (first - second).cpu().numpy()
+
+
+@pytest.mark.usefixtures("empty_project")
+@pytest.mark.parametrize(("device", "dtype"), EVERY)
+def test_whatever_trains_a_class_is_the_same_unless_two_logits_tie(device, dtype):
+    """Of the student that is validated and scored, and of the teacher that it is compared with."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    run, store = Run(experiment("kd", dataclasses.replace(TINY, student_images=None)), 1), Store.open()
+    keep_teacher(run.experiment, store)
+    how = numerics.detect(device, dtype, "eager")
+    bench = Workbench(store, how)
+    material, _ = bench.material(run.experiment.images)
+    member = Member(bench.stages(run)[-1], "kd", 1, how)
+    run_side_by_side([Cohort([member], bench.teacher(run.teacher), material, how)])
+
+    classes, gaps = in_float64(member.student, material.validation)
+    right = (classes == material.validation.labels.cpu().numpy()).mean()
+    ties = (gaps <= TIE).mean()
+    assert abs(member.history["validation_accuracy"][-1] - right) <= ties + 1e-6 and len({*classes}) > 3
+
+    subject = bench.subject(run, member.student)
+    assert subject.teacher is not None
+    for observed in (subject.student, subject.teacher):
+        _is_told_as_in_float64(observed)
+
+
+def _is_told_as_in_float64(observed: Observed) -> None:
+    classes, gaps = in_float64(observed.network, observed.images)
+    clear = gaps > TIE
+    assert clear.mean() > 0.98 and np.array_equal(observed.outputs.logits.argmax(1)[clear], classes[clear])
