@@ -21,6 +21,7 @@ from kdnb import __version__, notebooks, page
 from kdnb.errors import KdnbError
 from kdnb.exhibits import wanted
 from kdnb.exhibits.wanted import Planned
+from kdnb.kinds import MOST_SEEDS
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 
@@ -49,8 +50,8 @@ class Book:
 
     def check(self) -> None:
         """Raises KdnbError where the profile, the exhibits, the seeds or the table of contents are none."""
-        if self.seeds is not None and (type(self.seeds) is not int or self.seeds < 1):
-            raise KdnbError(f"seeds are a count, 1 or more; '{self.seeds}' is none.")
+        if self.seeds is not None and (type(self.seeds) is not int or not 1 <= self.seeds <= MOST_SEEDS):
+            raise KdnbError(f"seeds are a count, 1 to {MOST_SEEDS}; '{self.seeds}' is none.")
         assert self.jobs is not None and self.pages is not None
 
     @property

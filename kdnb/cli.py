@@ -14,6 +14,7 @@ import typer
 
 from kdnb import __version__
 from kdnb.errors import KdnbError
+from kdnb.kinds import LARGEST_WHOLE, MOST_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,9 +50,13 @@ DatasetOption = Annotated[
 ]
 SeedsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Seeds 1 to N; a teacher has one. Default: 3, in the demo what there is time for."),
+    typer.Option(
+        min=1, max=MOST_SEEDS, help="Seeds 1 to N; a teacher has one. Default: 3, in the demo what there is time for."
+    ),
 ]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="At most so many epochs a stage; shown in no table.")]
+EpochsOption = Annotated[
+    int | None, typer.Option(min=1, max=LARGEST_WHOLE, help="At most so many epochs a stage; shown in no table.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ModeOption = Annotated[str, typer.Option(help="auto, eager, captured (CUDA), or forked: one graph for a cohort.")]
 DtypeOption = Annotated[str, typer.Option(help="auto (as the table was begun, else measured), bfloat16 or float32.")]
@@ -88,7 +93,7 @@ def run(
     exhibit: Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>.")] = "comparison/table1",
     profile: ProfileOption = "demo",
     dataset: DatasetOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of the run.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_WHOLE, help="The seed of the run.")] = 1,
     epochs: EpochsOption = None,
     device: DeviceOption = "auto",
     mode: ModeOption = "auto",

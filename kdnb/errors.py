@@ -43,12 +43,20 @@ def reason(error: BaseException) -> str:
 
 #: Of more names than these an error lists the first and counts the rest.
 MOST_LISTED = 20
+#: What was given is repeated as far as this many characters.
+LONGEST = 80
+
+
+def short(given: str) -> str:
+    """What was given as an error repeats it: its beginning where it is long."""
+    return given if len(given) <= LONGEST else f"{given[:LONGEST]}..."
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> KdnbError:
     """The error for a name that does not exist, with the nearest names that do."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    given = short(str(name))
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     more = f", and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:MOST_LISTED])}{more}."
-    return KdnbError(f"There is no {kind} called '{name}'; {hint}")
+    return KdnbError(f"There is no {kind} called '{given}'; {hint}")

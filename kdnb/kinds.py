@@ -1,4 +1,4 @@
-"""Values from outside, as a notebook's parameters and the command line give them: brought to their kind, or refused.
+"""Values from outside, from notebooks, the command line and files: brought to their kind, or refused.
 
 A value that has one obvious meaning gets it, as the text "4" for 4.0 and "false" for False; anything else is an error
 that says what was expected.
@@ -7,14 +7,31 @@ that says what was expected.
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError, short, unknown
 
+#: Whole numbers up to here are the same in every language, and in float64.
+LARGEST_WHOLE = 2**53
+#: Nothing that is written here is nested deeper.
+DEEPEST = 12
+#: More seeds of a run than this nobody means.
+MOST_SEEDS = 1000
 _WORDS = {"true": True, "false": False}
 _NOTHING = ("none", "null", "")
+
+
+def parsed(text: str | bytes) -> Any:
+    """JSON from elsewhere; ValueError for what no writer here makes: depths, NaN, numbers and texts beyond all use."""
+    try:
+        content = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    _walk(content, 0)
+    return content
 
 
 def brought(what: str, kind: str, value: Any) -> Any:
@@ -55,13 +72,35 @@ def limited(what: str, value: Any, low: float, high: float = math.inf, *, open_l
     return value
 
 
+def _walk(value: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError("it is nested too deep")
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            _walk(name, depth)
+            _walk(entry, depth + 1)
+    elif isinstance(value, list):
+        for entry in value:
+            _walk(entry, depth + 1)
+    elif isinstance(value, str):
+        value.encode()  # ValueError for half a character
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError("it holds a number too large")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds a number that is not finite")
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}")
+
+
 def _choices(kind: str) -> list[str]:
     chosen = ast.literal_eval(kind.removeprefix("Literal[").removesuffix("]"))
     return list(chosen) if isinstance(chosen, tuple) else [chosen]
 
 
 def _refused(what: str, words: str, value: Any) -> KdnbError:
-    return KdnbError(f"{what} is {words}; {value!r} is not.")
+    return KdnbError(f"{what} is {words}; {short(repr(value))} is not.")
 
 
 def _truth(value: Any) -> bool:
@@ -72,13 +111,13 @@ def _truth(value: Any) -> bool:
 
 def _count(value: Any) -> int:
     number = _number(value)
-    return int(number) if number == int(number) else _no()
+    return int(number) if number == int(number) and abs(number) <= LARGEST_WHOLE else _no()
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError
-    number = float(value)
+    number = float(value) + 0.0  # the zero below zero is zero
     return number if math.isfinite(number) else _no()
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from kdnb.errors import StoreError
 from kdnb.training import checkpoint
@@ -56,7 +57,9 @@ def test_a_write_that_breaks_off_leaves_the_old_state(tmp_path, small_files, mon
     assert sorted(named) == sorted(path.name for path in tmp_path.glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no json", "foreign json"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "missing", "no json", "foreign json", "deep json", "a bit", "its description", "ragged"]
+)
 def test_a_damaged_checkpoint_is_said_and_kept_aside(tmp_path, damage):
     folder = tmp_path / "run"
     save_checkpoint(folder, tensors(1), {"epoch": 1})
@@ -65,8 +68,17 @@ def test_a_damaged_checkpoint_is_said_and_kept_aside(tmp_path, damage):
         file.write_bytes(file.read_bytes()[:-10])
     elif damage == "missing":
         file.unlink()
+    elif damage == "a bit":
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    elif damage == "ragged":  # slices of one tensor that do not fit
+        file.write_bytes(save({"bank@0": torch.ones(2, 2), "bank@1": torch.ones(2, 3)}))
+    elif damage == "its description":
+        description = (folder / checkpoint.META).read_text()
+        (folder / checkpoint.META).write_text(description.replace('"epoch": 1', '"epoch": 0'))
     else:
-        (folder / checkpoint.META).write_text("{" if damage == "no json" else "[]")
+        (folder / checkpoint.META).write_text({"no json": "{", "foreign json": "[]"}.get(damage, "[" * 100_000))
     with pytest.raises(StoreError, match="its checkpoint is damaged"):
         load_checkpoint(folder)
     left = sorted(path.name for path in folder.iterdir())
@@ -75,6 +87,14 @@ def test_a_damaged_checkpoint_is_said_and_kept_aside(tmp_path, damage):
     asides.append(keep_aside(folder))
     assert [path.name for path in asides] == ["run~1", "run~2"] and not folder.exists()
     assert sorted(path.name for path in asides[0].iterdir()) == left and load_checkpoint(asides[1]) is not None
+
+
+def test_one_of_old_has_no_digest_and_is_taken(tmp_path):
+    save_checkpoint(tmp_path, tensors(1), {"epoch": 1})
+    description = json.loads((tmp_path / checkpoint.META).read_text())
+    del description["digest"]
+    (tmp_path / checkpoint.META).write_text(json.dumps(description))
+    assert load_checkpoint(tmp_path)[1] == {"epoch": 1}
 
 
 def test_a_folder_that_may_not_be_written_is_no_full_disk(tmp_path, monkeypatch):

@@ -92,7 +92,18 @@ def test_a_missing_cuda_device_is_said(kdnb):
 
 
 @pytest.mark.parametrize(
-    "command", ["study --seeds 0", "study --epoch 1", "study --epochs 0", "run", "rum kd", "import", "data chek x"]
+    "command",
+    [
+        "study --seeds 0",
+        "study --seeds 1001",
+        "run kd --seed 9007199254740993",
+        "study --epoch 1",
+        "study --epochs 0",
+        "run",
+        "rum kd",
+        "import",
+        "data chek x",
+    ],
 )
 def test_usage_errors_have_exit_code_2_and_train_nothing(command, kdnb):
     found = kdnb(*command.split())

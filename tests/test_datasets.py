@@ -325,6 +325,10 @@ BAD = {
         lambda f: ((f / "train_images.npy").unlink(), (f / "train_images.npy").mkdir()),
         "train_images.npy: cannot be read",
     ),
+    "a header that never ends": (
+        lambda f: (f / "train_images.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + 16 * b"("),
+        "train_images.npy: cannot be read",
+    ),
     "several arrays": (_archive_of_arrays, "train_images.npy: is an archive of arrays"),
     "objects": (_as_objects, "test_labels.npy: cannot be read"),
     "float images": (_as("test_images.npy", lambda x: x / 255), "images.npy: holds float64, not uint8"),
@@ -345,6 +349,7 @@ BAD = {
     "another pixel": (_pixel, "train_images.npy and train_labels.npy do not have the digest"),
     "no meta": (lambda f: (f / "meta.json").unlink(), "is unfinished, meta.json is missing"),
     "meta no JSON": (lambda f: _truncate(f / "meta.json"), "meta.json: cannot be read as JSON"),
+    "meta nested deep": (lambda f: (f / "meta.json").write_text("[" * 100_000), "meta.json: cannot be read as JSON"),
     "meta no text": (
         lambda f: (f / "meta.json").write_bytes(b"\xff\xfe\x00"),
         "cannot be read as JSON",

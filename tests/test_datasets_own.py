@@ -177,10 +177,21 @@ def test_own_sets_are_listed_checked_and_found_broken(flowers, tmp_path):
     meta.write_text(json.dumps(content))
     with pytest.raises(DataError, match="another mean and std"):
         datasets.check(flowers)
-    meta.write_text("{}")
-    assert [one.state for one in datasets.describe() if one.name == flowers] == ["broken"]
-    with pytest.raises(DataError, match="does not describe images of your own"):
-        datasets.load(flowers)
+    for text in ("{}", "[" * 100_000, None):
+        if text is None:  # a folder where the file should be
+            meta.unlink()
+            meta.mkdir()
+        else:
+            meta.write_text(text)
+        assert [one.state for one in datasets.describe() if one.name == flowers] == ["broken"]
+        with pytest.raises(DataError, match="does not describe images of your own"):
+            datasets.load(flowers)
+
+
+@pytest.mark.parametrize("name", [None, 4, ["flowers"], "f" * 10_000])
+def test_what_cannot_name_a_data_set_names_none(name):
+    with pytest.raises(KdnbError, match="There is no data set"):
+        datasets.info(name)
 
 
 # -- the leaderboard ---------------------------------------------------------------------------------------

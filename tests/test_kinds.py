@@ -7,12 +7,14 @@ from study_samples import experiment
 
 from kdnb import kinds, methods
 from kdnb.errors import KdnbError
+from kdnb.exhibits import comparison
 from kdnb.exhibits.show import show
 
 OBVIOUS = [
     ("float", "4", 4.0),
     ("float", 4, 4.0),
     ("float", " 0.5 ", 0.5),
+    ("float", -0.0, 0.0),
     ("int", "16", 16),
     ("int", 16.0, 16),
     ("bool", "false", False),
@@ -29,6 +31,9 @@ REFUSED = [
     ("float", float("nan"), "x is a number; nan is not."),
     ("float", "1e999", "x is a number; '1e999' is not."),
     ("int", 2.5, "x is a whole number; 2.5 is not."),
+    ("int", 10**17, "x is a whole number; 100000000000000000 is not."),
+    ("float", "9" * 400, f"x is a number; '{'9' * 79}... is not."),
+    ("Literal['both', 'self']", ["self"], "There is no x called '['self']'; did you mean self?"),
     ("int", "true", "x is a whole number; 'true' is not."),
     ("bool", 0, "x is true or false; 0 is not."),
     ("bool", "no", "x is true or false; 'no' is not."),
@@ -50,7 +55,7 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize(("kind", "given", "meant"), OBVIOUS)
 def test_a_value_with_one_obvious_meaning_gets_it(kind, given, meant):
     found = kinds.brought("x", kind, given)
-    assert found == meant and type(found) is type(meant)
+    assert repr(found) == repr(meant)
 
 
 @pytest.mark.parametrize(("kind", "given", "sentence"), REFUSED)
@@ -84,10 +89,12 @@ def test_every_argument_of_every_method_is_read_and_its_default_allowed():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"seeds": 0}, "seeds must be at least 1; it was given as 0."),
+        ({"seeds": 0}, "seeds must be at least 1 and at most 1000; it was given as 0."),
         ({"seeds": 1.5}, "seeds is a whole number; 1.5 is not."),
         ({"device": "gpu"}, "There is no device called 'gpu'; did you mean cpu?"),
+        ({"seeds": 10**9}, "seeds must be at least 1 and at most 1000; it was given as 1000000000."),
         ({"profile": "pilto"}, "There is no profile called 'pilto'; did you mean pilot?"),
+        ({"profile": ["pilot"]}, "There is no profile called '['pilot']'; did you mean pilot?"),
     ],
 )
 def test_parameters_of_a_notebook_go_through_the_same_door(monkeypatch, given, sentence):
@@ -95,6 +102,17 @@ def test_parameters_of_a_notebook_go_through_the_same_door(monkeypatch, given, s
     with pytest.raises(KdnbError) as error:
         show("comparison/table1", ["plain"], **given)
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("alpha", [0.8, "0.8"])
+def test_a_share_as_text_is_that_share(alpha):
+    assert comparison.soft_share(alpha) == {"soft_weight": 0.8, "labels_weight": 0.2}
+
+
+@pytest.mark.parametrize("alpha", [None, [0.8], 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(alpha):
+    with pytest.raises(KdnbError, match=r"^alpha "):
+        comparison.soft_share(alpha)
 
 
 def test_a_count_of_seeds_as_text_is_that_count(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -151,6 +152,17 @@ def test_exactly_one_cell_of_parameters_with_plain_values(source):
     known = papermill.inspect_notebook(str(source))
     assert "profile" in known and known["profile"]["default"] == '"demo"'
     assert not {"numpy", "Path", "tuple"} & {p["inferred_type_name"] for p in known.values()}
+
+
+def test_parameters_are_handed_on_as_they_come(source):
+    """Whoever takes them brings them to their kind; arithmetic of a notebook would trip over a text before that."""
+    cells = [c for c in nbformat.read(source, as_version=4).cells if c.cell_type == "code"]
+    known = papermill.inspect_notebook(str(source)).keys()
+    for cell in cells:
+        for node in ast.walk(ast.parse(cell.source)):
+            computed = isinstance(node, ast.BinOp | ast.Compare | ast.UnaryOp | ast.IfExp | ast.Subscript)
+            names = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)} if computed else set()
+            assert not names & known, ast.unparse(node)
 
 
 def test_the_kernel_is_anybodys(source):

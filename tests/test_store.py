@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
+import itertools
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from kdnb.study.environment import environment
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
 from kdnb.study.record import LARGEST_RECORD, LONGEST_HISTORY, Record, read, thinned
-from kdnb.study.runner import Runner
+from kdnb.study.runner import Outcome, Runner
 from kdnb.study.store import Store, record_path
 from kdnb.training import checkpoint
 from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
@@ -211,33 +213,63 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_is_trained(tmp_p
         train([RUN])
 
 
-def test_a_full_disk_in_the_middle_of_a_study_loses_nothing(monkeypatch):
-    """The checkpoint that could not be replaced is still the old one, and the study goes on from it."""
-    runs = [RUN, Run(experiment("plain"), 2)]
-    train([runs[0]])
-    before = read(Store.open().get(*runs[0].key).path)
-    real, calls = os.replace, []
+def test_a_disk_that_is_full_for_a_while_ends_no_training(monkeypatch):
+    """One checkpoint cannot be written: it is said once, others are, and the record is the undisturbed one."""
+    runs, lines = two_side_by_side(), list[str]()
+    train(runs)
+    whole = [Store.open().get(*run.key) for run in runs]
+    for kept in whole:
+        kept.path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("kdnb.study.runner.CHECKPOINT_SECONDS", 0.0)
+        full_disk_under(runs[0], patch)
+        train(runs, lines)
+    assert sum("no checkpoint for now" in line and "No space left" in line for line in lines) == 1
+    again = [Store.open().get(*run.key) for run in runs]
+    assert [(r.metrics, r.history, r.correct) for r in again] == [(r.metrics, r.history, r.correct) for r in whole]
 
-    def sometimes(source: str, target: str) -> None:
-        calls.append(target)
-        if len(calls) == 3:
+
+def test_a_full_disk_at_a_stop_costs_only_whom_it_concerns(monkeypatch):
+    """It ends as a stop does; of a run whose checkpoint could not be replaced the old one is still there."""
+    runs, lines = two_side_by_side(), list[str]()
+    train(runs, stop_after=2)
+    with monkeypatch.context() as patch:
+        full_disk_under(runs[0], patch)
+        outcome = train(runs, lines, stop_after=1)
+    assert outcome.stopped == signal.SIGTERM and outcome.left == 2
+    assert lines[-1] == (
+        "stopped; checkpoints are written, but for 1 that could not be, and the same command goes on from them"
+    )
+    assert [load_checkpoint(Store.open().running_folder(run))[1]["step"] for run in runs] == [2, 0]
+    assert train(runs).recorded == runs
+
+
+def two_side_by_side() -> list[Run]:
+    keep_teacher(experiment("kd"))
+    return [Run(experiment("kd"), 1), Run(experiment("kd", arguments={"temperature": 2.0}), 1)]
+
+
+def full_disk_under(run: Run, patch: pytest.MonkeyPatch) -> None:
+    """No file of this run's checkpoint can be written."""
+    real, place = os.replace, str(Store.open().running_folder(run))
+
+    def replaced(source: str, target: str) -> None:
+        if str(target).startswith(place):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("kdnb.study.runner.CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(os, "replace", sometimes)
-        with pytest.raises(StoreError, match="No space left"):
-            train(runs)
-    assert read(before.path) == before
-    lines: list[str] = []
-    train(runs, lines)
-    assert any("goes on at epoch" in line for line in lines)
-    assert not Store.open().problems and Store.open().has(runs[1])
+    patch.setattr(os, "replace", replaced)
 
 
-def train(runs: list[Run], lines: list[str] | None = None) -> None:
-    Runner(Store.open(), detect("cpu"), "comparison", say=(lines if lines is not None else []).append).run(runs)
+def train(runs: list[Run], lines: list[str] | None = None, stop_after: int = 0) -> Outcome:
+    steps = itertools.count(1)
+
+    def stop(cohort: object) -> None:
+        if next(steps) == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    say = (lines if lines is not None else []).append
+    return Runner(Store.open(), detect("cpu"), "comparison", say=say, on_step=stop).run(runs)
 
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}

@@ -28,6 +28,7 @@ from kdnb import datasets, exhibits, models, paths
 from kdnb.bench.usual import UsualLoop
 from kdnb.errors import KdnbError
 from kdnb.evaluation.correct import pack
+from kdnb.kinds import parsed
 from kdnb.study.equivalence import MARGIN, power
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import get_profile
@@ -121,7 +122,7 @@ class Conformity:
         if not self.path.exists():
             return fresh
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = parsed(self.path.read_bytes())
             if content["conformity"] == what and isinstance(content["runs"], list):
                 return {**content, "seeds": self.seeds}
         except (OSError, ValueError, KeyError, TypeError):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from kdnb import paths
 from kdnb.datasets.known import info
+from kdnb.kinds import parsed
 
 
 def identity(name: str) -> dict[str, str]:
@@ -17,7 +16,7 @@ def identity(name: str) -> dict[str, str]:
     known = info(name)
     published = dict(known.published) or {"archive": known.archive.md5 if known.archive else ""}
     try:
-        described = json.loads((paths.data_root() / name / "meta.json").read_text(encoding="utf-8"))["splits"]
+        described = parsed((paths.data_root() / name / "meta.json").read_bytes())["splits"]
         if not known.published and {split: described[split]["count"] for split in known.counts} == known.counts:
             return published
         return {split: str(described[split]["order_free_sha256"]) for split in known.counts}

@@ -7,7 +7,6 @@ labels are read, no image.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from kdnb.datasets.catalogue import DatasetInfo
 from kdnb.errors import DataError
+from kdnb.kinds import parsed
 
 #: The splits that have labels.
 SPLITS = ("train", "test")
@@ -56,7 +56,7 @@ def read_meta(folder: Path, info: DatasetInfo) -> Meta:
     """Read and check `meta.json`. Raises DataError if the set is missing, or the file does not fit."""
     path = folder / META
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(folder, info) from None
     except PermissionError:
@@ -141,7 +141,7 @@ def _open(path: Path, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
         raise _bad(path, "is missing", info) from None
     except PermissionError:
         raise _forbidden(path) from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy has many ways to trip over a header
         raise _bad(path, f"cannot be read, it may be truncated or no plain array ({error})", info) from None
     if not isinstance(array, np.ndarray):
         raise _bad(path, "is an archive of arrays, not one array", info)

@@ -6,7 +6,7 @@ the same thing, and remarks: how the images were brought here.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kdnb import paths
 from kdnb.datasets import catalogue, layout
 from kdnb.datasets.catalogue import DatasetInfo, Normalisation
 from kdnb.errors import DataError, KdnbError
+from kdnb.kinds import parsed
 
 #: Pixels of a side: that of the images that the networks here were made for.
 SIDE = 32
@@ -40,11 +41,13 @@ def names(root: str | Path | None = None) -> list[str]:
 
 def info(name: str, root: str | Path | None = None) -> DatasetInfo | None:
     """What the set's meta.json says of it, None where there is none; DataError where it says nothing that serves."""
+    if not _may_be_own(name):
+        return None
     path = Path(root or paths.data_root()) / name / layout.META
-    if not _may_be_own(name) or not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        return _read(name, json.loads(path.read_text(encoding="utf-8")))
+        return _read(name, parsed(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: does not describe images of your own ({type(error).__name__}: {error}); "
@@ -121,7 +124,7 @@ def measure(images: np.ndarray) -> Normalisation:
 
 
 def _may_be_own(name: str) -> bool:
-    return bool(NAME.fullmatch(name)) and name not in catalogue.names()
+    return isinstance(name, str) and bool(NAME.fullmatch(name)) and name not in catalogue.names()
 
 
 def _title(name: str) -> str:

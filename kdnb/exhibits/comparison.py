@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from kdnb import kinds
 from kdnb.exhibits.exhibit import DIGITS, Column, Exhibit, Row
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
@@ -99,6 +100,12 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment:
         teacher=None if row.method == "plain" else teacher(profile, dataset),
         note=f"{row.schedule}-schedule" if row.schedule else "",
     )
+
+
+def soft_share(alpha: Any) -> dict[str, float]:
+    """The weights of KD's two terms: `alpha`, a share of 1, is the soft one's, and the rest the labels'."""
+    alpha = kinds.limited("alpha", kinds.brought("alpha", "float", alpha), 0, 1)
+    return {"soft_weight": alpha, "labels_weight": round(1 - alpha, 6)}
 
 
 def variation(key: str, label: str, of: str, **arguments: Any) -> Row:

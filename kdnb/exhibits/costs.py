@@ -5,7 +5,6 @@ The seconds in a record do not tell it: runs of a cohort step side by side, and 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
@@ -17,6 +16,7 @@ from kdnb import methods, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.exhibits.runs import first_steps, records_of
+from kdnb.kinds import parsed
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
@@ -26,7 +26,7 @@ def bench_files() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for path in sorted((paths.committed_results() / "bench").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parsed(path.read_bytes())
         except ValueError as error:
             raise KdnbError(f"{path} is not a measurement of `kdnb bench --out` ({error}).") from error
         found.append((path.stem, content))

@@ -57,7 +57,7 @@ def show(
     to train; all that are stored are shown.  Raises KdnbError for a name, count or device that there is not, whether or
     not anything is missing.
     """
-    seeds = kinds.limited("seeds", kinds.brought("seeds", "int", seeds), 1)
+    seeds = kinds.limited("seeds", kinds.brought("seeds", "int", seeds), 1, kinds.MOST_SEEDS)
     device = kinds.brought("device", "Literal['auto', 'cpu', 'cuda']", device)
     exhibit = exhibits.get(exhibit)
     dataset = dataset or exhibit.datasets_of(profile)[0]

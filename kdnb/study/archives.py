@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdnb.errors import StoreError, reason
+from kdnb.kinds import parsed
 from kdnb.study import arrays as array_files
-from kdnb.study.checking import parsed
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.record import Record, parse
 from kdnb.study.store import Home, Store, fingerprint_of, is_whole, taught_by, write_pair
@@ -313,7 +313,7 @@ def _checkpoint_folders(home: Home) -> list[Unit]:
     found = []
     for meta in sorted(home.checkpoints.rglob(META), key=lambda path: ("running" in path.parts, path)):
         if is_whole(meta.parent):
-            names = json.loads(meta.read_text(encoding="utf-8"))["files"]
+            names = parsed(meta.read_bytes())["files"]
             found.append([meta, *(meta.parent / name for name in names)])
     return found
 

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-import math
 from collections.abc import Iterable
 from typing import Any
-
-#: Nothing that is written here is nested deeper.
-DEEPEST = 12
-#: Whole numbers up to here are the same in every language, and in float64.
-LARGEST_WHOLE = 2**53
 
 #: Metrics of every run that is judged on test images.
 SCORES = ("headline", "last", "all_images")
@@ -45,24 +38,48 @@ RECORD: Any = {
     "correct": str,
     "arrays": str,
 }
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", dict: "an object", list: "a list"}
-
-
-def parsed(text: str | bytes) -> Any:
-    """JSON from elsewhere; ValueError for what no writer here makes: depths, NaN, numbers and texts beyond all use."""
-    try:
-        content = json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    _walk(content, 0)
-    return content
+#: What a checkpoint says of a run in progress, as `kdnb.study.work` keeps it.
+PROGRESS: Any = {
+    "stage": str,
+    "epoch": int,
+    "step": int,
+    "prepared": bool,
+    "finished": bool,
+    "history": {...: [float]},
+    "best_value?": float,
+    "best_epoch": int,
+    "numerics": {
+        "device": str,
+        "dtype": str,
+        "mode": str,
+        "threads": int,
+        "deterministic": bool,
+        "torch_version": str,
+        "instructions?": str,
+    },
+    "index": int,
+    "earlier": {...: [float]},
+    "seconds": float,
+    "images": float,
+    "sources?": [str],
+    "segments?": [{"index": int, "epoch": int, "step": int, "numerics": {...: object}}],
+    "followed?": {...: {...: [float]}},
+}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    dict: "an object",
+    list: "a list",
+}
 
 
 def problem(content: Any) -> str:
     """What keeps this content from being a record's, in words; empty where nothing does."""
     if isinstance(content, dict):
         content = {"correct": "", "arrays": "", **content}
-    if fault := _misfit(content, RECORD, ""):
+    if fault := misfit(content, RECORD):
         return fault
     if strange := sorted(content.keys() - RECORD.keys()):
         return f"'{strange[0]}' is no field of a record"
@@ -85,22 +102,9 @@ def problem(content: Any) -> str:
     return ""
 
 
-def _walk(value: Any, depth: int) -> None:
-    if depth > DEEPEST:
-        raise ValueError("it is nested too deep")
-    if isinstance(value, dict):
-        for name, entry in value.items():
-            _walk(name, depth)
-            _walk(entry, depth + 1)
-    elif isinstance(value, list):
-        for entry in value:
-            _walk(entry, depth + 1)
-    elif isinstance(value, str):
-        value.encode()  # ValueError for half a character
-    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
-        raise ValueError("it holds a number too large")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("it holds a number that is not finite")
+def misfit(content: Any, shape: Any) -> str:
+    """Where content has not this shape, in words; empty where it has."""
+    return _misfit(content, shape, "")
 
 
 def _misfit(value: Any, kind: Any, where: str) -> str:
@@ -131,7 +135,3 @@ def _inside(where: str, name: str) -> str:
 
 def _first(faults: Iterable[str]) -> str:
     return next((fault for fault in faults if fault), "")
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}")

@@ -58,6 +58,6 @@ def get_profile(name: str | Profile) -> Profile:
     """The profile of a name, or the profile itself; an unknown name is an error that names the nearest."""
     if isinstance(name, Profile):
         return name
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     return PROFILES[name]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdnb.errors import StoreError
+from kdnb.kinds import parsed
 from kdnb.study import checking
 
 #: A history longer than this is thinned, evenly, keeping the first and the last epoch.
@@ -97,7 +98,7 @@ def read(path: Path) -> Record:
 def parse(text: str, path: Path) -> Record:
     """The record that a file at `path` holds, or would hold; raises StoreError that says what is wrong."""
     try:
-        content = checking.parsed(text)
+        content = parsed(text)
         problem = checking.problem(content)
     except ValueError as error:
         problem = str(error)

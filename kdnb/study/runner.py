@@ -20,10 +20,10 @@ from kdnb.study.lock import Lock
 from kdnb.study.progress import say as said
 from kdnb.study.recorder import Recorder
 from kdnb.study.store import Store
-from kdnb.study.work import Work
+from kdnb.study.work import Work, begun
 from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
-from kdnb.training.checkpoint import Checkpoint, keep_aside, load_checkpoint, remove_checkpoint, try_to_write
+from kdnb.training.checkpoint import Checkpoint, keep_aside, remove_checkpoint, try_to_write
 from kdnb.training.cohort import Cohort, run_side_by_side
 from kdnb.training.member import load_weights
 from kdnb.training.numerics import Numerics
@@ -108,6 +108,7 @@ class Runner:
         self._rooms: dict[Numerics, tuple[Workbench, Recorder]] = {}
         self._works: dict[tuple[str, int], Work] = {}
         self._put_off: set[tuple[str, int]] = set()
+        self._unsaved: set[tuple[str, int]] = set()
         self._wanted: list[Run] = []
         self._needed: set[tuple[str, int]] = set()
         self._locks: dict[tuple[str, int], Lock] = {}
@@ -141,9 +142,12 @@ class Runner:
                     self._wait_for_others(ready)
                 else:
                     break
-        self.outcome.left = len(self._missing())
-        if self.outcome.stopped and self.outcome.left:
-            self.say("stopped; checkpoints are written, and the same command goes on from them")
+        left = {run.key for run in self._missing()}
+        self.outcome.left = len(left)
+        if self.outcome.stopped and left:
+            unsaved = len(self._unsaved & left)
+            lost = f", but for {unsaved} that could not be" if unsaved else ""
+            self.say(f"stopped; checkpoints are written{lost}, and the same command goes on from them")
         return self.outcome
 
     def room(self, numerics: Numerics) -> tuple[Workbench, Recorder]:
@@ -342,10 +346,10 @@ class Runner:
         folder = self.store.running_folder(run)
         for place in (folder, *sorted(folder.parent.glob(f"{folder.name}~*"))):
             try:
-                found = load_checkpoint(place)
+                found = begun(place)
                 if found is None:
                     continue
-                numerics = asked if self.any_numerics else numerics_module.restored(found[1].get("numerics"))
+                numerics = asked if self.any_numerics else numerics_module.restored(found[1]["numerics"])
             except StoreError as error:
                 if place == folder:
                     self._keep_aside(run, str(error))
@@ -403,7 +407,7 @@ class Runner:
             last = work.member.weights()
             selected = work.member.selected_weights()
             if work.next_stage():
-                work.save(self.store)
+                self._save([work])
             else:
                 self._record(work, selected, last)
 
@@ -463,9 +467,21 @@ class Runner:
     # -- stopping ----------------------------------------------------------------------------------------
 
     def _save(self, works: list[Work]) -> None:
+        """Write the checkpoints of works.  One that cannot be written is said, and training goes on without.
+
+        A disk that is full now may have room in a minute; what there was before is still there.
+        """
         for work in works:
-            if work.member.failed is None and work.run.key not in self._put_off:
+            if work.member.failed is not None or work.run.key in self._put_off:
+                continue
+            try:
                 work.save(self.store)
+            except StoreError as error:
+                if work.run.key not in self._unsaved:
+                    self.say(f"{work.run.label}: no checkpoint for now ({reason(error)}).")
+                self._unsaved.add(work.run.key)
+            else:
+                self._unsaved.discard(work.run.key)
 
     def put_off(self, work: Work) -> None:
         """Leave a run for another time: it would not finish in this budget, and its state is too large to keep."""

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from kdnb import analysis, paths
 from kdnb.errors import StoreError
+from kdnb.kinds import parsed
 from kdnb.study import arrays as array_files
-from kdnb.study.checking import parsed
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
 from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +11,22 @@ import torch
 from kdnb.analysis import Measurement
 from kdnb.errors import StoreError
 from kdnb.methods.stage import Stage
+from kdnb.study import checking
 from kdnb.study.environment import source_digest
 from kdnb.study.experiment import Run
 from kdnb.study.store import Store
-from kdnb.training.checkpoint import save_checkpoint
+from kdnb.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kdnb.training.cohort import Cohort
 from kdnb.training.member import Member, load_weights
 from kdnb.training.numerics import Numerics, alike
+
+
+def begun(folder: Path) -> Checkpoint | None:
+    """The checkpoint of a run in progress, or None where there is none; StoreError where it is none of ours."""
+    found = load_checkpoint(folder)
+    if found is not None and (fault := checking.misfit(found[1], checking.PROGRESS)):
+        raise StoreError(f"its checkpoint was made by another version ({fault})")
+    return found
 
 
 class Work:

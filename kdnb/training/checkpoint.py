@@ -1,12 +1,14 @@
 """State on disk: safetensors in files that can travel, and one small JSON that names them.
 
 The JSON is written last, to a temporary file that is flushed and renamed, and names the files of its own
-generation: a crash at any moment leaves the old state or the new one.  Nothing is ever unpickled.
+generation: a crash at any moment leaves the old state or the new one.  It carries a digest of them and of itself, so
+that a changed bit is not trained on with.  Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -16,10 +18,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from kdnb.errors import StoreError
+from kdnb.kinds import parsed
 
 #: No file of a checkpoint holds more; a larger tensor is laid down in slices of its rows.
 LARGEST_FILE = 15 * 2**20
@@ -68,20 +71,25 @@ def try_to_write(path: Path, instead: str = "name another file") -> None:
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Replace the checkpoint in `folder` by these tensors and this description (JSON values)."""
     generation = uuid.uuid4().hex[:8]
-    files = []
+    files, digest = [], _digest_of(meta)
     for number, part in enumerate(_parts(_sliced(tensors))):
         name = f"{generation}-{number:03d}.safetensors"
-        write_atomically(folder / name, save({k: v.detach().cpu().contiguous() for k, v in part.items()}))
+        content = save({k: v.detach().cpu().contiguous() for k, v in part.items()})
+        write_atomically(folder / name, content)
         files.append(name)
-    content = json.dumps({"files": files, "meta": meta}, indent=1, allow_nan=False)
-    write_atomically(folder / META, content.encode())
+        digest.update(content)
+    description = {"files": files, "digest": digest.hexdigest(), "meta": meta}
+    write_atomically(folder / META, json.dumps(description, indent=1, allow_nan=False).encode())
     for old in folder.glob("*.safetensors"):
         if old.name not in files:
             old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The tensors and the description in `folder`, or None where there is none; StoreError where it is damaged."""
+    """The tensors and the description in `folder`, or None where there is none; StoreError where it is damaged.
+
+    Those of old carry no digest.
+    """
     try:
         text = (folder / META).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -89,13 +97,27 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     except (OSError, ValueError) as error:
         raise StoreError(f"its checkpoint cannot be read ({error})") from error
     try:
-        content = json.loads(text)
+        description = parsed(text)
         tensors: dict[str, Tensor] = {}
-        for name in content["files"]:
-            tensors |= load_file(folder / name)
-        return _joined(tensors), dict(content["meta"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        digest = _digest_of(description["meta"])
+        for name in description["files"]:
+            content = (folder / name).read_bytes()
+            tensors |= load(content)
+            digest.update(content)
+        if description.get("digest", digest.hexdigest()) != digest.hexdigest():
+            raise ValueError("its digest is another one")
+        return _joined(tensors), dict(description["meta"])
+    except _DAMAGES as error:
         raise StoreError(f"its checkpoint is damaged ({error})") from error
+
+
+#: What reading a damaged checkpoint ends in.
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
+
+
+def _digest_of(meta: Any) -> Any:
+    """sha256, begun with a description."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
 
 
 def keep_aside(folder: Path) -> Path:

@@ -104,12 +104,12 @@ def detect(
     return Numerics(kind, dtype, _mode(mode, kind), threads, deterministic, torch.__version__, instruction_set(kind))
 
 
-def restored(told: object) -> Numerics:
+def restored(told: dict[str, Any]) -> Numerics:
     """The numerics that a checkpoint tells; StoreError, with the reason, where they cannot be computed here."""
     try:
-        theirs = Numerics(**told)  # type: ignore[arg-type]
+        theirs = Numerics(**told)
     except TypeError as error:
-        raise StoreError("its checkpoint was made by another version") from error
+        raise StoreError(f"its checkpoint was made by another version ({reason(error)})") from error
     try:
         here = detect(theirs.device, theirs.dtype, theirs.mode, theirs.deterministic, theirs.threads)
     except KdnbError as error:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from kdnb import models, paths
 from kdnb.errors import StoreError
+from kdnb.kinds import parsed
 from kdnb.training.checkpoint import write_atomically
 from kdnb.training.numerics import instruction_set, processor
 
@@ -254,10 +255,11 @@ class _Kept:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.measured: dict[str, Measured] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # no file, or no whole one: anew
-            content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        # No file, or no whole one: anew.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            content = parsed(path.read_bytes()) if path else {}
             if all(content.get(name) == value for name, value in _place().items()):
-                self.measured = {key: Measured(**value) for key, value in content["layers"].items()}
+                self.measured = {key: _measured(value) for key, value in content["layers"].items()}
 
     @property
     def where(self) -> str:
@@ -273,6 +275,10 @@ class _Kept:
         except StoreError:
             self.path = None
         return self.where
+
+
+def _measured(told: Any) -> Measured:
+    return Measured({dtype: float(seconds) for dtype, seconds in told["seconds"].items()}, bool(told["agrees"]))
 
 
 @contextlib.contextmanager
