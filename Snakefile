@@ -109,6 +109,7 @@ rule cohort:
         touch(STAMPS / "{attempt}" / "jobs" / "{job}"),
     params:
         command=lambda w: step("training", f"training {w.job} ({len(BOOK.jobs[w.job].runs)} runs)", *study(w.job)),
+    priority: 1  # so that what is left at the end are pages, which keep all cores busy
     threads: 1 if BOOK.profile == "demo" else CORES
     resources:
         gpu=int(config.get("gpu", 0 if ON_CPU else 1)),

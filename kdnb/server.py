@@ -53,7 +53,8 @@ class Trade:
 def start(folder: Path, trade: str) -> subprocess.Popen[bytes]:
     """Start a server of a trade in a new folder.
 
-    It ends when its standard input is closed, at the latest with this process.  It can be asked at once: who asks while it still imports waits.  The keyboard's interrupts do not reach it.
+    It ends when its standard input is closed, at the latest with this process.  It can be asked at once: who asks while
+    it still imports waits.  The keyboard's interrupts do not reach it.
     """
     folder.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listening:

@@ -186,7 +186,7 @@ def test_the_dashboard_counts_what_is_measured(kdnb):
     assert {"paper", "exhibit", "cells", "runnable", "measured"} <= set(table)
     assert table["cells"] == table["runnable"] == 34
     assert table["measured"] == {"demo": 2, "pilot": 0, "short": 0, "paper": 0}
-    assert table["profiles"]["demo"]["runs"] == 3 and table["profiles"]["demo"]["wanted"] == 1 + 16 * 3
+    assert table["profiles"]["demo"]["runs"] == 3 and table["profiles"]["demo"]["wanted"] == 1 + 16 * 2
     assert table["profiles"]["demo"]["hours_left"] is not None and table["profiles"]["paper"]["hours_left"] is None
     assert [line["path"] for line in report["stale"]] == [str(stale)] and report["broken"] == []
     stale.write_text("torn")
@@ -262,7 +262,7 @@ def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
     assert seeds("--exhibit", "slkd/table1", "--seeds", "2") == {"0", "1", "2"}
     assert seeds("--exhibit", "slkd/table1", "--profile", "pilot") == {"0", "1", "2", "3"}
     assert seeds("--exhibit", "comparison/kd-alpha") == {"0", "1"}
-    assert seeds("--exhibit", "comparison/table1") == {"0", "1", "2", "3"}
+    assert seeds("--exhibit", "comparison/table1") == {"0", "1", "2"}
 
 
 def test_status_says_what_cannot_run_and_why(kdnb):

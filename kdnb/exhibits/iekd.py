@@ -375,9 +375,7 @@ def _exhibit(
     gain: tuple[str, str] | None = None,
 ) -> Exhibit:
     chosen = tuple(ROWS[row] if isinstance(row, str) else row for row in rows)
-    return Exhibit(
-        PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1, gain=gain, metric_of=metric_of
-    )
+    return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, gain=gain, metric_of=metric_of)
 
 
 def _measured(

@@ -351,7 +351,7 @@ def _exhibit(
     keeps = {row: tuple(dict.fromkeys([*scored, *(keeps or {}).get(row, ())])) for row in rows}
     columns = tuple(Column(dataset, score=score, keeps=keeps) for score in scores)
     chosen = tuple(ROWS[key] for key in rows)
-    return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, demo_seeds=1)
+    return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of)
 
 
 #: Whose teacher transfers to other images.

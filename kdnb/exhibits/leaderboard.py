@@ -287,7 +287,6 @@ FIRST = Exhibit(
     (Column("cifar100"),),
     build,
     ablation=True,
-    demo_seeds=1,
     seeds_between=(1, 10),
     choose=_tuned,
     for_own_images=True,

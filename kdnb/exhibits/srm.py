@@ -305,7 +305,7 @@ def _table(
     """A table on CIFAR-100."""
     columns = (Column("cifar100", D121_ALLCNN, score, keeps if built is build else {}),)
     lines = tuple(ROWS[key] for key in rows)
-    return Exhibit(PAPER, name, title, lines, columns, in_demo(name, built), key_of=key_of, demo_seeds=1, **more)
+    return Exhibit(PAPER, name, title, lines, columns, in_demo(name, built), key_of=key_of, **more)
 
 
 ALPHA_TEMPERATURE = _table(
@@ -364,7 +364,7 @@ def _exhibit(name: str, title: str, rows: Iterable[str], **more: Any) -> Exhibit
 def _transfer(name: str, title: str) -> Exhibit:
     """A table on five data sets that are not here."""
     columns = tuple(Column(dataset, pair) for pair in TRANSFER for dataset in TRANSFER_SETS)
-    return Exhibit(PAPER, name, title, tuple(ROWS[key] for key in METHODS), columns, build, key_of=key_of, demo_seeds=1)
+    return Exhibit(PAPER, name, title, tuple(ROWS[key] for key in METHODS), columns, build, key_of=key_of)
 
 
 TABLE_1 = _exhibit("table1", "SRM against six methods on CIFAR-100", METHODS, gain=("srm", "kd"))
@@ -408,7 +408,6 @@ EXHIBITS = (
         (Column("imagenet", IMAGENET, ERROR),),
         build,
         key_of=key_of,
-        demo_seeds=1,
     ),
 )
 
