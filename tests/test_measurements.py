@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from study_samples import TINY, experiment
+from study_samples import TINY, experiment, record
 
 from kdnb import analysis
 from kdnb.analysis import Measurement, Observed, Subject, registry
@@ -15,6 +15,7 @@ from kdnb.errors import KdnbError
 from kdnb.evaluation.retrieval import averages, retrieval
 from kdnb.study import plan
 from kdnb.study.experiment import TEACHER_SEED, Run
+from kdnb.study.predictions import predictions
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.training.numerics import detect
@@ -127,7 +128,20 @@ def test_retrieval_of_a_student_is_that_of_its_embeddings():
         embedded = [(o.outputs.embeddings, o.images.labels.numpy()) for o in (queries, database)]
         for name, value in retrieval(*embedded[0], *embedded[1], distance, at=100).items():
             assert metrics[f"{name}_{distance}"] == pytest.approx(value, rel=1e-5)
+        told = predictions(store, store.get(*run.key)).columns[f"average_precision_{distance}"]
+        exact = averages(*embedded[0], *embedded[1], distance).average_precision.numpy()
+        assert np.abs(told - exact).max() <= 0.5 / 15 + 1e-6 and exact.mean() == pytest.approx(
+            metrics[f"map_{distance}"], rel=1e-5
+        )
     assert metrics["map_cosine"] > 0.1  # of ten classes
+
+
+def test_a_run_that_was_measured_before_a_column_came_is_whole():
+    store, run = Store.open(), Run(PLAIN, 1, keeps=("retrieval",))
+    entry = analysis.get("retrieval")
+    before = record(run, metrics=dict.fromkeys(entry.metrics, 0.5))
+    store.write(run, before, "comparison")
+    assert entry.columns and store.has(run) and not store.lacking(run)
 
 
 def test_one_ranking_serves_all_that_is_measured_of_it(monkeypatch):

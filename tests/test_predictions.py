@@ -15,7 +15,7 @@ from kdnb.evaluation.correct import pack, unpack
 from kdnb.study import arrays as array_files
 from kdnb.study import predictions as predictions_module
 from kdnb.study.experiment import Run
-from kdnb.study.predictions import LARGEST_PER_10000, packed, predictions, share
+from kdnb.study.predictions import LARGEST_PER_10000, beside, packed, predictions, share
 from kdnb.study.record import LARGEST_RECORD, LONGEST_HISTORY
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
@@ -94,6 +94,20 @@ def test_what_would_be_larger_is_refused_by_a_sentence():
     noise = np.random.default_rng(2).random(10_000)
     with pytest.raises(StoreError, match=r"bytes for 10,000 test images are more than the 16,384 that a run keeps"):
         packed(logits, labels, dict([share("noise", noise, 16)]))
+
+
+@pytest.mark.parametrize(("count", "bits"), [(1, 4), (2, 2), (3, 1), (9, 0)])
+def test_further_columns_have_as_many_bits_as_there_is_room_for(count, bits):
+    """Beside predictions that leave little: shares that cannot be compressed."""
+    stream = np.random.default_rng(0)
+    labels = stream.integers(0, 10, 10_000)
+    known = packed(stream.normal(size=(10_000, 10)), labels)
+    columns = {f"c{number}": stream.random(10_000) for number in range(count)}
+    if bits:
+        assert list(beside(known, columns, 10_000)) == [f"image.{name}.{bits}" for name in columns]
+    else:
+        with pytest.raises(StoreError, match="are more than the 16,384 that a run keeps"):
+            beside(known, columns, 10_000)
 
 
 def test_a_column_has_the_bits_that_it_states():

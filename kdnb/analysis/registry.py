@@ -90,6 +90,8 @@ class Subject:
 class Measurement:
     """A measurement's entry: which arrays it keeps, which metrics it adds, and what it needs (`NEEDS`).
 
+    `columns` are shares in 0..1 of every test image, [N], which stand among the run's predictions in few bits; a run
+    that was measured before there was such a column is whole without it.
     With `at`, it is followed: taken after so many epochs of the last stage, in the paper's own count (0: before the
     first).  Then its metrics are kept as arrays, a value for each of these epochs, and `<name>_epochs` says which.
     """
@@ -97,6 +99,7 @@ class Measurement:
     name: str
     metrics: tuple[str, ...] = ()
     arrays: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     at: tuple[int, ...] = ()
     file: str = ""
@@ -118,12 +121,14 @@ class Measurement:
         return (f"{self.name}_epochs", *self.metrics) if self.at else self.arrays
 
     def of(self, subject: Subject) -> Found:
-        """The arrays and metrics of a subject; KdnbError where some are missing, or hold what is not finite."""
+        """The arrays, columns among them, and metrics of a subject.
+
+        Raises KdnbError where some are missing, or hold what is not finite.
+        """
         arrays, metrics = self.compute(subject)
-        if (set(arrays), set(metrics)) != (set(self.arrays), set(self.metrics)):
-            raise KdnbError(
-                f"Measurement '{self.name}' gave {[*arrays, *metrics]}, not {[*self.arrays, *self.metrics]}."
-            )
+        promised = [*self.arrays, *self.columns, *self.metrics]
+        if set(arrays) != {*self.arrays, *self.columns} or set(metrics) != {*self.metrics}:
+            raise KdnbError(f"Measurement '{self.name}' gave {[*arrays, *metrics]}, not {promised}.")
         bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         bad += [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
@@ -134,7 +139,7 @@ class Measurement:
         """What is wrong with the entry, in words; empty where nothing is."""
         if not self.arrays and not self.metrics:
             return "names neither arrays nor metrics; a store could not tell whether it was taken"
-        if self.at and (self.arrays or not self.metrics):
+        if self.at and (self.arrays or self.columns or not self.metrics):
             return "is followed over epochs, and only numbers are: it has metrics and no arrays"
         strange = [need for need in self.needs if need not in NEEDS]
         return f"needs '{strange[0]}', which no measurement is given; there are {', '.join(NEEDS)}" if strange else ""
@@ -145,13 +150,14 @@ def measure(
     *,
     metrics: tuple[str, ...] = (),
     arrays: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
     needs: tuple[str, ...] = (),
     at: tuple[int, ...] = (),
 ) -> Callable[[Compute], Compute]:
     """Register a function as a measurement; every argument must be a literal, since the source is read.
 
     The arguments are the fields of `Measurement` of the same names.  All measurements of a run share one file and one
-    record: no two have a name of their own, of an array or of a metric in common.
+    record: no two have a name of their own, of an array, a column or a metric in common.
     """
     return lambda compute: compute
 
@@ -167,8 +173,8 @@ def catalogue() -> dict[str, Measurement]:
 
 def add(known: dict[str, Measurement], entry: Measurement) -> None:
     """Add an entry to those that are known; KdnbError where it breaks the contract, or takes a name of theirs."""
-    taken = {n for other in known.values() for n in (other.name, *other.kept_arrays, *other.metrics)}
-    again = sorted(taken & {entry.name, *entry.kept_arrays, *entry.metrics})
+    taken = {n for other in known.values() for n in _names_of(other)}
+    again = sorted(taken & _names_of(entry))
     if again:
         raise KdnbError(
             f"Measurement '{entry.name}': {', '.join(again)} is a name of another measurement; take another one."
@@ -176,6 +182,10 @@ def add(known: dict[str, Measurement], entry: Measurement) -> None:
     if entry.fault():
         raise KdnbError(f"Measurement '{entry.name}' {entry.fault()}.")
     known[entry.name] = entry
+
+
+def _names_of(entry: Measurement) -> set[str]:
+    return {entry.name, *entry.kept_arrays, *entry.columns, *entry.metrics}
 
 
 def get(name: str) -> Measurement:

@@ -10,6 +10,7 @@ k to b, where b = `chunk`, and what is left in the last one.  Its "top-100 preci
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ def retrieval(
     `chunk` is the published metric's window and nothing else.  Of equal distances the database's order decides.
     Raises KdnbError where a query's label is not in the database, or the database has fewer than `at` images.
     """
-    return averages(queries, query_labels, database, labels, distance, at, chunk)[0]
+    return averages(queries, query_labels, database, labels, distance, at, chunk).values
 
 
 def recall_levels(
@@ -61,7 +62,18 @@ def recall_levels(
     chunk: int = 128,
 ) -> list[float]:
     """The eleven precisions whose mean is `map_11pt`: P~ at the first rank of recalls 0, 0.1, ..., 1.0."""
-    return averages(queries, query_labels, database, labels, distance, 1, chunk)[1]
+    return averages(queries, query_labels, database, labels, distance, 1, chunk).levels
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What one ranking tells: the `values` of `retrieval`, the `levels` of `recall_levels`, and behind `map` the
+    textbook's average precision of every query, [Q] in 0..1.
+    """
+
+    values: dict[str, float]
+    levels: list[float]
+    average_precision: Tensor
 
 
 @torch.no_grad()
@@ -73,8 +85,8 @@ def averages(
     distance: Literal["euclidean", "cosine"] = "euclidean",
     at: int = 100,
     chunk: int = 128,
-) -> tuple[dict[str, float], list[float]]:
-    """What one ranking tells: the values of `retrieval`, and those of `recall_levels`."""
+) -> Ranked:
+    """What one ranking tells; arguments and errors are those of `retrieval`."""
     if distance not in ("euclidean", "cosine"):
         raise unknown("distance", distance, ["euclidean", "cosine"])
     queries, query_labels, database, labels = map(torch.as_tensor, (queries, query_labels, database, labels))
@@ -89,16 +101,22 @@ def averages(
     numbers = torch.arange(len(queries), device=database.device)
     windows = torch.clamp(len(queries) - numbers // chunk * chunk, max=chunk)
     sums = torch.zeros(len(VALUES) + len(LEVELS), dtype=torch.float64, device=database.device)
+    of_queries = []
     for part in numbers.split(BLOCK):
         order = squared_distances(queries[part], database).sort(dim=1, stable=True).indices
         relevant = labels[order] == query_labels[part, None]
-        sums += _of_rankings(relevant, windows[part], wanted[query_labels[part]], at)
+        summed, average = _of_rankings(relevant, windows[part], wanted[query_labels[part]], at)
+        sums += summed
+        of_queries.append(average)
     found: list[float] = (sums / len(queries)).tolist()
-    return dict(zip(VALUES, found, strict=False)), found[len(VALUES) :]
+    return Ranked(dict(zip(VALUES, found, strict=False)), found[len(VALUES) :], torch.cat(of_queries).cpu())
 
 
-def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> Tensor:
-    """The values of rankings [B, N], summed: [4 + 11].  `wanted` [B, 2, 11] as `_relevant_at_levels` has it."""
+def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> tuple[Tensor, Tensor]:
+    """The values of rankings [B, N], summed, [4 + 11], and each one's average precision [B].
+
+    `wanted` [B, 2, 11] is as `_relevant_at_levels` has it.
+    """
     hits = relevant.cumsum(1, dtype=torch.int32)
     ranks = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
     precision = hits / ranks.double()
@@ -109,7 +127,7 @@ def _of_rankings(relevant: Tensor, windows: Tensor, wanted: Tensor, at: int) -> 
     average = (precision * relevant).sum(1) / hits[:, -1]
     levels, top = best.gather(1, places), best[:, at - 1]
     single = [levels.mean(1).sum(), top.sum(), average.sum(), precision[:, at - 1].sum()]
-    return torch.cat([torch.stack(single), levels.sum(0)])
+    return torch.cat([torch.stack(single), levels.sum(0)]), average
 
 
 def _best_within(precision: Tensor, windows: Tensor) -> Tensor:

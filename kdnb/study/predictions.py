@@ -152,6 +152,24 @@ def _shares(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
     return _values(stream, bits, count) / (2**bits - 1)
 
 
+def beside(arrays: Arrays, columns: Arrays, images: int) -> dict[str, np.ndarray]:
+    """Further columns of shares for the arrays of a run: in as many bits as there is room for, `SHARE_BITS` at most.
+
+    Raises StoreError where there is none for a bit each.
+    """
+    known = among(arrays)
+    for bits in range(SHARE_BITS, 0, -1):
+        found = dict(share(name, values, bits) for name, values in columns.items())
+        try:
+            within_limit({**known, **found}, images)
+        except StoreError:
+            if bits == 1:
+                raise
+        else:
+            break
+    return found
+
+
 def within_limit(arrays: dict[str, np.ndarray], images: int) -> dict[str, np.ndarray]:
     """The columns of so many images; StoreError where they are larger than a run may keep."""
     size, most = len(array_files.packed(arrays)), LARGEST_PER_10000 * max(images, 10_000) // 10_000

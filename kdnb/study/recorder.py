@@ -16,7 +16,7 @@ from kdnb import analysis
 from kdnb.analysis import Measurement, Subject
 from kdnb.analysis.registry import Found
 from kdnb.datasets.identity import identity
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, StoreError
 from kdnb.evaluation.correct import correct, pack
 from kdnb.study import arrays as array_files
 from kdnb.study import predictions
@@ -93,7 +93,8 @@ class Recorder:
         record = self.store.get(*run.key)
         assert record is not None
         measured = Measured()
-        self._measure(measured, self.store.lacking(run), self.workbench.subject(run, self.workbench.scored(run)))
+        subject = self.workbench.subject(run, self.workbench.scored(run))
+        self._measure(measured, self.store.lacking(run), subject, self.store.arrays(record))
         if measured.arrays or measured.metrics:
             record = dataclasses.replace(record, metrics=record.metrics | _rounded(measured.metrics))
             # What is there stays: it is of the weights that were scored, and what is left of them may be halved.
@@ -144,9 +145,25 @@ class Recorder:
             with contextlib.suppress(Exception):
                 work.follow(entry, entry.of(subject)[1])
 
-    def _measure(self, measured: Measured, names: list[str], subject: Subject) -> None:
+    def _measure(
+        self, measured: Measured, names: list[str], subject: Subject, stored: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Take measurements; `stored` are the arrays that the run has already."""
+
+        def taken(name: str) -> Found:
+            entry = analysis.get(name)
+            arrays, metrics = entry.of(subject)
+            kept = {key: array for key, array in arrays.items() if key not in entry.columns}
+            if entry.columns:
+                columns = {key: arrays[key] for key in entry.columns}
+                try:
+                    kept |= predictions.beside({**(stored or {}), **measured.arrays}, columns, len(subject.labels))
+                except StoreError as error:  # the metrics are worth more
+                    measured.failures.append(f"what '{name}' tells of every image is not kept ({error})")
+            return kept, metrics
+
         for name in names:
-            measured.add(f"the measurement '{name}'", functools.partial(analysis.get(name).of, subject))
+            measured.add(f"the measurement '{name}'", functools.partial(taken, name))
 
     def _cost(self, work: Work) -> dict[str, Any]:
         rate = work.images / work.seconds if work.seconds else 0.0
