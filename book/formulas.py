@@ -16,6 +16,8 @@ from sphinx.util import logging
 log = logging.getLogger(__name__)
 #: An operator of a given size that carries an index stands alone in its row, or browsers do not stretch it.
 SIZED = re.compile(r'(<msu(?:b|p|bsup)>)(<mo [^>]*minsize="[^>]*>[^<]*</mo>)')
+#: What is taken for text without a word.
+AS_TEXT = r"\\["
 #: Between parts of a displayed formula, where a narrow screen may break the line.
 BETWEEN = r"\qquad"
 
@@ -24,6 +26,8 @@ def mathml(tex: str, displayed: bool) -> str:
     """A formula as MathML.  Raises ValueError, in a sentence, where it has something that is not understood."""
     from math_core import LatexError, LatexToMathML
 
+    if AS_TEXT in tex:
+        raise ValueError(f"The formula '{tex}' cannot be set: '{AS_TEXT}', a new line's distance, would stand as text.")
     try:
         made = LatexToMathML(annotation=True, fancy_error=False).convert_with_local_state(tex, displaystyle=displayed)
     except LatexError as error:

@@ -493,6 +493,11 @@ def test_mathematics_code_figures_and_downloads_are_there(html):
     assert page.find("math", display="block").annotation.text.startswith("L = ")
     listings = [c.text for c in page.find_all(class_="code-block-caption")]
     assert any("kdnb/losses/logits.py" in c for c in listings) and any("kdnb/methods/kd.py" in c for c in listings)
+    led_to = {a["href"] for a in page.select(".code-block-caption a.reference")}
+    assert "../../reference/losses.html#kdnb-losses-logits" in led_to
+    listing = next(c for c in page.find_all(class_="literal-block-wrapper") if "losses/logits.py" in c.text)
+    assert listing.find("span", class_="kdnb-line", style="--in: 4ch").text.startswith("    ")
+    assert listing.pre.text.strip() in (paths.ROOT / "kdnb" / "losses" / "logits.py").read_text(encoding="utf-8")
     figure = page.find("figure")
     assert figure.img["src"].endswith(".svg") and figure.figcaption.text.strip().startswith("Training, ")
     named = {a.text for a in page.find_all("a", class_="download")}

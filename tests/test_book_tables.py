@@ -598,7 +598,7 @@ def test_a_methods_page_begins_with_what_came_out(store):
     gains = {gain.a: gain for gain in paired(runs)}
     kd, crd = (dict(zip(texts(table.head)[0], (e.text for e in line), strict=True)) for line in table.body)
     gain = gains["kd"]
-    assert kd["Gain over the plain student"] == f"{gain.value:+.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+    assert kd["Gain over the plain student"] == f"{gain.value:+.2f} [{gain.low:.2f},\N{NO-BREAK SPACE}{gain.high:.2f}]"
     better = "better than" if gain.low > 0 else "may be no better than"
     assert kd["So far"] == f"{better} the plain student"
     assert kd["Gain over KD"] == "–" != crd["Gain over KD"] and crd["Method"] == "CRD †"

@@ -39,7 +39,9 @@ def test_every_formula_of_the_book_can_be_set(formulas):
             assert "</math>" in formulas.mathml(part.strip(), bool(match["displayed"]))
 
 
-@pytest.mark.parametrize("tex", [r"\nosuchcommand x", r"\frac{1", r"\left( x"])
+@pytest.mark.parametrize(
+    "tex", [r"\nosuchcommand x", r"\frac{1", r"\left( x", r"\begin{aligned} a \\[4pt] b \end{aligned}"]
+)
 def test_what_is_not_understood_is_named_and_refused(formulas, tex):
     with pytest.raises(ValueError, match="cannot be set") as refused:
         formulas.mathml(tex, False)

@@ -460,6 +460,7 @@ def test_a_figure_of_nothing_says_so(name, monkeypatch):
     plot = DRAWN[name]()
     assert [t.get_text().endswith("not yet measured") for axes in plot.figure.axes for t in axes.texts] == [True]
     assert plot.frame.empty and "<svg" in plot.to_svg()
+    assert plot.to_myst() == f"**Not yet measured:** {plot.caption}\n"
 
 
 def test_planned_data_is_not_yet_measured():

@@ -25,7 +25,7 @@ def patience(exhibit: Exhibit | str, profile: str = "demo", name: str = "patienc
             return _drawn(exhibit, frame, scale, name)
     with style():
         figure = nothing_yet(exhibit.title)
-    return Plot(figure, name, f"{exhibit.title} Not yet measured.", pd.DataFrame(columns=COLUMNS))
+    return Plot(figure, name, exhibit.title, pd.DataFrame(columns=COLUMNS))
 
 
 def _frame(exhibit: Exhibit, scale: str, store: Store) -> pd.DataFrame:

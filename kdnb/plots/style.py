@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from kdnb import page
+from kdnb.tables.words import NOT_YET
 
 #: A colour stands for a method everywhere; its combination with KD has the same, dashed or hollow.  All are of
 #: middle lightness, since a dark page turns lightness round.
@@ -142,10 +143,12 @@ class Plot:
         return text | {"image/svg+xml": self.to_svg()}, {"image/svg+xml": {"needs_background": "light"}}
 
     def to_myst(self) -> str:
-        """The figure for the book; writes the picture and the CSV beside the page."""
+        """The figure for the book, a sentence where it would show nothing; writes picture and CSV beside the page."""
         folder = page.folder()
         (folder / f"{self.name}.svg").write_text(self.to_svg(), encoding="utf-8")
         self.frame.to_csv(folder / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
+        if self.frame.empty:
+            return f"**{NOT_YET[:1].upper()}{NOT_YET[1:]}:** {self.caption}\n"
         told = "\n".join(
             [
                 f":::{{figure}} {self.name}.svg",

@@ -136,8 +136,8 @@ def _by_row(found: Sequence[Difference]) -> dict[str, Difference]:
 
 
 def _gain(gain: Difference | None, score: Score) -> str:
-    """`+8.53 [6.71, 10.35]`; no interval from one seed."""
-    return "–" if gain is None else score.difference(gain)
+    """`+8.53 [6.71, 10.35]`, which may break before the interval; no interval from one seed."""
+    return "–" if gain is None else score.difference(gain).replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def _says(gain: Difference | None, baseline: str) -> str:

@@ -60,7 +60,7 @@ def differences(
             if not there:
                 continue
             layout = Layout(runs)
-            where = f"{TITLES.get(scale, scale)}, {title(dataset)}"
+            where = f"{title(dataset)}, {scale}"
             for d in layout.differences(there):
                 labels = exhibit.row(d.a).label, exhibit.row(d.b).label
                 body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))

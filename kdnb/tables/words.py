@@ -99,13 +99,17 @@ def columns(found: Difference, called: str = "difference") -> dict[str, Any]:
 def headings(columns: Sequence[Column], pairs: bool = False) -> list[str]:
     """What tells the columns of a table apart: data set, pair of networks, score; a lone one is its data set.
 
+    A unit that all share is the caption's.
+
     With `pairs` the networks are named though all have the same.
     """
-    keys = [(column.dataset, column.pair, column.score.heading) for column in columns]
+    shared = unit(columns)
+    scores = [c.score.heading.replace(f", {c.score.unit}", "", 1) if shared else c.score.heading for c in columns]
+    keys = [(column.dataset, column.pair, score) for column, score in zip(columns, scores, strict=True)]
     differ = [len(set(of)) > 1 for of in zip(*keys, strict=True)] or [False] * 3
     differ[1] |= pairs
     differ[0] |= not any(differ)
-    told = [(title(c.dataset), unbroken(c.pair.title) if c.pair else "", c.score.heading) for c in columns]
+    told = [(title(dataset), unbroken(pair.title) if pair else "", score) for dataset, pair, score in keys]
     return [", ".join(part for part, shown in zip(parts, differ, strict=True) if shown and part) for parts in told]
 
 

@@ -1,0 +1,54 @@
+"""A small extension of Sphinx: listings whose long lines go on below, and whose titles lead to their files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import origin
+from docutils import nodes
+
+#: A listing's title, as `kdnb/listing.py` writes it.
+TITLE = re.compile(r"(kdnb/(\w+)/\S+)\.py, line (\d+)")
+CODE = re.compile(r'(<div class="highlight"><pre>(?:<span></span>)?)(.*?)(</pre>)', re.DOTALL)
+
+
+def lead(app: Any, tree: nodes.document, page: str) -> None:
+    """The title of a listing leads to its lines in the repository; where that is not known, to the reference."""
+    for title in tree.findall(nodes.caption):
+        told = title.astext()
+        found = TITLE.fullmatch(told)
+        if found and (address := _address(app, page, *found.groups())):
+            title.children = []
+            title += nodes.reference("", told, refuri=address)
+
+
+def _address(app: Any, page: str, module: str, room: str, line: str) -> str:
+    project, reference = Path(app.srcdir), f"book/reference/{room}"
+    if at := origin.repository(project):
+        return f"{at}/blob/{origin.git(project, 'rev-parse', 'HEAD') or 'HEAD'}/{module}.py#L{line}"
+    if reference not in app.env.found_docs:
+        return ""
+    return f"{app.builder.get_relative_uri(page, reference)}#{nodes.make_id(module.replace('/', '.'))}"
+
+
+def fit(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Every line of code is a box of its own, which knows how far it is indented."""
+    context["body"] = CODE.sub(lambda found: found[1] + _lines(found[2]) + found[3], context.get("body", ""))
+
+
+def _lines(code: str) -> str:
+    return "\n".join(_line(line) if line else "" for line in code.split("\n"))
+
+
+def _line(line: str) -> str:
+    text = re.sub(r"<[^>]*>", "", line)
+    return f'<span class="kdnb-line" style="--in: {len(text) - len(text.lstrip())}ch">{line}</span>'
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """What Sphinx calls."""
+    app.connect("doctree-resolved", lead)
+    app.connect("html-page-context", fit)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
