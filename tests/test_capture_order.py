@@ -17,7 +17,7 @@ from study_samples import TINY, experiment, keep_teacher
 from test_stages import EXACT, cross_entropy, material, network, stage
 
 from kdnb import losses
-from kdnb.methods.stage import Batch, Losses, Selection, accuracy, present
+from kdnb.methods.stage import Batch, Losses, Optimiser, Selection, accuracy, present
 from kdnb.study.experiment import Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
@@ -151,11 +151,12 @@ def noisy(batch: Batch) -> Losses:
 
 
 def three(mode: str, say=lambda line: None) -> Cohort:
-    """One that learns from labels, one from a teacher that it is validated beside, one with draws of its own."""
+    """One whose optimiser begins afresh, one that is validated beside its teacher, one with draws of its own."""
     how = dataclasses.replace(EXACT, mode=mode)
+    afresh = Optimiser("adam", 1e-3, restart="epoch")
     beside = Selection(lambda batch: taught(batch)["kd"], highest=False, needs_teacher=True)
     stages = [
-        stage(network(1), selection=Selection(accuracy, highest=True, needs_teacher=False)),
+        stage(network(1), optimiser=afresh, selection=Selection(accuracy, highest=True, needs_teacher=False)),
         stage(network(2), taught, teacher_depth="logits", selection=beside),
         stage(network(3), noisy, draws=lambda stream, size: {"weights": torch.rand(size, generator=stream)}),
     ]
