@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdnb import __version__
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, StoreError
 from kdnb.kinds import LARGEST_WHOLE, MOST_SEEDS
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 #: Exit codes of a training beside 0 and 2: runs are left without a budget, runs failed, and, with the number of the
 #: signal added, stopped.
 LEFT, FAILED, STOPPED = 3, 4, 128
-#: Exit code where something else did not succeed: a record is not repeated or refused, an answer cannot be written.
+#: Exit code where something else did not succeed: a record is not repeated or refused, an answer or an export cannot
+#: be written.
 NOT_ALL = 1
 #: What a stream says that takes nothing more, with no file named: a full disk, a quota, a device that is gone.
 TAKES_NOTHING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -189,8 +190,9 @@ def study(
 
     Rows that wait for what other runs settle, such as their settings, are trained after those.
 
-    Exit codes: 0 done, or the budget is spent; 2 a wrong command; 3 runs are left without a budget; 4 runs failed;
-    129, 130 or 143 stopped by a closing terminal, the keyboard or SIGTERM, with checkpoints written.
+    Exit codes: 0 done, or the budget is spent; 1 the export alone failed; 2 a wrong command; 3 runs are left without
+    a budget; 4 runs failed; 129, 130 or 143 stopped by a closing terminal, the keyboard or SIGTERM, with checkpoints
+    written.
     """
     from kdnb.exhibits import wanted as work
     from kdnb.study.store import Store
@@ -221,14 +223,8 @@ def study(
         before, wanted = wanted, work.runs(chosen, scale, dataset, seeds, rows) if job is None else []
         if code or not {run.key for run in wanted} - {run.key for run in before}:
             break
-    if export is not None:
-        from kdnb.study.archives import export_store
-
-        exported = export_store(store, export, everything=export_all)
-        for path in exported.archives:
-            typer.echo(f"exported {path}")
-        for line in exported.left:
-            typer.echo(line)
+    if export is not None and not _exported(store, export, export_all):
+        code = code or NOT_ALL
     raise typer.Exit(code)
 
 
@@ -288,7 +284,7 @@ def bench(
         _conformity(json_file, device, _seconds(budget))
         return
     from kdnb.bench.speed import LEAST_ROUNDS, Bench, chosen
-    from kdnb.training.checkpoint import try_to_write, write_atomically
+    from kdnb.training.checkpoint import ANOTHER_FILE, try_to_write, write_atomically
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -302,7 +298,7 @@ def bench(
     text = json.dumps(found, indent=1)
     typer.echo(text)  # first: a disk may have filled up meanwhile
     if json_file is not None:
-        write_atomically(json_file, (text + "\n").encode())
+        write_atomically(json_file, (text + "\n").encode(), ANOTHER_FILE)
 
 
 @data_app.command("prepare")
@@ -361,6 +357,22 @@ def main() -> None:
         sys.exit(NOT_ALL)
     finally:
         let_go(sys.stdout, sys.stderr)
+
+
+def _exported(store: Store, target: Path, everything: bool) -> bool:
+    """Whether what is new could be packed; what was trained stays trained, and its exit code is told."""
+    from kdnb.study.archives import export_store
+
+    try:
+        exported = export_store(store, target, everything)
+    except StoreError as error:
+        typer.echo(f"kdnb: {error}", err=True)
+        return False
+    for path in exported.archives:
+        typer.echo(f"exported {path}")
+    for line in exported.left:
+        typer.echo(line)
+    return True
 
 
 def _repeat(path: Path) -> None:

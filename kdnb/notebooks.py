@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnb import exhibits, page, paths
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError, reason, unknown
 from kdnb.study.environment import made_now
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
@@ -90,8 +90,11 @@ def execute(
     notebook.metadata["kdnb"] = {**notebook.metadata.get("kdnb", {}), "digest": made_from}
     notebook.metadata.pop("papermill", None)
     written = target.with_suffix(f".{os.getpid()}.tmp")
-    nbformat.write(notebook, written)
-    os.replace(written, target)
+    try:
+        nbformat.write(notebook, written)
+        os.replace(written, target)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def taken(source: Path, study: dict[str, Any]) -> dict[str, Any]:
@@ -269,6 +272,9 @@ def main(arguments: list[str] | None = None, kernel: Waiting | None = None) -> i
             execute(source, target, parameters, given.project.resolve(), made_from, kernel=kernel)
     except KdnbError as error:
         print(f"kdnb: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk under the page, or under what is written on the way
+        print(f"kdnb: {source.stem} could not be made: {reason(error)}.", file=sys.stderr)
         return 2
     return 0
 

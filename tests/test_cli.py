@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -353,6 +354,19 @@ def test_where_an_export_goes_is_tried_before_anything_is_trained(kdnb, tmp_path
     (tmp_path / "file").touch()
     answer = kdnb("study", "--export", str(tmp_path / "file" / "out.tar.gz"))
     assert answer.code == 2 and "out.tar.gz cannot be written" in answer.err
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 1), (4, 4)])
+def test_an_export_that_cannot_be_written_is_said_and_hides_no_exit_code(ended, code, kdnb, tmp_path, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "_train", lambda *arguments: (Store.open(), ended))
+    monkeypatch.setattr("os.fsync", full)
+    answer = kdnb("study", "--export", str(tmp_path / "out.tar.gz"))
+    assert answer.code == code and answer.err.count("\n") == 1
+    assert "out.tar.gz could not be written (No space left on device)" in answer.err
+    assert "Free some space or name another file" in answer.err
 
 
 STREAMS = {"a full disk": (">/dev/full", 1), "no streams": (">&- 2>&-", 0)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -236,6 +237,22 @@ def test_a_page_is_made_with_a_long_temporary_folder_a_home_that_cannot_be_writt
     assert ended.returncode == 0 and b"for the log" in ended.stderr, ended.stderr
     outputs = [o for c in nbformat.read(target, as_version=4).cells for o in c.get("outputs", [])]
     assert [o.text for o in outputs] == ["für die Seite\n"]
+
+
+def test_a_full_disk_under_a_page_is_one_sentence_and_leaves_nothing_half(tmp_path, monkeypatch, capsys):
+    source = notebook(tmp_path / "notebooks" / "comparison" / "a.ipynb", "1")
+    target = tmp_path / "out" / "a.ipynb"
+
+    def full(written, path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(nbformat, "write", full)
+    monkeypatch.setattr(papermill, "execute_notebook", lambda given, draft, *rest, **more: shutil.copy(given, draft))
+    assert notebooks.main(["run", str(source), str(target)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("kdnb: a could not be made: ") and told.endswith("No space left on device.\n")
+    assert not list(target.parent.iterdir())
 
 
 def test_a_failing_cell_is_an_error_that_names_it_and_leaves_no_page(tmp_path):

@@ -18,7 +18,7 @@ from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.record import Record, parse
 from kdnb.study.store import Home, Store, fingerprint_of, is_whole, taught_by, write_pair
-from kdnb.training.checkpoint import META, free_aside, remove_checkpoint, write_atomically
+from kdnb.training.checkpoint import ANOTHER_FILE, META, free_aside, remove_checkpoint, write_atomically
 from kdnb.training.numerics import alike
 
 #: No archive of an export is larger, as far as its largest file allows.
@@ -347,7 +347,7 @@ def _pack(target: Path, home: Home, files: list[Path]) -> Path:
     with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
         for path in files:
             packed.add(path, _inside(home, path))
-    write_atomically(target, buffer.getvalue())
+    write_atomically(target, buffer.getvalue(), ANOTHER_FILE)
     return target
 
 

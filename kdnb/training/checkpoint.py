@@ -27,14 +27,16 @@ from kdnb.kinds import parsed
 #: No file of a checkpoint holds more; a larger tensor is laid down in slices of its rows.
 LARGEST_FILE = 15 * 2**20
 META = "checkpoint.json"
+#: What to do where a file that somebody named cannot be written.
+ANOTHER_FILE = "name another file"
 #: Tensors by name, and a description.
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, instead: str = "point $KDNB_STORE elsewhere") -> None:
     """Write a file so that a reader finds the old content or the new one, never a part.
 
-    Raises StoreError, naming the file, when the disk is full or the folder cannot be written.
+    Raises StoreError, naming the file and what to do, when the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -48,14 +50,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, PermissionError):
-            raise StoreError(f"{path} may not be written by this user; point $KDNB_STORE elsewhere.") from error
+            raise StoreError(f"{path} may not be written by this user; {instead}.") from error
         raise StoreError(
             f"{path} could not be written ({error.strerror or error}); what was there before is untouched. "
-            "Free some space or point $KDNB_STORE elsewhere, then run the same command again."
+            f"Free some space or {instead}, then run the same command again."
         ) from error
 
 
-def try_to_write(path: Path, instead: str = "name another file") -> None:
+def try_to_write(path: Path, instead: str = ANOTHER_FILE) -> None:
     """Raises StoreError, naming the file and what to do, where it could not be written; what is there stays."""
     trial = path.with_name(f".{path.name}.trial")
     try:
