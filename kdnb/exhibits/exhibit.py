@@ -59,8 +59,9 @@ class Pair:
         which = f", {self.scored}" if self.teacher == self.student else ""
         return f"{network_title(self.student)} beside {network_title(self.teacher)}{which}"
 
-    def networks(self, profile: Profile) -> Networks | None:
+    def networks(self, profile: str | Profile) -> Networks | None:
         """Teacher and student under a profile: the paper's own where its networks are run."""
+        profile = get_profile(profile)
         own = profile.scale in ("short", "paper")
         return (self.teacher, self.student) if own else self.relatives.get(profile.scale)
 

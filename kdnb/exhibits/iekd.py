@@ -13,7 +13,7 @@ from typing import Any
 
 from kdnb.exhibits.courses import Courses, Line, Panel
 from kdnb.exhibits.exhibit import DIGITS, Absent, Column, Exhibit, Networks, Pair, Part, Row
-from kdnb.exhibits.score import ERROR, Score
+from kdnb.exhibits.score import ERROR, Score, error, percent
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -104,10 +104,8 @@ MUTUAL = (
 
 # -- scores ------------------------------------------------------------------------------------------------
 
-TOP5 = Score(
-    "top5", "Top-5 error", "percent", " %", "points", -100.0, 100.0, higher_is_better=False, printed="top5_error"
-)
-MAP_VOC = Score("map_voc", "mAP by the rule of VOC 2007", "percent", " %", "points", 100.0)
+TOP5 = error("top5", "Top-5 error", printed="top5_error")
+MAP_VOC = percent("map_voc", "mAP by the rule of VOC 2007")
 #: The second of two networks that teach each other; of one that learns alone, its own.
 SECOND = replace(ERROR, metric="peer", otherwise="headline", readings=())
 

@@ -17,7 +17,7 @@ from kdnb import paths
 from kdnb.exhibits.courses import Courses, Line, Panel
 from kdnb.exhibits.exhibit import DIGITS, Absent, Build, Column, Exhibit, Row
 from kdnb.exhibits.names import network_title
-from kdnb.exhibits.score import ACCURACY, Score
+from kdnb.exhibits.score import ACCURACY, Score, percent
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -57,35 +57,31 @@ AFRESH = replace(STEADY, restart="epoch")
 # -- scores ------------------------------------------------------------------------------------------------
 
 
-def _retrieval(metric: str, title: str, printed: str) -> Score:
-    return Score(metric, title, "percent", " %", "points", 100.0, printed=printed)
-
-
 #: By Euclidean (e) and cosine (c) distance, as the authors' code computes them: an 11-point average, and the best
 #: precision from rank 100 to 128.
-MAP_E = _retrieval("map_11pt_euclidean", "mAP (e)", "map_euclidean")
-MAP_C = _retrieval("map_11pt_cosine", "mAP (c)", "map_cosine")
-TOP_E = _retrieval("top_k_published_euclidean", "top-100 (e)", "top100_precision_euclidean")
-TOP_C = _retrieval("top_k_published_cosine", "top-100 (c)", "top100_precision_cosine")
+MAP_E = percent("map_11pt_euclidean", "mAP (e)", printed="map_euclidean")
+MAP_C = percent("map_11pt_cosine", "mAP (c)", printed="map_cosine")
+TOP_E = percent("top_k_published_euclidean", "top-100 (e)", printed="top100_precision_euclidean")
+TOP_C = percent("top_k_published_cosine", "top-100 (c)", printed="top100_precision_cosine")
 PUBLISHED = (MAP_E, MAP_C, TOP_E, TOP_C)
 #: As textbooks have them.
 TEXTBOOK = (
-    _retrieval("map_euclidean", "AP (e)", "textbook_map_euclidean"),
-    _retrieval("map_cosine", "AP (c)", "textbook_map_cosine"),
-    _retrieval("precision_at_k_euclidean", "P@100 (e)", "textbook_precision_euclidean"),
-    _retrieval("precision_at_k_cosine", "P@100 (c)", "textbook_precision_cosine"),
+    percent("map_euclidean", "AP (e)", printed="textbook_map_euclidean"),
+    percent("map_cosine", "AP (c)", printed="textbook_map_cosine"),
+    percent("precision_at_k_euclidean", "P@100 (e)", printed="textbook_precision_euclidean"),
+    percent("precision_at_k_cosine", "P@100 (c)", printed="textbook_precision_cosine"),
 )
 
 #: On the images that the classifier learned from, as they are.
-TRAIN_ACCURACY = Score(
-    "train_accuracy", "Training accuracy", "percent", " %", "points", 100.0, printed="train_top1_accuracy"
-)
+TRAIN_ACCURACY = percent("train_accuracy", "Training accuracy", printed="train_top1_accuracy")
 ACCURACIES = (TRAIN_ACCURACY, ACCURACY)
 #: What is measured on a network for a score, beyond what every run has.
 MEASURED = {**dict.fromkeys((*PUBLISHED, *TEXTBOOK), ("retrieval",)), TRAIN_ACCURACY: ("training_accuracy",)}
 #: What tables that cannot be run here are printed in.
-TOP_10 = {d: _retrieval(f"top_10_{d}", f"top-10 ({d[0]})", f"top10_precision_{d}") for d in ("euclidean", "cosine")}
-TOP_1 = _retrieval("top_1_euclidean", "top-1 (e)", "top1_precision_euclidean")
+TOP_10 = {
+    d: percent(f"top_10_{d}", f"top-10 ({d[0]})", printed=f"top10_precision_{d}") for d in ("euclidean", "cosine")
+}
+TOP_1 = percent("top_1_euclidean", "top-1 (e)", printed="top1_precision_euclidean")
 
 # -- rows: a method, and how its student learns ---------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from kdnb.study.record import Record
 
@@ -84,12 +84,16 @@ class Score:
         return ", ".join(part for part in (self.title, self.unit, less) if part)
 
 
+def percent(metric: str, title: str, **further: Any) -> Score:
+    """A share of a record, in 0..1, as percent; differences of it are points.  `further` are fields of `Score`."""
+    return Score(metric, title, "percent", " %", "points", 100.0, **further)
+
+
+def error(metric: str, title: str, **further: Any) -> Score:
+    """The same told as the share that is wrong: less is better."""
+    return replace(percent(metric, title, **further), factor=-100.0, offset=100.0, higher_is_better=False)
+
+
 #: The protocol's own score: accuracy by its rule for which epoch counts, on its test images.
-ACCURACY = Score(
-    "headline", "Accuracy", "percent", " %", "points", 100.0, printed="top1_accuracy", readings=("last", "all_images")
-)
-#: The same number told as the share that is wrong.
-ERROR = Score(
-    "headline", "Error", "percent", " %", "points", -100.0, 100.0, higher_is_better=False, printed="top1_error",
-    readings=("last", "all_images"),
-)  # fmt: skip
+ACCURACY = percent("headline", "Accuracy", printed="top1_accuracy", readings=("last", "all_images"))
+ERROR = error("headline", "Error", printed="top1_error", readings=("last", "all_images"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from kdnb.exhibits.exhibit import DIGITS, Absent, Awaited, Build, Column, Exhibit, Pair, Part, Row
 from kdnb.exhibits.runs import runs_of
-from kdnb.exhibits.score import ACCURACY, ERROR, Score
+from kdnb.exhibits.score import ACCURACY, ERROR, Score, percent
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import PROFILES, Profile
@@ -284,7 +284,7 @@ def key_of(printed: Mapping[str, str]) -> str:
 # -- exhibits ----------------------------------------------------------------------------------------------
 
 #: Accuracy on the images that are held out, by which alpha and temperature are chosen.
-VALIDATION = Score("selected", "Validation accuracy", "percent", " %", "points", 100.0)
+VALIDATION = percent("selected", "Validation accuracy")
 METHODS = ("teacher", "plain", "kd", "fitnet", "at", "pkt", "rkd", "crd", "srm")
 #: What is kept beside SRM's runs: what their dictionaries have learned.
 KEPT = {"srm": ("dictionaries",)}

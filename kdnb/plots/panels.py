@@ -67,7 +67,7 @@ class Panel:
     @property
     def networks(self) -> Networks | None:
         """Teacher and student that were trained here, where the panel is one pair's."""
-        return self.pair.networks(get_profile(self.profile)) if self.pair else None
+        return self.pair.networks(self.profile) if self.pair else None
 
     @property
     def of_relatives(self) -> bool:

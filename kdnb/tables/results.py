@@ -17,7 +17,6 @@ from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import framed, runs_of
-from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 from kdnb.tables.rerun import rerun
 from kdnb.tables.schedules import equal_schedule_told
@@ -70,7 +69,7 @@ class _Block:
 
     def relatives(self, column: Column) -> str:
         """Who stands for a column's pair of networks here."""
-        networks = column.pair.networks(get_profile(self.profile)) if column.pair else None
+        networks = column.pair.networks(self.profile) if column.pair else None
         return pair_title(*networks) if networks else "–"
 
     def narrowed(self, columns: Iterable[Column]) -> _Block:
