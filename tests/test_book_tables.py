@@ -544,6 +544,8 @@ def test_paper_gets_every_column():
     printed = sheet.partition("@media print")[2]
     assert re.search(r"pst-scrollable-table-container.*overflow: visible", printed)
     assert "white-space: normal !important" in printed and "position: static !important" in printed
+    assert re.search(r"\.bd-main \.bd-content,.*margin: 0;", printed), "the theme's margin would cut every line"
+    assert ".bd-footer-content { display: block !important; }" in printed, "a sheet says what made it, and when"
 
 
 # -- a row on a schedule of its own, and arguments of a reader's own ---------------------------------------
