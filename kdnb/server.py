@@ -3,7 +3,7 @@
     python -m kdnb.server run FOLDER pages run ...        as `python -m kdnb.notebooks run ...`
     python -m kdnb.server run FOLDER training study ...   as `python -m kdnb study ...`
 
-Half of what a page costs are imports, and an eighth of what a demo's training costs.  `run` itself imports nothing: it
+Half of what a page costs are imports, and a seventh of what a demo's training costs.  `run` itself imports nothing: it
 hands over its arguments, environment and outputs, waits, and ends with the job's exit code.  Told to stop, it tells the
 job and waits for its end; a job whose `run` is gone, for whatever reason, stops too.  Where no server answers, `run`
 does the job by itself.
@@ -199,7 +199,13 @@ TRADES = {
         _read_for_pages,
         _begin_page,
     ),
-    "training": Trade("kdnb", ("kdnb.cli", "kdnb.study.workers"), _read_for_training, _begin_training),
+    "training": Trade(
+        "kdnb",
+        # Torch's optimisers import its compiler when they are made, whether anything is compiled or not.
+        ("kdnb.cli", "kdnb.exhibits.wanted", "kdnb.study.workers", "torch._dynamo"),
+        _read_for_training,
+        _begin_training,
+    ),
 }
 
 
