@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,14 +40,20 @@ def lively(network: Network) -> Network:
     return network
 
 
+@functools.cache
+def _networks(student: str, teacher: str) -> tuple[Network, Network]:
+    torch.manual_seed(0)
+    pupil = models.create(student, CLASSES)
+    return pupil, frozen(lively(models.create(teacher, CLASSES)), CPU, torch.float32)
+
+
 def make_setup(
     name: str = "", teacher: str = "resnet14", student: str = "resnet8", *, seed: int = 1, recipe: Recipe = RECIPE
 ) -> Setup:
     """What a method is given, `name` saying whether KD stands for the labels; networks are the same for every seed."""
-    torch.manual_seed(0)
-    pupil, master = models.create(student, CLASSES), frozen(lively(models.create(teacher, CLASSES)), CPU, torch.float32)
+    pupil, master = _networks(student, teacher)
     supervision = Supervision(**KD) if name.endswith("+kd") else Supervision()
-    return Setup(pupil, master, recipe, supervision, TrainingSet(LABELS, CLASSES), seed, CPU)
+    return Setup(copy.deepcopy(pupil), master, recipe, supervision, TrainingSet(LABELS, CLASSES), seed, CPU)
 
 
 def stages(name: str, setup: Setup | None = None, **given: Any) -> list[Stage]:
@@ -67,9 +75,11 @@ def make_inputs(stage: Stage, setup: Setup, seed: int = 0, *, epoch: float = 0, 
     stream = torch.Generator().manual_seed(seed)
     images = torch.randn(size, 3, 16, 16, generator=stream)
     indices = torch.randperm(COUNT, generator=stream)[:size]
-    teacher, training = (setup.teacher_network(), in_training(setup.teacher_network()))
+    teachers = [setup.teacher_network()]
+    if stage.teacher_mode == "train":
+        teachers.append(in_training(teachers[0]))
     with torch.no_grad():
-        said = [network.activations(images, stage.teacher_depth or 0) for network in (teacher, training)]
+        said = [teacher.activations(images, stage.teacher_depth or 0) for teacher in teachers]
     return Inputs(images, LABELS[indices], indices, torch.tensor(float(epoch)), *said)
 
 
