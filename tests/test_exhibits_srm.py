@@ -20,7 +20,6 @@ from kdnb.exhibits.claims.evidence import printed as printed_of
 from kdnb.exhibits.exhibit import Absent
 from kdnb.exhibits.reported import reported
 from kdnb.exhibits.srm_claims import CLAIMS, HERE, PAPER, place, title
-from kdnb.exhibits.status import _known_fingerprints
 from kdnb.study import plan
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
@@ -166,7 +165,7 @@ def test_dictionaries_are_known_to_the_dashboard_though_no_cell_has_them_as_its_
     measure_grid("pilot")
     (step,) = experiment("table3", "srm-3-0.03", "pilot").steps()
     unknown = dataclasses.replace(experiment("table1", "kd", "pilot"), arguments={"temperature": 3.0})
-    known = _known_fingerprints()
+    known = {found.fingerprint for found in wanted.every_experiment()}
     assert step.fingerprint in known and unknown.fingerprint not in known
 
 

@@ -6,11 +6,10 @@ import statistics
 from collections import Counter
 from typing import Any
 
-from kdnb.exhibits import ablations, all_exhibits, on_own_images
+from kdnb.exhibits import ablations, all_exhibits
 from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
-from kdnb.exhibits.wanted import of_cell
-from kdnb.study import plan
+from kdnb.exhibits.wanted import every_experiment, of_cell
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
@@ -21,7 +20,7 @@ def report(store: Store | None = None) -> dict[str, Any]:
     store = store or Store.open()
     exhibits = [_exhibit(exhibit, store) for exhibit in all_exhibits()]
     of_ours = [_exhibit(exhibit, store) for exhibit in ablations()]
-    known = _known_fingerprints()
+    known = {experiment.fingerprint for experiment in every_experiment()}
     stale = [
         {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
         for r in store.all()
@@ -98,10 +97,3 @@ def _profile(exhibit: Exhibit, profile: str, store: Store, seeds: int) -> dict[s
         "wanted": len(every),
         "hours_left": round(left * statistics.mean(costs) / 3600, 2) if costs and left else None,
     }
-
-
-def _known_fingerprints() -> set[str]:
-    """Of every cell at every profile, and of what its runs go on from."""
-    every = [*all_exhibits(), *ablations(), *on_own_images()]
-    cells = (cell for e in every for profile in PROFILES for cell in e.cells(profile))
-    return {run.experiment.fingerprint for cell in cells for run in plan.with_needs(cell.runs(1))}

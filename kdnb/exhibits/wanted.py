@@ -5,7 +5,7 @@ The command line, the dashboard, the notebooks and the Snakefile ask here.  Free
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kdnb import analysis, datasets, exhibits
@@ -116,12 +116,14 @@ def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:
 
 def experiment_of(fingerprint: str) -> Experiment | None:
     """The experiment that a record belongs to, if a cell of today has it, or needs it, at any profile."""
+    return next((found for found in every_experiment() if found.fingerprint == fingerprint), None)
+
+
+def every_experiment() -> Iterator[Experiment]:
+    """What the cells of today compute, those on a reader's own images too, at every profile; needs before users."""
     for profile in PROFILES.values():
-        for some in (select("all"), *([exhibit] for exhibit in exhibits.on_own_images())):
-            for run in plan.with_needs(runs(some, profile, seeds=1)):
-                if run.experiment.fingerprint == fingerprint:
-                    return run.experiment
-    return None
+        for _, cell in _cells([*select("all"), *exhibits.on_own_images()], profile):
+            yield from (run.experiment for run in plan.with_needs(cell.runs(1)))
 
 
 @dataclass(frozen=True)
