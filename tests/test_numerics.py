@@ -260,6 +260,16 @@ def test_a_step_of_the_teacher_alone_is_computed_as_suits_the_teacher(clock):
 
 # -- what decides --------------------------------------------------------------------------------------------
 
+
+def test_on_cuda_what_is_float32_is_not_rounded_on_the_way(monkeypatch):
+    """No TF32: not in the losses, which are float32 whatever trains, and not in scores.  Switches are there anywhere."""
+    switches = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
+    for where, name in [*switches, (torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic")]:
+        monkeypatch.setattr(where, name, True)
+    numerics.apply(dataclasses.replace(numerics.detect("cpu"), device="cuda", deterministic=False))
+    assert not any(getattr(where, name) for where, name in switches)
+
+
 EVERY = [(device, dtype) for device in ("cpu", "cuda") for dtype in ("float32", "bfloat16")]
 #: Two logits that are nearer to each other than this may change places between ways of computing.
 TIE = 1e-4
