@@ -186,9 +186,12 @@ def build() -> None:
     command += ["--rerun-triggers", "mtime", "--keep-going", "--drop-metadata"]
     command += ["--quiet", "progress", "rules", "host", "reason"]
     with SAID.open("w", encoding="utf-8") as said:
-        code = call(command, env=os.environ | {"KDNB_BOOK": str(ROOT)}, stderr=said)
+        code = call(command, env=os.environ | {"KDNB_BOOK": str(ROOT)}, stderr=said, process_group=0)
     if code:
         print(errors_in(SAID.read_text(encoding="utf-8", errors="replace")), end="", flush=True)
+        if code in STOPPED:
+            say("stopped; `make book` goes on from here")
+            raise SystemExit(code)
         raise SystemExit("The book is not complete; what went wrong stands above.  `make book` goes on from here.")
     report(time.time() - began)
     say(f"the book: {ROOT / '_build' / 'html' / 'index.html'}")
@@ -265,14 +268,24 @@ def hold(file: IO[str], kind: int, waiting: str = "") -> None:
 
 
 def call(command: list[str], **options: Any) -> int:
-    """Run a command in the project's folder.  Told to stop, tell it to stop, and wait until it has."""
-    process = subprocess.Popen(command, cwd=ROOT, **options)
+    """Run a command in the project's folder.  Told to stop, tell it to stop, and wait until it has.
+
+    A command with a group of its own (`process_group=0`) is told with all that it has started, as Snakemake would let
+    its jobs run to their ends; its exit code then says that it was stopped.
+    """
+    process, whole, stopped = subprocess.Popen(command, cwd=ROOT, **options), "process_group" in options, 0
     while True:
         try:
-            return process.wait()
-        except KeyboardInterrupt:  # the terminal has told the command too
-            continue
-        except SystemExit:
+            code = process.wait()
+            return stopped if whole and code and stopped else code
+        except KeyboardInterrupt:  # the terminal has told a command without a group too
+            number, stopped = signal.SIGINT, 130
+        except SystemExit as told_to:
+            number, stopped = signal.SIGTERM, int(told_to.code or 0)
+        if whole:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        elif number == signal.SIGTERM:
             process.terminate()
 
 
@@ -289,7 +302,9 @@ def say(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Do what the first argument names."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that commands are told and waited for
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that commands are told and waited for
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     if arguments[:1] == ["step"]:
         return step(arguments[1], arguments[2], arguments[arguments.index("--") + 1 :])
     tasks = {"install": [install], "lab": [install], "build": [build], "book": [install, build], "clean": [clean]}
@@ -322,4 +337,7 @@ def settle(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

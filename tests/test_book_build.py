@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,39 @@ def test_a_build_that_is_told_to_stop_tells_its_command_and_waits(tmp_path):
     step.terminate()
     said, _ = step.communicate(timeout=30)
     assert "saved" in said
+
+
+#: In place of Snakemake: told to stop, it lets its jobs run to their ends.
+PATIENT = """\
+#!{python}
+import os, signal, sys, time
+def saved(number, frame):
+    print("saved", flush=True)
+    os._exit(143)
+job = os.fork() == 0
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, saved if job else lambda number, frame: None)
+if job:
+    print("inside", flush=True)
+    time.sleep(60)
+os.wait()
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_whatever_stops_a_build_its_jobs_are_told_at_once_and_the_exit_code_says_so(number, code, tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PATIENT.format(python=sys.executable), encoding="utf-8")
+    python.chmod(0o755)
+    building = run("build", tmp_path, VENV=str(tmp_path / "venv"))
+    while "inside" not in building.stdout.readline():
+        pass
+    building.send_signal(number)
+    said, _ = building.communicate(timeout=20)
+    assert building.returncode == code, said
+    assert "saved" in said and "stopped; `make book` goes on from here" in said
 
 
 def test_times_of_a_phase_count_once_where_its_jobs_ran_side_by_side(build):
