@@ -261,13 +261,16 @@ def test_a_step_of_the_teacher_alone_is_computed_as_suits_the_teacher(clock):
 # -- what decides --------------------------------------------------------------------------------------------
 
 
-def test_on_cuda_what_is_float32_is_not_rounded_on_the_way(monkeypatch):
-    """No TF32: not in the losses, which are float32 whatever trains, and not in scores.  Switches are there anywhere."""
-    switches = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")]
-    for where, name in [*switches, (torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic")]:
-        monkeypatch.setattr(where, name, True)
-    numerics.apply(dataclasses.replace(numerics.detect("cpu"), device="cuda", deterministic=False))
-    assert not any(getattr(where, name) for where, name in switches)
+def test_on_cuda_what_is_float32_is_not_rounded_on_the_way():
+    """No TF32: not in the losses, which are float32 whatever trains, and not in scores.  The switches are anywhere."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    try:
+        numerics.apply(dataclasses.replace(numerics.detect("cpu"), device="cuda", deterministic=False))
+        assert (matmul.allow_tf32, cudnn.allow_tf32) == (False, False)
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
 
 
 EVERY = [(device, dtype) for device in ("cpu", "cuda") for dtype in ("float32", "bfloat16")]
