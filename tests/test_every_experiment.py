@@ -34,19 +34,21 @@ def cells(paper: str, scale: str) -> list[Cell]:
 
 
 def experiments(paper: str, scale: str) -> list[Experiment]:
-    """What a paper's cells need at a scale, each kind once: each method between its networks, and each of its settings.
+    """What a paper's cells need at a scale, each kind once: each method between its networks.
 
-    Fewer images, epochs or seeds make no other kind.
+    At `pilot`, where a step is quick, each setting of a method too.  Fewer images, epochs or seeds make no other kind.
     """
     found: list[Experiment] = []
     seen: set[object] = set()
     for run in plan.with_needs(run for cell in cells(paper, scale) for run in cell.runs(1)):
         e = run.experiment
         between = e.method, e.stage, e.network, e.teacher and e.teacher.network, e.arguments.get("peer")
-        settings = e.method, e.stage, repr(sorted(e.arguments.items()))
-        if not {between, settings} <= seen:
+        kinds: set[object] = {between}
+        if scale == "pilot":
+            kinds.add((e.method, e.stage, repr(sorted(e.arguments.items()))))
+        if not kinds <= seen:
             found.append(e)
-        seen |= {between, settings}
+        seen |= kinds
     return found
 
 
