@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from book_samples import accuracy, fill
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 
 from kdnb import exhibits, paths, plots
 from kdnb.exhibits.show import show
@@ -136,3 +138,29 @@ def test_curves_tell_what_they_came_to_for_who_cannot_see_them(store):
     seen = plots.curves(show("comparison/table1", ["plain", "kd"]), "kd").seen
     kd, plain = (sum(100 * accuracy(place, seed) for seed in (1, 2, 3)) / 3 for place in (2, 1))
     assert kd > plain and seen.endswith(f"In the end: KD {kd:.2f} %, Plain student {plain:.2f} %.")
+
+
+def width(text, size, weight):
+    """In DejaVu Sans, the widest of the letters that a reader's machine may have."""
+    font = FT2Font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+    font.set_size(size, 72)
+    font.set_text(text)
+    return font.get_width_height()[0] / 64
+
+
+@pytest.mark.parametrize("path", sorted((paths.ROOT / "book" / "_static").glob("*.svg")), ids=lambda path: path.stem)
+def test_the_words_of_a_drawing_fit_their_boxes_and_the_drawing(path):
+    drawing = ET.parse(path).getroot()
+    boxes = [[float(rect.get(k)) for k in ("x", "y", "width", "height")] for rect in drawing.iter("{*}rect")]
+    boxes.append([float(number) for number in drawing.get("viewBox").split()])
+    above = {child: parent for parent in drawing.iter() for child in parent}
+    for text in drawing.iter("{*}text"):
+        anchor = text.get("text-anchor") or above[text].get("text-anchor", "start")
+        long = width(
+            text.text, float(text.get("font-size", drawing.get("font-size"))), text.get("font-weight", "normal")
+        )
+        x, y = float(text.get("x")), float(text.get("y"))
+        left = x - {"start": 0, "middle": long / 2, "end": long}[anchor]
+        for box_x, box_y, wide, high in boxes:
+            if box_x < x < box_x + wide and box_y < y < box_y + high:
+                assert box_x <= left and left + long <= box_x + wide, text.text

@@ -345,6 +345,7 @@ def test_evidence_has_every_comparison_of_a_verdict_with_the_runs_that_it_compar
     assert any("{ref}`C2 <tab-evidence-comparison-c2-pilot>`" in line for line in tables.in_short("comparison").lines)
     assert "The teacher has one run, of seed 0" in evidence["evidence-comparison-c2-pilot"].note
     assert "teacher" not in evidence["evidence-comparison-c10-pilot"].note
+    assert "No number decides it" in evidence["evidence-comparison-c17-pilot"].note
 
 
 def test_below_comparisons_stands_what_their_intervals_are_made_of(store, in_book):

@@ -19,6 +19,7 @@ from kdnb.tables.words import measured_at, runs_label
 
 HEAD = ("than", "In print", "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
+JUDGED = " No number decides it: the comparisons stand here for who judges."
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
 
 
@@ -52,14 +53,14 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
         where = [Entry(paper.title(finding.place))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
         body.append([*where, *rows, *line(*_numbers(finding), says)])
-    told = told_of(verdict, paper)
+    told, judged = told_of(verdict, paper), "" if verdict.findings else JUDGED
     place = "" if several else f", {paper.title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
         head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
         body=body,
-        note=f"{told[:1].upper()}{told[1:]}.{_made_of(found, paper)}{_of_a_teacher(found)}",
+        note=f"{told[:1].upper()}{told[1:]}.{judged}{_made_of(found, paper)}{_of_a_teacher(found)}",
         css="kdnb-evidence",
     )
 
