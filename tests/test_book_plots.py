@@ -151,10 +151,10 @@ def width(text, size, weight):
 @pytest.mark.parametrize("path", sorted((paths.ROOT / "book" / "_static").glob("*.svg")), ids=lambda path: path.stem)
 def test_the_words_of_a_drawing_fit_their_boxes_and_the_drawing(path):
     drawing = ET.parse(path).getroot()
-    boxes = [[float(rect.get(k)) for k in ("x", "y", "width", "height")] for rect in drawing.iter("{*}rect")]
+    boxes = [[float(rect.get(k, 0)) for k in ("x", "y", "width", "height")] for rect in drawing.findall(".//{*}rect")]
     boxes.append([float(number) for number in drawing.get("viewBox").split()])
     above = {child: parent for parent in drawing.iter() for child in parent}
-    for text in drawing.iter("{*}text"):
+    for text in drawing.findall(".//{*}text"):
         anchor = text.get("text-anchor") or above[text].get("text-anchor", "start")
         long = width(
             text.text, float(text.get("font-size", drawing.get("font-size"))), text.get("font-weight", "normal")
