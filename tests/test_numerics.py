@@ -230,7 +230,7 @@ def test_images_that_another_protocol_prepares_are_another_table(change, clock):
 
 
 @pytest.mark.usefixtures("empty_project")
-@pytest.mark.parametrize("told", [{"device": "cuda"}, {"dtype": None}, {"threads": "two"}])
+@pytest.mark.parametrize("told", [{"device": "cuda"}, {"dtype": None}, {"threads": "two"}, {"threads": 10**6}])
 def test_runs_of_another_device_or_that_do_not_tell_are_no_example(told, clock):
     stored(pilot("plain"), **told)
     assert Choice(Store.open(), "cpu", say=lambda line: None)(pilot("kd")).dtype == "bfloat16"

@@ -169,6 +169,7 @@ def test_a_checkpoint_is_taken_up_under_its_own_numerics(others):
 ELSEWHERE = {
     "versions": ({"torch_version": "1.0"}, "torch version 1.0, here "),
     "instructions": ({"instructions": "of another processor"}, "instructions of another processor, here "),
+    "threads": ({"threads": 10**6}, "Threads are 1 to 1024"),
     "modes": ({"mode": "captured"}, "Only a CUDA device captures steps"),
 }
 

@@ -11,7 +11,7 @@ from kdnb.study.experiment import Run
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.training import numerics as of_machine
-from kdnb.training.numerics import CAPTURED, Numerics
+from kdnb.training.numerics import CAPTURED, MOST_THREADS, Numerics
 from kdnb.training.probe import probe
 
 
@@ -112,4 +112,5 @@ def _whole(numerics: dict[str, Any]) -> bool:
         numerics.get("dtype") in ("float32", "bfloat16")
         and numerics.get("mode") in ("eager", *CAPTURED, "compiled")
         and type(numerics.get("threads")) is int
+        and 1 <= numerics["threads"] <= MOST_THREADS
     )

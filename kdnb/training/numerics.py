@@ -20,6 +20,8 @@ from kdnb.errors import KdnbError, StoreError, reason, unknown
 #: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
 COMPILED = "Compiled steps are gone: they cost a minute to make and gained too little; use --mode eager."
 
+#: More threads than this no processor has; whoever asks for them from elsewhere would end the process.
+MOST_THREADS = 1024
 #: Steps as CUDA graphs: one for each run beside the shared one, or one for all (`kdnb.training.capture`).
 CAPTURED = ("captured", "forked")
 
@@ -89,7 +91,7 @@ def detect(
     On a CPU that is float32: whether bf16 is faster there depends on the networks (`kdnb.training.probe`).
     A CPU is deterministic as it is; on CUDA `deterministic` picks kernels that repeat, for some time.
 
-    Raises KdnbError for a device that is not there, and for a mode that it has not.
+    Raises KdnbError for a device that is not there, for a mode that it has not, and for threads beyond all use.
     """
     kind = _device(device)
     if dtype == "auto":
@@ -101,6 +103,8 @@ def detect(
     if kind == "cuda":
         threads = 1
     threads = threads or torch.get_num_threads()
+    if not 1 <= threads <= MOST_THREADS:
+        raise KdnbError(f"Threads are 1 to {MOST_THREADS}; {threads} are none that a processor has.")
     return Numerics(kind, dtype, _mode(mode, kind), threads, deterministic, torch.__version__, instruction_set(kind))
 
 
