@@ -36,8 +36,9 @@ TRANSFER_SETS = ("flowers102", "cub200", "stanford_cars", "mit_indoor67", "pubfi
 #: Table 8.
 IMAGENET = Pair("resnet34", "resnet18")
 
-#: The demo has time for so many epochs a stage and so many images of a student, and for these rows of its long tables.
-DEMO_EPOCHS, DEMO_IMAGES = 5, 200
+#: The demo has time for so many epochs a stage, so many images of a student and in a batch, and of long tables for
+#: these rows.
+DEMO_EPOCHS, DEMO_IMAGES, DEMO_BATCH = 7, 200, 16
 DEMO_ROWS = {
     "table3": ("plain", "kd", "srm-1.5-0.01", "srm", "srm-3-0.03"),
     "few-shot-5": ("teacher", "plain", "kd", "srm"),
@@ -219,6 +220,11 @@ def _brief(profile: Profile) -> Profile:
     return replace(profile, at_most=min(DEMO_EPOCHS, profile.at_most or DEMO_EPOCHS), student_images=DEMO_IMAGES)
 
 
+def _steady(recipe: Recipe, profile: Profile) -> Recipe:
+    """A student's recipe; in the demo with smaller batches, so that a few epochs have steps enough to learn by."""
+    return replace(recipe, batch_size=DEMO_BATCH) if profile.embedded_data else recipe
+
+
 def _known(column: Column) -> str:
     """The data set of a column, or CIFAR-100 where that is none of ours: its cells are refused a moment later."""
     return column.dataset if column.dataset in NORMALISATION else "cifar100"
@@ -236,14 +242,15 @@ def _built(row: Row, column: Column, profile: Profile, seen: Images, of_students
     teacher = Experiment(profile, images(seen.dataset, None), big, OWN, "plain")
     if row.role == "teacher":
         return teacher
-    student = Experiment(of_students, seen, small, SCHEDULES[row.schedule], "plain", note=_note(row))
+    student = Experiment(of_students, seen, small, _steady(SCHEDULES[row.schedule], profile), "plain", note=_note(row))
     if row.role == "baseline":
         return student
     arguments = {**(soft(*MIDDLE) if _ends_with_kd(row) else {}), **row.arguments}
     if row.key not in STARTS:
         return replace(student, method=row.method, arguments=arguments, teacher=teacher)
     origin = ROWS[STARTS[row.key]]
-    learned = replace(student, method=origin.method, arguments={}, teacher=teacher, recipe=OWN, note="")
+    recipe = _steady(OWN, profile)
+    learned = replace(student, method=origin.method, arguments={}, teacher=teacher, recipe=recipe, note="")
     return replace(student, method=row.method, arguments=row.arguments, start=learned.shared_stages()[0])
 
 
