@@ -163,6 +163,19 @@ def test_no_record_replaces_another_experiments():
     assert store.get(*RUN.key).metrics["headline"] == 0.3 and store.get(*other.key).metrics["headline"] == 0.4
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_folder_where_a_record_belongs_is_left_and_listed_and_the_record_lies_beside_it(suffix):
+    kept = Run(RUN.experiment, 1, ("plane",))
+    path = keep(kept)
+    for file in (path, path.with_suffix(".npz")):
+        file.unlink()
+    path.with_suffix(suffix).mkdir()
+    assert keep(kept) == path.parent.with_name(f"plain~{RUN.experiment.fingerprint[:8]}") / "seed1.json"
+    store = Store.open()
+    assert store.has(kept) and path.with_suffix(suffix).is_dir()
+    assert [problem.path for problem in store.problems] == ([path] if suffix == ".json" else [])
+
+
 def test_every_run_of_every_exhibit_has_a_path_of_its_own():
     places: dict[str, str] = {}
     for exhibit in [*exhibits.all_exhibits(), *exhibits.ablations()]:

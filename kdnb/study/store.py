@@ -10,6 +10,7 @@ their digest: the arrays of another record, or half of them, are never taken for
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -341,12 +342,14 @@ def write_pair(path: Path, record: bytes, arrays: bytes) -> None:
 
 
 def beside_others(path: Path, fingerprint: str) -> Path:
-    """The path for a record, or one in a folder `<method>~<fingerprint>` where another experiment's lies there."""
-    try:
+    """The path for a record, or one in a folder `<method>~<fingerprint>` where another experiment's lies there.
+
+    Or where a folder does, which no file can replace.
+    """
+    taken = path.is_dir() or array_files.file_beside(path).is_dir()
+    with contextlib.suppress(StoreError):
         there = read(path)
-        taken = there.fingerprint == fingerprint_of(there) != fingerprint
-    except StoreError:
-        taken = False
+        taken = taken or there.fingerprint == fingerprint_of(there) != fingerprint
     return path.parent.with_name(f"{path.parent.name}~{fingerprint[:8]}") / path.name if taken else path
 
 
