@@ -32,7 +32,7 @@ class Room(SphinxDirective):
         folder = package() / self.arguments[0]
         if not folder.is_dir():
             raise self.error(f"There is no room '{self.arguments[0]}': {folder} is no folder.")
-        found = []
+        found: list[nodes.Node] = []
         for path in sorted(folder.rglob("*.py")):
             self.env.note_dependency(str(path))
             if not path.name.startswith("_"):
