@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_p
 
 
 def test_numbers_are_printed_where_the_disk_is_full_by_then(tmp_path, monkeypatch):
-    def full(path, content):
+    def full(path, *given):
         raise StoreError(f"{path} could not be written")
 
     monkeypatch.setattr(speed, "Bench", lambda *given: SimpleNamespace(speed=lambda rounds: {"ratio": 2}))
