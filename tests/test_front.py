@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from book_samples import fill
 
 from kdnb import exhibits
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST
+from kdnb.exhibits.runs import records_of
 from kdnb.study.store import Store
 from kdnb.tables import front
 from kdnb.tables.in_short import in_short, students_of
@@ -59,3 +61,16 @@ def test_scores_are_no_pairs_of_networks_and_an_auxiliary_is_no_method_for_the_s
     assert measured.endswith("; a run tells several scores.")
     (place, (_, runs)), *_ = students_of(exhibits.get("infoflow/table1"), "pilot", Store.open()).items()
     assert "ResNet20 → CNN-1 " in place and not {"teacher", "aux"} & set(runs["row"])
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_at_the_papers_own_size_the_distance_from_print_is_said():
+    store = Store.open()
+    fill(store, "paper", seeds=2, key="infoflow/table1")
+    told = front("comparison/table1", "leaderboard/first", store).texts["in-one-minute"]
+    cells = [cell for cell in exhibits.get("infoflow/table1").cells("paper") if cell.reported is not None]
+    means = [statistics.fmean(cell.score.of(record) for record in records_of(cell, store)) for cell in cells]
+    apart = [abs(mean - cell.reported) for mean, cell in zip(means, cells, strict=True)]
+    assert (
+        f"(apart from print by {statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most)" in told
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit, Paper, measure
 from kdnb.exhibits.controls import gains_at_equal_schedule
-from kdnb.exhibits.runs import SCALES, measured, students
+from kdnb.exhibits.exhibit import Cell
+from kdnb.exhibits.runs import SCALES, measured, records_of, students
 from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.in_short import students_of
@@ -112,8 +114,21 @@ def _claims(store: Store) -> tuple[str, str]:
     cells = [c for e in exhibits.all_exhibits() for c in e.cells("paper") if c.reported is not None]
     answer = " · ".join(f"{chip} {count}" for chip, count in told.items())
     ledger = _link("the ledger", "evidence", "ledger")
-    done = len(measured(cells, store))
-    return answer, f"{done} of {len(cells)} printed numbers are measured at the papers' own size; {ledger}"
+    done = measured(cells, store)
+    of_all = f"{len(done)} of {len(cells)} printed numbers are measured at the papers' own size"
+    return answer, f"{of_all}{_apart(done, store)}; {ledger}"
+
+
+def _apart(cells: list[Cell], store: Store) -> str:
+    """How far means lie from the printed numbers, of scores whose differences are points; empty where none is known."""
+    apart = []
+    for cell in cells:
+        if cell.score.points == "points" and cell.reported is not None:
+            apart.append(abs(statistics.fmean(cell.score.of(r) for r in records_of(cell, store)) - cell.reported))
+    apart = [found for found in apart if math.isfinite(found)]
+    if not apart:
+        return ""
+    return f" (apart from print by {statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most)"
 
 
 def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:
