@@ -220,7 +220,7 @@ def _brief(profile: Profile) -> Profile:
     return replace(profile, at_most=min(DEMO_EPOCHS, profile.at_most or DEMO_EPOCHS), student_images=DEMO_IMAGES)
 
 
-def _steady(recipe: Recipe, profile: Profile) -> Recipe:
+def _in_small_batches(recipe: Recipe, profile: Profile) -> Recipe:
     """A student's recipe; in the demo with smaller batches, so that a few epochs have steps enough to learn by."""
     return replace(recipe, batch_size=DEMO_BATCH) if profile.embedded_data else recipe
 
@@ -242,14 +242,16 @@ def _built(row: Row, column: Column, profile: Profile, seen: Images, of_students
     teacher = Experiment(profile, images(seen.dataset, None), big, OWN, "plain")
     if row.role == "teacher":
         return teacher
-    student = Experiment(of_students, seen, small, _steady(SCHEDULES[row.schedule], profile), "plain", note=_note(row))
+    student = Experiment(
+        of_students, seen, small, _in_small_batches(SCHEDULES[row.schedule], profile), "plain", note=_note(row)
+    )
     if row.role == "baseline":
         return student
     arguments = {**(soft(*MIDDLE) if _ends_with_kd(row) else {}), **row.arguments}
     if row.key not in STARTS:
         return replace(student, method=row.method, arguments=arguments, teacher=teacher)
     origin = ROWS[STARTS[row.key]]
-    recipe = _steady(OWN, profile)
+    recipe = _in_small_batches(OWN, profile)
     learned = replace(student, method=origin.method, arguments={}, teacher=teacher, recipe=recipe, note="")
     return replace(student, method=row.method, arguments=row.arguments, start=learned.shared_stages()[0])
 
