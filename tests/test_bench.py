@@ -168,7 +168,7 @@ def test_numbers_are_printed_where_the_disk_is_full_by_then(tmp_path, monkeypatc
 
 
 def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeypatch):
-    some = {name: methods.get(name) for name in ("plain", "kd", "fitnet", "crd")}
+    some = {name: methods.get(name) for name in ("plain", "kd", "kd-again", "fitnet", "crd")}
     monkeypatch.setattr(speed.methods, "catalogue", lambda: some)
     found = speed.Bench(detect("cpu")).methods(rounds=1)["methods"]
     lines = {(m["method"], m["stage"]): m for m in found}
@@ -177,6 +177,7 @@ def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeyp
     assert lines["fitnet", "hint"]["extra_parameters"] == 304  # 1x1 of 16 to 16 with bias, and its norm
     assert lines["crd", "train"]["extra_parameters"] == 2 * 8320
     assert {("plain", "train"), ("fitnet", "train"), ("fitnet+kd", "train")} <= lines.keys()
+    assert ("kd-again", "train") not in lines  # its step is KD's, and a second number for it would be noise
 
 
 def test_peak_memory_is_what_came_on_top_and_was_given_back():

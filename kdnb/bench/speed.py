@@ -133,7 +133,8 @@ class Bench:
         """
         steps = 100 if self.numerics.device == "cuda" else 6
         known = methods.catalogue()
-        every = [*known, *(f"{name}+kd" for name, method in known.items() if method.takes_kd)]
+        alone = [name for name, method in known.items() if not method.step_of]
+        every = [*alone, *(f"{name}+kd" for name in alone if known[name].takes_kd)]
         names = every if only is None else list(dict.fromkeys(["kd", *only]))
         cohorts = {f"{n} / {c.members[0].stage.name}": c for n in names for c in self._able(n, only is not None)}
         seconds: dict[str, list[float]] = {name: [] for name in cohorts}

@@ -49,11 +49,13 @@ def step_needs() -> dict[str, tuple[float | None, int]]:
 
 
 def _steps() -> list[dict[str, Any]]:
-    """Every step of the first measurement, and those of methods that do the same work as one that was measured."""
+    """Every step of the first measurement; a method whose step is another's has that one's, measured itself or not:
+    two numbers for one step would be noise told as a difference.
+    """
     lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
-    known = {step["method"] for step in lines}
-    same = {name: entry.step_of for name, entry in methods.catalogue().items() if name not in known}
-    return lines + [{**step, "method": name} for name, of in same.items() for step in lines if step["method"] == of]
+    same = {name: entry.step_of for name, entry in methods.catalogue().items() if entry.step_of}
+    own = [step for step in lines if step["method"] not in same]
+    return own + [{**step, "method": name} for name, of in same.items() for step in own if step["method"] == of]
 
 
 def step_networks() -> str:
