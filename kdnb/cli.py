@@ -396,11 +396,13 @@ def _repeat(path: Path) -> None:
 
 def _conformity(json_file: Path | None, device: str, budget: float | None) -> None:
     from kdnb.bench.conformity import Conformity, default_file
+    from kdnb.study.progress import Progress
     from kdnb.training.checkpoint import try_to_write
 
     file = json_file or default_file()
     try_to_write(file)
-    done = Conformity(file, say=typer.echo, device=device).run(budget)
+    with Progress() as progress:
+        done = Conformity(file, say=progress.say, device=device, progress=progress).run(budget)
     typer.echo(f"{file}: {'all runs are there' if done else 'runs are left; the same command goes on'}")
 
 

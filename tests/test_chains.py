@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -136,6 +137,19 @@ def test_a_step_is_trained_once_and_not_again():
     there = setup.steps["paraphraser"]["paraphraser"].state_dict()
     assert all(torch.equal(there[name.removeprefix("paraphraser.")], value) for name, value in before.items())
     assert plan.missing([Run(student("ft", "resnet14"), 1)], store) == []
+
+
+def test_a_step_that_is_trained_again_for_its_weights_keeps_its_record():
+    first, second = Run(student("ft"), 1), Run(student("ft", "resnet14"), 1)
+    keep_teacher(first.experiment)
+    store = train(first)
+    (step,) = first.steps().values()
+    record, folder = store.get(*step.key), store.weights_folder(step)
+    shutil.rmtree(folder)
+    told = record.path.read_text(encoding="utf-8").replace('"wall_seconds": ', '"wall_seconds": 1')
+    record.path.write_text(told, encoding="utf-8")  # as another machine would have it
+    store = train(second)
+    assert store.weights_folder(step) is not None and record.path.read_text(encoding="utf-8") == told
 
 
 def test_steps_of_a_method_follow_each_other():

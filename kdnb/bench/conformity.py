@@ -11,6 +11,7 @@ accuracies are those of the usual loop is the second look.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import re
@@ -32,6 +33,7 @@ from kdnb.kinds import parsed
 from kdnb.study.equivalence import MARGIN, power
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import get_profile
+from kdnb.study.progress import Progress
 from kdnb.study.runner import Runner
 from kdnb.study.store import Home, Store
 from kdnb.study.workbench import student_weights, supervision
@@ -49,7 +51,10 @@ WAYS = ("float32", "bfloat16", "usual loop")
 
 
 class Conformity:
-    """The runs of this comparison on this machine, and the file that keeps what they scored."""
+    """The runs of this comparison on this machine, and the file that keeps what they scored.
+
+    `say` gets lines for people, `progress` what is training after each epoch and step.
+    """
 
     def __init__(
         self,
@@ -59,8 +64,10 @@ class Conformity:
         dataset: str = "cifar100",
         device: str = "auto",
         seeds: int = SEEDS,
+        progress: Progress | None = None,
     ) -> None:
         self.path, self.say, self.seeds = path, say, seeds
+        self.progress = progress or Progress(io.StringIO())
         self.device = detect(device)
         self.experiments = dict(_experiments(profile, dataset))
         self.content = self._read(f"{profile}, {datasets.info(dataset).title}")
@@ -97,7 +104,9 @@ class Conformity:
         store = dataclasses.replace(study, demo=study.own or study.demo, own=own)  # the teacher is the study's
         store.refresh()
         runs = {line: Run(self.experiments[line], seed) for line in lines}
-        outcome = Runner(store, numerics, "conformity", left, self.say).run(list(runs.values()))
+        outcome = Runner(store, numerics, "conformity", left, self.say, self.progress.epoch, self.progress.step).run(
+            list(runs.values())
+        )
         outcome.check()
         for line, run in runs.items():
             record = store.get(*run.key)
@@ -110,8 +119,9 @@ class Conformity:
         numerics = dataclasses.replace(self.device, dtype="float32", mode="eager")
         numerics_module.apply(numerics)
         for line in lines:
-            correct = usual(self.experiments[line], seed, numerics.torch_device)
-            self.say(f"{line}, the usual loop, seed {seed}: {100 * correct.mean():.2f} %")
+            what = f"{line}, the usual loop, seed {seed}"
+            correct = usual(self.experiments[line], seed, numerics.torch_device, what, self.say)
+            self.say(f"{what}: {100 * correct.mean():.2f} %")
             self._keep(way, line, seed, numerics.as_dict(), float(correct.mean()), pack(correct))
         return True
 
@@ -144,8 +154,13 @@ def default_file() -> Path:
     return paths.committed_results() / "bench" / f"conformity-{name}.json"
 
 
-def usual(experiment: Experiment, seed: int, device: torch.device) -> np.ndarray:
-    """The usual loop on an experiment's images, networks, weights and schedule: whether it knows each test image."""
+def usual(
+    experiment: Experiment, seed: int, device: torch.device, what: str = "", say: Callable[[str], None] = lambda _: None
+) -> np.ndarray:
+    """The usual loop on an experiment's images, networks, weights and schedule: whether it knows each test image.
+
+    `say` gets a line an epoch, that begins with `what`.
+    """
     data, images = datasets.load(experiment.images.dataset), experiment.images
     chosen: Any = slice(None)
     if images.student_images is not None:
@@ -173,7 +188,7 @@ def usual(experiment: Experiment, seed: int, device: torch.device) -> np.ndarray
     )
     ratio = min(profile.factor, Fraction(profile.at_most or recipe.epochs, recipe.epochs))
     epochs, *milestones = (max(1, math.ceil(count * ratio)) for count in (recipe.epochs, *recipe.milestones))
-    loop.train(epochs, milestones)
+    loop.train(epochs, milestones, lambda epoch: say(f"  {what}: epoch {epoch}/{epochs}"))
     return loop.correct(np.array(data.test.images), np.array(data.test.labels))
 
 

@@ -6,7 +6,7 @@ every step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,14 +75,17 @@ class UsualLoop:
         self._wait()
         return watch.pace(steps * batch_size)
 
-    def train(self, epochs: int, milestones: Sequence[int]) -> None:
-        """Train for so many epochs; the rate falls after each milestone."""
+    def train(
+        self, epochs: int, milestones: Sequence[int], on_epoch: Callable[[int], None] = lambda epoch: None
+    ) -> None:
+        """Train for so many epochs; the rate falls after each milestone.  `on_epoch` gets the number that are done."""
         schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(milestones), self.recipe.factor)
-        for _ in range(epochs):
+        for epoch in range(1, epochs + 1):
             self.student.train()
             for images, labels in self._loader(self.recipe.batch_size):
                 self._step(images.to(self.device), labels.to(self.device))
             schedule.step()
+            on_epoch(epoch)
 
     @torch.no_grad()
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

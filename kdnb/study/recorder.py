@@ -68,9 +68,16 @@ class Recorder:
         """Record a trained run by the weights of its selected and last epoch.
 
         The weights of what others go on from are kept: of teachers and steps always, else where this one is `needed`.
+        A run that has its record was trained again for its weights alone: the record stays, whatever these numerics
+        gave.  A teacher's does not, for its score is that of the weights which teach.
         Returns its metrics, and why any of its arrays could not be computed: an analysis that fails costs nothing else.
         """
         run, measured = work.run, Measured(_of_training(work))
+        stored = self.store.get(*run.key)
+        teaches = run.seed == TEACHER_SEED and run.experiment.scored
+        if stored is not None and self.store.has(run) and not teaches:
+            self.store.save_weights(run, selected)
+            return stored.metrics, []
         if run.experiment.scored:
             self._score(measured, work, selected, last)
         record = Record(
