@@ -12,6 +12,7 @@ from book_samples import fill
 from kdnb import exhibits
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST
 from kdnb.exhibits.runs import records_of
+from kdnb.exhibits.status import progress
 from kdnb.study.store import Store
 from kdnb.tables import front
 from kdnb.tables.in_short import in_short, students_of
@@ -50,6 +51,14 @@ def test_no_control_is_the_method_to_use():
     text = front("comparison/table1", "leaderboard/first").texts["in-one-minute"]
     assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_leaderboard_without_runs_is_not_called_an_answer():
+    fill(Store.open(), "pilot", seeds=2, key="comparison/table1")
+    told = front("comparison/table1", "leaderboard/first").texts["in-one-minute"]
+    wanted = progress(FIRST, "pilot", Store.open())["wanted"]
+    assert f"all methods on equal terms: the leaderboard, 0 of {wanted} runs so far" in told
 
 
 @pytest.mark.usefixtures("empty_project")

@@ -15,6 +15,7 @@ from study_samples import experiment, record
 from kdnb import exhibits, losses, models, paths, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd
+from kdnb.exhibits.status import progress
 from kdnb.methods import catalogue, get
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
 from kdnb.models.network import Activations
@@ -214,4 +215,15 @@ def test_a_demo_has_few_rows_and_no_places():
     (table,) = tables.ranking("leaderboard/first", "demo")
     assert len(table.body) == len(leaderboard.IN_DEMO) and {entries[5].text for entries in table.body} == {"–"}
     assert "says nothing about the paper" in table.note
-    assert exhibits.get("leaderboard/first").seeds("demo") == 1
+    assert table.of_demo and exhibits.get("leaderboard/first").seeds("demo") == 1
+
+
+def test_the_page_says_first_whether_it_answers_yet():
+    """A demo is no answer; what is made at a scale is counted."""
+    fill(Store.open(), "demo", seeds=1, key="leaderboard/first")
+    told = tables.standing("leaderboard/first").text
+    wanted = progress(FIRST, "pilot", Store.open())["wanted"]
+    assert told.startswith(f"**Not measured yet:** none of its {wanted} runs") and "cannot say" in told
+    assert wanted > 100
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first")
+    assert tables.standing("leaderboard/first").text.endswith(f" of {wanted} runs at pilot scale.")

@@ -12,7 +12,7 @@ from kdnb.tables.landing import landings
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.outcome import outcome
-from kdnb.tables.ranking import again, ranking, search
+from kdnb.tables.ranking import again, ranking, search, standing
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
 from kdnb.tables.schedules import differences
@@ -48,5 +48,6 @@ __all__ = [
     "search",
     "selection",
     "speed",
+    "standing",
     "withdrawn",
 ]

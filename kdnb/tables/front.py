@@ -14,6 +14,7 @@ from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_told
+from kdnb.tables.ranking import runs_told
 from kdnb.tables.sheet import Included
 from kdnb.tables.words import NOT_YET, measured_at, title
 
@@ -69,7 +70,8 @@ def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
     kd = by_row.get("kd")
     answer += f" KD alone, the cheapest, gains {kd.value:+.1f}." if kd else ""
     sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}]" if best.known else "one seed"
-    return answer, f"{sure}; all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
+    terms = f"all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
+    return answer, f"{sure}; {terms}, {runs_told(board, 'pilot', store)} so far"
 
 
 def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from kdnb import exhibits, methods
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
 from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
+from kdnb.exhibits.status import progress
 from kdnb.study.record import Record
 from kdnb.study.statistics import LEVEL, Difference, Layout
 from kdnb.study.store import Store
@@ -100,6 +101,29 @@ def ranking(
     return found or [Said(f"**{exhibit.title}:** {NOT_YET}; {_why_not(exhibit)}.")]
 
 
+def standing(exhibit: Exhibit | str) -> Said:
+    """Whether the table answers yet: how many of its runs are made at which scale."""
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    made = [
+        f"{runs_told(exhibit, scale, store)} {measured_at(scale).removeprefix('measured ')}"
+        for scale in SCALES
+        if progress(exhibit, scale, store)["runs"]
+    ]
+    if made:
+        return Said(f"**So far:** {', '.join(made)}.")
+    wanted = progress(exhibit, "pilot", store)["wanted"]
+    return Said(
+        f"**Not measured yet:** none of its {wanted} runs is made, at pilot scale or at a larger one. So this page "
+        "cannot say yet which method to use."
+    )
+
+
+def runs_told(exhibit: Exhibit, profile: str, store: Store) -> str:
+    """`12 of 199 runs`."""
+    counts = progress(exhibit, profile, store)
+    return f"{counts['runs']} of {counts['wanted']} runs"
+
+
 def _why_not(exhibit: Exhibit) -> str:
     reasons = dict.fromkeys(cell.why_not for cell in exhibit.cells("pilot") if cell.why_not)
     return "; ".join(reasons) or "its runs are still to be made"
@@ -145,6 +169,7 @@ def _table(
         note=_note(layout, [row.over[KD] for row in rows if KD in row.over], scale, len(compared)),
         css="kdnb-sortable",
         rerun=_rerun(exhibit, rows),
+        of_demo=scale == "demo",
     )
 
 
