@@ -107,6 +107,14 @@ def test_a_demo_leaves_the_figure_when_all_its_lines_are_measured_elsewhere(stor
     assert titles == ["Digits: demo"]  # at pilot scale one temperature is measured: nothing to compare
 
 
+def test_where_the_papers_own_networks_stand_beside_relatives_the_caption_says_which_are_which():
+    for scale in ("paper", "pilot"):
+        fill(Store.open(), scale, seeds=1, key="infoflow/table1")
+    assert (
+        "all of its images, not of what was trained at pilot scale." in plots.gains("infoflow/table1", "pilot").caption
+    )
+
+
 def test_a_very_wide_interval_leaves_room_for_the_others(store):
     inside = plots.gains("comparison/table1")
     assert "cut where" not in inside.caption

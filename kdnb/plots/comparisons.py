@@ -193,8 +193,14 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
     beside = [panel for panel in shown if panel.dataset in set(printed.dropna()["dataset"])]
     if beside:
         marks.append("diamonds the printed gains")
-    if any(panel.of_relatives for panel in beside):
-        marks.append("which are of the paper's networks on all of its images, not of what was trained here")
+    of_relatives = [panel for panel in beside if panel.of_relatives]
+    if of_relatives:
+        marks.append("which are of the paper's networks on all of its images")
+        where = dict.fromkeys(short(panel.profile) for panel in of_relatives)
+        own = len(of_relatives) < len(beside) and not any(panel.pair for panel in shown)
+        marks.append(
+            f"not of what was trained at {' and '.join(where)} scale" if own else "not of what was trained here"
+        )
     return ", ".join(marks)
 
 
