@@ -18,7 +18,7 @@ from docutils import nodes
 from docutils.core import publish_doctree
 from docutils.utils import new_document
 
-from kdnb import exhibits, listing, page, paths, tables
+from kdnb import exhibits, listing, methods, page, paths, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import comparison
 from kdnb.exhibits.runs import measure
@@ -91,6 +91,17 @@ def test_a_table_by_hand_is_html_and_leaves_no_file(tmp_path):
     assert html.caption.text == "A & B" and html.tbody.th["scope"] == "row" and html.tbody.th.text == "1 < 2"
     assert html.find("td")["colspan"] == "2"
     assert "text/markdown" not in bundle and not list(tmp_path.glob("*.csv"))
+
+
+def test_a_command_in_a_table_is_code_whose_dashes_stay(in_book):
+    told = "a_b: `kdnb study --exhibit a_b`; a lone ` is a letter"
+    assert (
+        r"a\_b: `kdnb study --exhibit a_b`;"
+        in Table("t", "", [line("x")], [line(told.partition("; a")[0] + ";")]).to_myst()
+    )
+    spans = Table("t", "", [line("x", "y")], [[Entry(told.partition("; a")[0], columns=2)]]).to_myst()
+    assert r"a\_b: ``kdnb study --exhibit a_b``" in spans
+    assert r"a\_b" in Table("t", "", [line("x")], [line(told)]).to_myst().splitlines()[-2]
 
 
 def test_a_table_in_the_book_is_myst_with_its_csv_beside_it(tmp_path, in_book):
@@ -460,6 +471,11 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
         ["CRD", "train", "1.70", "170", "1.20", "16,640"],
     ]
     assert method_costs(["at+kd"])[0].body[-1][0].text == "AT + KD"  # which no table has
+    measured["methods"] = [{**METHODS[0], "method": name, "extra_parameters": -1} for name in methods.catalogue()]
+    (bench / "methods.json").write_text(json.dumps(measured))
+    every = texts(method_costs()[0].body)
+    assert len({called for called, *_ in every}) == len(every) and {more for *_, more in every} == {"–"}
+    assert sum(called in methods.catalogue() for called, *_ in every) < 10  # steps of the teacher's, which have no row
     (bench / "torn.json").write_text("{")
     with pytest.raises(KdnbError, match=r"torn\.json is not a measurement"):
         speed()

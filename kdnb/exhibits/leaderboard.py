@@ -276,7 +276,7 @@ def _command(exhibit: Exhibit) -> str:
     """What trains a table at pilot scale."""
     (dataset,) = exhibit.datasets
     own = f" --dataset {dataset}" if datasets.is_own(dataset) else ""
-    return f"kdnb study --exhibit {exhibit.key} --profile pilot{own}"
+    return f"`kdnb study --exhibit {exhibit.key} --profile pilot{own}`"
 
 
 FIRST = Exhibit(

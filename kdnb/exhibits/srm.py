@@ -343,7 +343,7 @@ def choice(of: str, profile: Profile, store: Store) -> Row | Awaited:
         why = (
             f"alpha and temperature of {name} are not chosen at this scale yet, {len(seen)} of {len(cells)} pairs are "
         )
-        why += f"measured: kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}"
+        why += f"measured: `kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}`"
         return Awaited(why, tuple(run for cell in cells for run in cell.runs(1)))
     return max((cell.row for cell in cells), key=lambda row: seen[row.key])
 

@@ -167,11 +167,23 @@ class Included:
 
 
 def _rst(entry: Entry) -> str:
-    return re.sub(r"([*`|\\_])", r"\\\1", entry.text)
+    return _written(entry.text, r"([*`|\\_])", "``")
 
 
 def _myst(text: str) -> str:
-    return re.sub(r"([*_\\<>{}\[\]$|])", r"\\\1", text) if text else ""
+    return _written(text, r"([*_\\<>{}\[\]$|])", "`")
+
+
+def _written(text: str, marks: str, quote: str) -> str:
+    """A text as markup: its marks mean themselves, and what stands between two backticks is code.
+
+    In a sentence the two dashes of a command's option would become one.
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a lone backtick is a letter like others
+        parts = [text]
+    told = (f"{quote}{part}{quote}" if n % 2 else re.sub(marks, r"\\\1", part) for n, part in enumerate(parts))
+    return "".join(told)
 
 
 def _html(entry: Entry, tag: str) -> str:

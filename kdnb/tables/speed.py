@@ -125,9 +125,9 @@ def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs
 
 def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | None) -> Table:
     lines: list[dict[str, Any]] = content.get("methods", [])
-    students = [row for exhibit in exhibits.all_exhibits() for row in exhibit.rows if row.role != "teacher"]
-    labels = {row.method: row.label for row in reversed(students)}  # as the first table calls it that has it
+    labels = _labels()
     chosen = [m for m in lines if wanted is None or m["method"] in wanted]
+    chosen.sort(key=lambda m: (m["method"] != "kd", _label(m["method"], labels).casefold()))
     body = [
         line(
             _label(m["method"], labels),
@@ -135,7 +135,7 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
             f"{m['ratio_to_kd']:.2f}" + _between(m, ".2f"),
             f"{m['microseconds_per_image']:,.0f}",
             "–" if m["peak_gib"] is None else f"{m['peak_gib']:.2f}",
-            f"{m['extra_parameters']:,}",
+            f"{m['extra_parameters']:,}" if m["extra_parameters"] >= 0 else "–",
         )
         for m in chosen
     ]
@@ -146,7 +146,7 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
         body=body or [line(NOT_YET, *[""] * 5)],
         frame=pd.DataFrame(chosen) if chosen else None,
-        note="Time beside KD's is the median over rounds, in brackets the lowest and the highest." if chosen else "",
+        note=_note_of_costs(chosen) if chosen else "",
     )
 
 
@@ -184,6 +184,32 @@ def _between(measured: Mapping[str, Any], form: str) -> str:
     if "lowest" not in measured:
         return ""
     return f" ({measured['lowest']:{form}}–{measured['highest']:{form}})"
+
+
+def _note_of_costs(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """What the numbers are, and which steps are no student's or serve more than one row."""
+    told = "Time beside KD's is the median over rounds, in brackets the lowest and the highest."
+    if len({m["stage"] for m in chosen}) > 1:
+        told += " A first step stands above `train`; a method with KD begins with the same one."
+    if any(m["extra_parameters"] < 0 for m in chosen):
+        told += " A dash: the step looks at the teacher alone and trains no student."
+    return told
+
+
+def _labels() -> dict[str, str]:
+    """Method -> what the table with most rows calls it; what has no row there, as its own paper does, which is named.
+
+    So no two have one name.
+    """
+    every = exhibits.select("all")
+    largest = max(every, key=lambda exhibit: len(exhibit.rows))
+    found: dict[str, str] = {}
+    for row in largest.rows:
+        found.setdefault(row.method, row.label)
+    for exhibit in every:
+        for row in sorted((row for row in exhibit.rows if row.role != "teacher"), key=lambda row: len(row.label)):
+            found.setdefault(row.method, f"{row.label} ({exhibits.paper(exhibit.paper).heading})")
+    return found
 
 
 def _label(method: str, labels: Mapping[str, str]) -> str:
