@@ -15,6 +15,26 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Tiny networks gain nothing from a second thread, and lose much where another process wants the core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: What pages and their tests are made with (`kdnb[book,test]`); a machine that only trains has none of it.
+OF_PAGES = {"bs4", "jupyter_book", "math_core", "matplotlib", "nbformat", "papermill", "seaborn", "snakemake", "yaml"}
+
+
+class Module(pytest.Module):
+    """A file of tests; it is skipped, and says why, where what pages are made with is not installed."""
+
+    def collect(self):
+        try:
+            yield from super().collect()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if not isinstance(error.__cause__, ModuleNotFoundError) or missing not in OF_PAGES:
+                raise
+            pytest.skip(f"{missing} is not installed, which pages need", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Module.from_parent(parent, path=module_path)
+
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path, monkeypatch, request):
