@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,27 @@ OF_A_DEMO = (
     "Tiny networks on scanned digits, trained when these pages were built. They show that every step runs, and say "
     "nothing about the paper."
 )
+
+
+#: A minus before a number, and blanks at which no line ends: within `± 0.31 (3)`, and within an interval.
+MINUS = re.compile(r"(?:^|(?<=[\s\[(,]))-(?=\d)")
+TOGETHER = re.compile(r"± [\d.,]+(?: \(\d+\))?|\[\S+, \S+\]")
+#: What is no sentence.
+AS_IT_IS = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, nodes.comment)
+
+
+def set_numbers(app: Any, tree: nodes.document) -> None:
+    """Numbers as a printer sets them: their minus is one, and a spread or an interval stands in one line."""
+    for text in list(tree.findall(nodes.Text)):
+        told = printed(text)
+        if told != text and not isinstance(text.parent, AS_IT_IS):
+            text.parent.replace(text, nodes.Text(told))
+
+
+def printed(text: str) -> str:
+    """`-0.11 ± 0.31 (3) [-0.42, 0.20]` with its minus signs, and blanks that do not break."""
+    text = MINUS.sub("\N{MINUS SIGN}", text)
+    return TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def fold(app: Any, tree: nodes.document) -> None:
@@ -123,6 +145,7 @@ def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree:
 
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
+    app.connect("doctree-read", set_numbers)
     app.connect("doctree-read", fold)
     app.connect("doctree-read", gather, priority=400)  # before the page's contents are listed
     app.connect("doctree-read", keep_heard)

@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,9 +27,14 @@ EPOCHS = 10
 
 
 def fill(
-    store: Store, profile: str = "demo", seeds: int = 2, dataset: str | None = None, key: str = "comparison"
+    store: Store,
+    profile: str = "demo",
+    seeds: int = 2,
+    dataset: str | None = None,
+    key: str = "comparison",
+    rows: Sequence[str] | None = None,
 ) -> None:
-    """Write records of every cell under a profile, over whatever this machine has: the scores are known.
+    """Write records of every cell under a profile, or of some rows, over whatever this machine has: scores are known.
 
     A run that stands in several tables is written once, with the arrays that any of them keeps.  What rows wait for
     to be settled is written first.
@@ -43,7 +49,7 @@ def fill(
     wanted: list[Run] = []
     for exhibit in exhibits.select(key):
         for name in [dataset] if dataset else exhibit.datasets_of(profile):
-            for place, cell in enumerate(exhibit.cells(profile, name)):
+            for place, cell in enumerate(exhibit.cells(profile, name, rows)):
                 runs = of_cell(cell, seeds)
                 wanted += runs
                 for run in runs:

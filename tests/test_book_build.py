@@ -649,9 +649,10 @@ def test_a_click_sorts_the_leaderboard_and_words_narrow_it(html):
     page = "book/executed/leaderboard/leaderboard.html"
     told = visited(html, [page], SORTED)[page]
     (down, best), (up, worst) = told["best"], told["worst"]
-    numbers = [float(text) for text in best if text != "–"]
+    numbers = [float(text.replace("\N{MINUS SIGN}", "-")) for text in best if text != "–"]
     assert down == "descending" and numbers == sorted(numbers, reverse=True) and len(best) == told["plain"]
-    assert up == "ascending" and [float(text) for text in worst if text != "–"] == sorted(numbers)
+    rising = [float(text.replace("\N{MINUS SIGN}", "-")) for text in worst if text != "–"]
+    assert up == "ascending" and rising == sorted(numbers)
     assert best[len(numbers) :] == worst[len(numbers) :] == ["–"] * (len(best) - len(numbers)) != []
     for direction, words in (told["names"], told["settings"]):
         assert direction == "ascending" and words[0].lower() == min(text.lower() for text in words if text)

@@ -587,6 +587,22 @@ def test_an_argument_of_a_method_does_not_take_the_place_of_the_recipes():
     assert settings["momentum"] == "0.9" and settings["momentum of the method"] == "0.5"
 
 
+def test_where_scales_side_by_side_would_be_too_wide_each_has_a_table(store):
+    """Four scores, in print and at two scales, are twelve columns; at one they stand beside the printed ones."""
+    fill(store, "pilot", seeds=1, key="infoflow/table1")
+    alone = tables.results("infoflow/table1", profile="pilot")
+    assert alone.above == () and len(alone.head[1]) == 8
+    exhibit = exhibits.get("infoflow/table1")
+    fill(store, "paper", seeds=1, key="infoflow/table1", rows=["plain"])
+    both = tables.results("infoflow/table1", profile="pilot")
+    (paper,) = both.above
+    assert [entries[0].text for entries in paper.body] == ["Student"] and len(both.body) == len(exhibit.rows)
+    assert {len(table.head[1]) for table in (paper, both)} == {8}
+    assert paper.caption.endswith("measured at paper scale.") and both.caption.endswith("measured at pilot scale.")
+    assert paper.note.startswith(f"{len(exhibit.rows) - 1} more rows are not yet measured at this scale.")
+    assert both.to_text().index("paper scale") < both.to_text().index("pilot scale")
+
+
 def test_a_readers_own_arguments_stand_in_the_label_and_not_beside_the_papers_number(store):
     row = comparison.variation("kd", "KD", of="kd", temperature=4.0)
     (own,) = tables.results("comparison/table1", [row]).body
@@ -629,6 +645,20 @@ def test_an_outcome_of_one_seed_says_nothing_of_chance(store):
     fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
     (line,) = tables.outcome("comparison/table1", ["kd"]).body
     assert line[-1].text == "one seed says nothing of chance" and "[" not in line[2].text
+
+
+def test_numbers_are_set_as_in_print(monkeypatch):
+    """Their minus is one, and no line ends within a spread or an interval; names and code stay as they are."""
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    readable = importlib.import_module("readable")
+    tree = new_document("page")
+    kept = "CIFAR-10, 1e-6, 2021-2023"
+    tree += [nodes.paragraph("", "FSP -0.11 ± 0.31 (3) [-0.42, 0.20]"), nodes.paragraph("", kept)]
+    tree += [nodes.paragraph("", "", nodes.literal("", "x -1"))]
+    readable.set_numbers(None, tree)
+    first, *others = (paragraph.astext() for paragraph in tree.children)
+    assert first == "FSP −0.11 ±\N{NO-BREAK SPACE}0.31\N{NO-BREAK SPACE}(3) [−0.42,\N{NO-BREAK SPACE}0.20]"
+    assert others == [kept, "x -1"]
 
 
 def _cell(*shown):

@@ -132,7 +132,7 @@ def test_a_claim_that_needs_another_falls_with_it():
     )
     found = links(Paper("x", (), claims=claims, explained={"better": ("why",)}))
     assert found["better"].needed_by == ("far better", "best")
-    assert found["better"].told == "far better, best; to be explained by why; shares comparisons with best of two"
+    assert found["better"].told == "far better, best; to be explained by why; shares with best of two"
     assert found["far better"].needed_by == found["best"].needed_by == () and found["elsewhere"].told == "–"
 
 

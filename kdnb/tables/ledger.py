@@ -36,7 +36,7 @@ CHIPS = {
     JUDGEMENT: "◇ a judgement",
 }
 HEAD = (
-    "Claim", "What it says", "Stands in", "Paper's own numbers", "Verdict", "For · open · against · unmeasured",
+    "Claim", "What it says", "Stands in", "In print", "Verdict", "For · open · against · unmeasured",
     "Closest call", "Seeds to settle it", "Claims that need it",
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ from kdnb.tables.words import (
     TITLES,
     demo_mark,
     headings,
+    measured_at,
     nothing_at,
     printed,
     runs_target,
@@ -42,6 +43,8 @@ Gain = tuple[str, str]
 
 #: So many pairs without relatives are named below a table; more are counted.
 MOST_NAMED = 5
+#: Wider tables have a table for each scale that has runs.
+MOST_COLUMNS = 8
 MEASURED = "mean ± standard deviation (runs)"
 
 
@@ -129,9 +132,41 @@ def results(
     caption = caption or f"{exhibit.title}; {unit(exhibit.columns)}{MEASURED}."
     if exhibit.ablation and demo and all(block.frame.empty for block in published):
         return _scales(exhibit, parts, [], demo, name, caption, frame)
-    table = _scales(exhibit, parts, paper, published, name, caption, frame)
+    table = _published(exhibit, parts, paper, published, name, caption, frame)
     there = [block for block in demo if len(block.frame)]
     return replace(table, demo=_scales(exhibit, parts, [], there, f"{name}-demo", caption)) if there else table
+
+
+def _published(
+    exhibit: Exhibit,
+    parts: Sequence[Part],
+    paper: Sequence[_Block],
+    blocks: Sequence[_Block],
+    name: str,
+    caption: str,
+    frame: pd.DataFrame,
+) -> Table:
+    """Scales side by side, or, where that is too wide, a table each: the fullest has all rows, above it stand others
+    with the rows that they have.
+    """
+    there = [block for block in blocks if len(block.frame)]
+    if len(there) < 2 or sum(len(block.columns) for block in [*paper, *there]) <= MOST_COLUMNS:
+        return _scales(exhibit, parts, paper, blocks, name, caption, frame)
+    fullest = max(there, key=lambda block: block.frame["row"].nunique())
+    above = []
+    for block in (block for block in there if block is not fullest):
+        own = [part for part in parts if (block.frame["row"] == part.row.key).any()]
+        table = _scales(exhibit, own, paper, [block], slug(f"{name} {block.profile}"), _of_scale(caption, block))
+        left = len(_rows(parts)) - len(_rows(own))
+        more = f"{left} more row{'s are' if left > 1 else ' is'} {NOT_YET} at this scale. " if left else ""
+        above.append(replace(table, note=more + table.note))
+    others = [block for block in blocks if block.frame.empty]
+    full = _scales(exhibit, parts, paper, [fullest, *others], name, _of_scale(caption, fullest), frame)
+    return replace(full, above=tuple(above))
+
+
+def _of_scale(caption: str, block: _Block) -> str:
+    return f"{caption.removesuffix('.')}, {measured_at(block.profile)}."
 
 
 def _frame(blocks: Iterable[_Block], rows: Iterable[str]) -> pd.DataFrame:

@@ -49,7 +49,8 @@ Line = Sequence[Entry]
 class Table:
     """Head and body in lines of entries; `frame` is what the CSV beside it holds, which is called `file`, or as the
     table is; `note` stands below, and in the book `rerun` folded below that: how its numbers are made once more.
-    What is `of_demo` goes to the book's fold for it; `demo` is what a demo has of a table that is measured.
+    What is `of_demo` goes to the book's fold for it; `demo` is what a demo has of a table that is measured.  `above` it
+    stand tables of other scales, where all scales side by side would be too wide to read.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Table:
     rerun: str = ""
     of_demo: bool = False
     demo: Table | None = None
+    above: tuple[Table, ...] = ()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": self.to_text()}
@@ -80,7 +82,8 @@ class Table:
             below = f"{below} {{download}}`{file} <{file}>`".strip()
         parts = [text, f"{{.kdnb-below}}\n{below}" if below else "", self._fold()]
         told = "\n\n".join(filter(None, parts)) + "\n"
-        return (page.of_demo(told) if self.of_demo else told) + (f"\n{self.demo.to_myst()}" if self.demo else "")
+        own = page.of_demo(told) if self.of_demo else told
+        return "\n".join([*(t.to_myst() for t in self.above), own, *([self.demo.to_myst()] if self.demo else [])])
 
     def _fold(self) -> str:
         """How the numbers are made once more, for who opens it."""
@@ -131,6 +134,7 @@ class Table:
         caption = html.escape(re.sub(r"[`*]", "", self.caption))
         return "\n".join(
             [
+                *(table.to_html() for table in self.above),
                 f'<table class="kdnb-table"><caption>{caption}</caption>',
                 "<thead>", *rows(self.head, 'th scope="col"'), "</thead>",
                 "<tbody>", *rows(self.body, "td"), "</tbody></table>",
@@ -141,7 +145,8 @@ class Table:
     def to_text(self) -> str:
         """Plain lines: what a log shows."""
         lines = [self.caption, *(" | ".join(e.text for e in line) for line in [*self.head, *self.body])]
-        return "\n".join(lines + ([self.demo.to_text()] if self.demo else []))
+        above = [table.to_text() for table in self.above]
+        return "\n".join([*above, *lines, *([self.demo.to_text()] if self.demo else [])])
 
 
 @dataclass(frozen=True)

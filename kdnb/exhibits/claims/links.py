@@ -23,10 +23,10 @@ class Links:
 
     @property
     def told(self) -> str:
-        """`S2; to be explained by S7, S9; shares comparisons with S4`, or a dash."""
+        """`S2; to be explained by S7, S9; shares with S4`, or a dash."""
         parts = [", ".join(self.needed_by)] if self.needed_by else []
         parts += [f"to be explained by {', '.join(self.explained_by)}"] if self.explained_by else []
-        parts += [f"shares comparisons with {', '.join(self.shared_with)}"] if self.shared_with else []
+        parts += [f"shares with {', '.join(self.shared_with)}"] if self.shared_with else []
         return "; ".join(parts) or "–"
 
 
