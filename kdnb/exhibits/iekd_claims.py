@@ -193,7 +193,7 @@ CLAIMS = (
                 for other in OTHERS[column == DETECTION]
             )
         ),
-        "Not in its own Table 1: IE-AT has 6.81 on WRN-40-1 → ResNet-20, where OD has 6.69 and CRD 6.77; and 7.76 on "
+        "Not in its own Table 1: IE-AT has 6.81 on WRN-40-1 → ResNet20, where OD has 6.69 and CRD 6.77; and 7.76 on "
         "WRN-16-2 → WRN-16-1, where FT has 7.64, OD 7.48 and CRD 7.49.",
         TO_THE_LETTER,
     ),
@@ -202,13 +202,13 @@ CLAIMS = (
         "IE-OD is better than IE-FT, and IE-FT better than IE-AT.",
         "table1 table2 table3 readings",
         all_of(*_everywhere(("ie-od", "ie-ft"), ("ie-ft", "ie-at"))),
-        "Most margins are small: 0.04 between IE-OD and IE-FT on ResNet-56 → ResNet-20, from one run each, and no "
+        "Most margins are small: 0.04 between IE-OD and IE-FT on ResNet56 → ResNet20, from one run each, and no "
         "spread is printed.",
         TO_THE_LETTER,
     ),
     _claim(
         4,
-        "Distilled with IE-OD, a detector on ResNet-18 rises by 1.9 points of mAP.",
+        "Distilled with IE-OD, a detector on ResNet18 rises by 1.9 points of mAP.",
         "table3",
         Better(DETECTION.key, "ie-od", "plain", or_equal=True, by=1.9, score=DETECTION.score),
         "From 71.61 to 73.51. Detection is not run here.",
@@ -219,7 +219,7 @@ CLAIMS = (
         "table4 dml-schedule",
         all_of(*_beside()),
         "DML's column is that of its own paper, at 200 epochs and batches of 64; IE-DML has 160 and 128. For "
-        "ResNet-32 beside itself the paper prints 68.99, an accuracy, among its errors; the error would be 31.01.",
+        "ResNet32 beside itself the paper prints 68.99, an accuracy, among its errors; the error would be 31.01.",
         BRIEF,
     ),
     _claim(
@@ -280,7 +280,7 @@ CLAIMS = (
         "Inheriting and exploring channels are less alike than the same channels of a network that learned alone.",
         "fig4a parts-alike",
         all_of(*_best_of_table(iekd.FIGURE_4A.columns, "ie-ft", ("plain",))),
-        "By unbiased linear CKA of channels' means over positions; or, for ResNet-32, of whole maps. The paper draws "
+        "By unbiased linear CKA of channels' means over positions; or, for ResNet32, of whole maps. The paper draws "
         "four networks, and names neither them nor their teacher; ours are those of Table 4.",
         other=all_of(*_best_of_table(iekd.ALIKE_OTHERWISE.columns[2:3], "ie-ft", ("plain",))),
     ),

@@ -61,15 +61,16 @@ def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
     found = _gains(exhibit, store)
     if found is None:
         return NOT_YET, "–"
-    scale, _, gains, _ = found
+    scale, _, gains, seeds = found
     by_row = {gain.a: gain for gain in gains}
     best = max(gains, key=lambda gain: gain.value)
     equal = gains_at_equal_schedule(exhibit, scale, exhibit.datasets_of(scale)[0], store)
     answer = f"{exhibit.row(best.a).label} gains most: {best.value:+.1f} points over the plain student"
-    answer += f", {equal[best.a].value:+.1f} when both have its longer schedule." if best.a in equal else "."
+    answer += f", {equal[best.a].value:+.1f} over one on its longer schedule." if best.a in equal else "."
     kd = by_row.get("kd")
     answer += f" KD alone, the cheapest, gains {kd.value:+.1f}." if kd else ""
-    sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}]" if best.known else "one seed"
+    sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {seeds} seeds" if best.known else "one seed"
+    sure += f", {measured_at(scale)}"
     terms = f"all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
     return answer, f"{sure}; {terms}, {runs_told(board, 'pilot', store)} so far"
 
@@ -114,7 +115,8 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
 def _claims(store: Store) -> tuple[str, str]:
     told = verdicts_told(store)
     cells = [c for e in exhibits.all_exhibits() for c in e.cells("paper") if c.reported is not None]
-    answer = " · ".join(f"{chip} {count}" for chip, count in told.items())
+    each = (f"{chip} {count}".replace(" ", "\N{NO-BREAK SPACE}", 1) for chip, count in told.items())
+    answer = f"Of {sum(told.values())}, each at its largest measured scale: {', '.join(each)}."
     ledger = _link("the ledger", "evidence", "ledger")
     done = measured(cells, store)
     of_all = f"{len(done)} of {len(cells)} printed numbers are measured at the papers' own size"

@@ -45,7 +45,7 @@ def found(paper: Paper, store: Store | None = None) -> Table:
 
 
 def _sure(paper: Paper, one: Judged) -> str:
-    """`3 of 4 for it, 3 seeds; FitNet − PKT +1.81 [0.14, 3.49]`, or a dash where nothing is measured."""
+    """`3 of 4 for it, 3 seeds; FitNet − PKT: +1.81 [0.14, 3.49]`, or a dash where nothing is measured."""
     if one.verdict is None or not one.verdict.findings:
         return "–"
     in_favour, call = one.counts[0], closest(one.verdict)

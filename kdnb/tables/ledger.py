@@ -169,11 +169,12 @@ def _slack(finding: Finding) -> float:
 
 
 def call_told(paper: Paper, finding: Finding | None) -> str:
-    """`CRD − KD +1.81 [0.14, 3.49]`."""
+    """`CRD − KD: +1.81 [0.14, 3.49]`; a margin goes with its row: `CRD − (KD plus 1): +0.81 [-0.86, 2.49]`."""
     if finding is None or finding.difference is None:
         return "–"
     a, b = finding.leaf.texts(paper.label)
-    return f"{a} − {b} {finding.leaf.score.difference(finding.difference)}"
+    b = f"({b})" if getattr(finding.leaf, "by", 0.0) else b
+    return f"{a} − {b}: {finding.leaf.score.difference(finding.difference)}"
 
 
 def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
