@@ -8,19 +8,23 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from study_samples import TINY, experiment, keep_teacher
 
-from kdnb import datasets, paths, tables
+from kdnb import datasets, methods, models, paths, tables
 from kdnb.bench import conformity
 from kdnb.errors import KdnbError
 from kdnb.evaluation.correct import unpack
 from kdnb.methods.recipe import Recipe
+from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
+from kdnb.models.network import Activations
 from kdnb.study import equivalence
 from kdnb.study.store import Store
 
 pytestmark = pytest.mark.usefixtures("empty_project")
 RECIPE = Recipe(epochs=1, batch_size=32, lr=0.05, milestones=(), selection="last")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -75,6 +79,22 @@ def test_its_runs_are_the_studys_but_for_the_selection():
     assert plain.recipe.selection == kd.recipe.selection == "last"
     study = experiment("kd")
     assert dataclasses.replace(kd.recipe, selection=study.recipe.selection) == study.recipe
+
+
+def test_the_usual_loop_descends_the_loss_of_the_studys_own_runs():
+    """Else it would train something else and be told to differ: plain's and KD's loss on any logits are the same."""
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(8, 100, generator=draw) for _ in range(2))
+    images, labels = torch.zeros(8, 3, 4, 4), torch.randint(100, (8,), generator=draw)
+    seen = [Activations(stem=images, logits=logits) for logits in (student, teacher)]
+    batch = Batch(images, labels, labels, *seen, torch.tensor(0.0), {})
+    setup = Setup(models.create("resnet8", 100), None, RECIPE, Supervision(), TrainingSet(labels, 100), 1, CPU)
+    for line, run in conformity._experiments("pilot", "cifar100"):
+        method = methods.get(run.method)
+        (stage,) = method.stages(setup, method.arguments(run.arguments))
+        wanted = sum(term.item() for term in stage.objective(batch).values())
+        usual = sum(term.item() for term in conformity.objective(run)(batch).values())
+        assert usual == pytest.approx(wanted), line
 
 
 # -- what is concluded ---------------------------------------------------------------------------------------

@@ -25,18 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdnb import datasets, exhibits, models, paths
+from kdnb import datasets, exhibits, methods, models, paths
 from kdnb.bench.usual import UsualLoop
 from kdnb.errors import KdnbError
 from kdnb.evaluation.correct import pack
 from kdnb.kinds import parsed
+from kdnb.methods.registry import KD_DEFAULTS
+from kdnb.methods.stage import Supervision
 from kdnb.study.equivalence import MARGIN, power
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import get_profile
 from kdnb.study.progress import Progress
 from kdnb.study.runner import Runner
 from kdnb.study.store import Home, Store
-from kdnb.study.workbench import student_weights, supervision
+from kdnb.study.workbench import student_weights
 from kdnb.training import numerics as numerics_module
 from kdnb.training import probe
 from kdnb.training.checkpoint import write_atomically
@@ -182,7 +184,7 @@ def usual(
         teacher,
         student,
         recipe,
-        supervision(experiment),
+        objective(experiment),
         Normalisation(images.mean, images.std),
         device,
     )
@@ -190,6 +192,12 @@ def usual(
     epochs, *milestones = (max(1, math.ceil(count * ratio)) for count in (recipe.epochs, *recipe.milestones))
     loop.train(epochs, milestones, lambda epoch: say(f"  {what}: epoch {epoch}/{epochs}"))
     return loop.correct(np.array(data.test.images), np.array(data.test.labels))
+
+
+def objective(experiment: Experiment) -> Supervision:
+    """What labels and teacher weigh in the loss that the usual loop writes down: plain's or KD's own arguments."""
+    known = methods.get(experiment.method).arguments(experiment.arguments)
+    return Supervision(**{name: known[name] for name in KD_DEFAULTS if name in known})
 
 
 def _experiments(profile: str, dataset: str) -> Iterator[tuple[str, Experiment]]:
