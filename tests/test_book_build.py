@@ -605,6 +605,9 @@ for (const [theme, rules] of [["light", {}], ["dark", {runOnly: ["color-contrast
     if (["serious", "critical"].includes(impact)) found.push(`${theme}: ${id}: ${nodes[0].html}`);
   }
 }
+for (const fold of document.querySelectorAll(".bd-sidebar-primary summary")) {
+  if (!(fold.getAttribute("aria-label") || fold.textContent.trim())) found.push(`no name: ${fold.outerHTML}`);
+}
 return {found, named: axe.version};
 """
 #: Sort the first table by some columns, narrow it, and tell what is to be seen after each step.

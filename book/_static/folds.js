@@ -12,3 +12,13 @@ const openTo = () => {
 };
 document.addEventListener("DOMContentLoaded", openTo);
 window.addEventListener("hashchange", openTo);
+/* What opens the pages below an entry of the sidebar is called by that entry; a formula that scrolls can be reached. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll(".bd-sidebar-primary li > details > summary")) {
+    const entry = summary.closest("li").querySelector("a");
+    if (entry && !summary.textContent.trim()) summary.setAttribute("aria-label", `Pages of ${entry.textContent.trim()}`);
+  }
+  for (const formula of document.querySelectorAll("div.kdnb-formula")) {
+    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+  }
+});
