@@ -21,7 +21,7 @@ from kdnb.exhibits.paper import Paper
 from kdnb.study.store import Store
 from kdnb.tables.certainty import layout
 from kdnb.tables.claims import measured_frames
-from kdnb.tables.ledger import CHIPS, closest
+from kdnb.tables.ledger import CHIPS, call_told, closest, judged
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,16 @@ def test_a_call_is_as_close_as_the_comparison_that_a_verdict_hangs_on():
     body = {entries[0].text: entries for entries in tables.ledger(store)[1].body}
     assert body["C4"][4].text in ("✕ disagrees, pilot", "● agrees, pilot", "◐ open, pilot")
     assert tables.ledger(store)[0].body[0][1].text == "17"
+
+
+def test_a_closest_call_is_the_difference_of_two_rows_and_says_what_margin_is_claimed():
+    store = Store.open()
+    fill(store, "pilot", seeds=2, key="infoflow/table1")
+    calls = {one.claim.id: one for one in judged(exhibits.paper("infoflow"), store)}
+    call = closest(calls["F2"].verdict)
+    told = call_told(exhibits.paper("infoflow"), call)
+    assert told.startswith("Proposed − PKT-H: ") and told.endswith("], more than +1.29 is claimed")
+    assert f": {call.difference.value:+.2f} [" in told  # the difference itself: nothing is taken off it
 
 
 def test_withdrawn_verdicts_stay_in_a_list(monkeypatch):

@@ -169,12 +169,14 @@ def _slack(finding: Finding) -> float:
 
 
 def call_told(paper: Paper, finding: Finding | None) -> str:
-    """`CRD − KD: +1.81 [0.14, 3.49]`; a margin goes with its row: `CRD − (KD plus 1): +0.81 [-0.86, 2.49]`."""
+    """`CRD − KD: +1.81 [0.14, 3.49]`; where a margin is claimed, that too: `..., more than +1 is claimed`."""
     if finding is None or finding.difference is None:
         return "–"
-    a, b = finding.leaf.texts(paper.label)
-    b = f"({b})" if getattr(finding.leaf, "by", 0.0) else b
-    return f"{a} − {b}: {finding.leaf.score.difference(finding.difference)}"
+    leaf = finding.leaf
+    compared = " − ".join(paper.label(row) for row in leaf.sides() if row) or leaf.text()
+    margin = leaf.score.direction * getattr(leaf, "by", 0.0)
+    claimed = f", {'more' if leaf.score.higher_is_better else 'less'} than {margin:+g} is claimed" if margin else ""
+    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
 
 
 def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
