@@ -187,7 +187,7 @@ def test_the_chain_runs_and_is_measured(empty_project):
         mean = arrays[f"recall_levels_{distance}"].mean()
         assert learned.metrics[f"map_11pt_{distance}"] == pytest.approx(mean, rel=1e-4)
     weights = store.load_weights(flow)
-    assert status._profile(exhibits.get("infoflow/table1"), "demo", store, 1)["wanted"] == 19  # a run has four scores
+    assert status.progress(exhibits.get("infoflow/table1"), "demo", store)["wanted"] == 19  # a run has four scores
     start = Workbench(store, detect("cpu", "float32", "eager")).stages(flow)[0].modules["student"].state_dict()
     assert torch.equal(weights["student.classifier.weight"], start["classifier.weight"])  # untouched, as published
     assert not torch.equal(weights["student.hidden.weight"], start["hidden.weight"])
