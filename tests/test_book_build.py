@@ -24,6 +24,7 @@ from bs4 import BeautifulSoup
 from kdnb import exhibits, paths
 from kdnb.exhibits import status
 from kdnb.study.store import Store
+from kdnb.tables.ledger import judged
 
 BUILD = paths.ROOT / "book" / "build.py"
 
@@ -415,8 +416,10 @@ def test_a_papers_page_says_what_was_found_and_has_its_pages_below_it(html):
     assert f"At the scale pilot {known['measured']} of {known['cells']} cells are measured" in page.article.text
     assert "support 12 of its 17 claims" in page.article.text
     lines = {tr.th.text: [td.text for td in tr.find_all("td")] for tr in page.article.table.tbody.find_all("tr")}
-    assert list(lines) == [claim.id for claim in exhibits.paper("comparison").claims]
-    assert all(re.match("[●◐○✕◇] [a-z]", line[1]) for line in lines.values())
+    paper = exhibits.paper("comparison")
+    assert list(lines) == [claim.id for claim in paper.claims]
+    every = judged(paper, Store.open())
+    assert {one.claim.id: one.found.text for one in every} == {claim: line[1] for claim, line in lines.items()}
     assert re.search(r"of 30 for it, \d seeds; ", lines["C1"][2])
     chosen = page.find("nav", class_="bd-links").find("li", class_="current")
     assert chosen.a["href"] == "#" and len(chosen.ul.find_all("a")) == 5

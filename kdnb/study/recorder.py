@@ -73,10 +73,11 @@ class Recorder:
         Returns its metrics, and why any of its arrays could not be computed: an analysis that fails costs nothing else.
         """
         run, measured = work.run, Measured(_of_training(work))
-        stored = self.store.get(*run.key)
-        teaches = run.seed == TEACHER_SEED and run.experiment.scored
+        keeps_weights = needed or run.seed == TEACHER_SEED or not run.experiment.scored
+        stored, teaches = self.store.get(*run.key), run.seed == TEACHER_SEED and run.experiment.scored
         if stored is not None and self.store.has(run) and not teaches:
-            self.store.save_weights(run, selected)
+            if keeps_weights:
+                self.store.save_weights(run, selected)
             return stored.metrics, []
         if run.experiment.scored:
             self._score(measured, work, selected, last)
@@ -90,7 +91,7 @@ class Recorder:
             environment=self._environment(work),
             correct=measured.correct,
         )
-        if needed or run.seed == TEACHER_SEED or not run.experiment.scored:
+        if keeps_weights:
             self.store.save_weights(run, selected)
         self.store.write(run, record.with_history(work.history), self._filed_under(run), measured.arrays)
         return measured.metrics, [f"{run.label}: {reason}" for reason in measured.failures]

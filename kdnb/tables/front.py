@@ -10,6 +10,7 @@ from kdnb.exhibits import Exhibit, Paper, measure
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.exhibit import Cell
 from kdnb.exhibits.runs import SCALES, measured, records_of, students
+from kdnb.exhibits.status import progress
 from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.in_short import students_of
@@ -72,7 +73,7 @@ def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
     sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {seeds} seeds" if best.known else "one seed"
     sure += f", {measured_at(scale)}"
     terms = f"all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
-    return answer, f"{sure}; {terms}, {runs_told(board, 'pilot', store)} so far"
+    return answer, f"{sure}; {terms}, {runs_told(progress(board, 'pilot', store))} so far"
 
 
 def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:

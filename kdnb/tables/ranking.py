@@ -104,23 +104,22 @@ def ranking(
 def standing(exhibit: Exhibit | str) -> Said:
     """Whether the table answers yet: how many of its runs are made at which scale."""
     exhibit, store = exhibits.get(exhibit), Store.open()
+    counts = {scale: progress(exhibit, scale, store) for scale in SCALES}
     made = [
-        f"{runs_told(exhibit, scale, store)} {measured_at(scale).removeprefix('measured ')}"
-        for scale in SCALES
-        if progress(exhibit, scale, store)["runs"]
+        f"{runs_told(counted)} {measured_at(scale).removeprefix('measured ')}"
+        for scale, counted in counts.items()
+        if counted["runs"]
     ]
     if made:
         return Said(f"**So far:** {', '.join(made)}.")
-    wanted = progress(exhibit, "pilot", store)["wanted"]
     return Said(
-        f"**Not measured yet:** none of its {wanted} runs is made, at pilot scale or at a larger one. So this page "
-        "cannot say yet which method to use."
+        f"**Not measured yet:** none of its {counts['pilot']['wanted']} runs is made, at pilot scale or at a larger "
+        "one. So this page cannot say yet which method to use."
     )
 
 
-def runs_told(exhibit: Exhibit, profile: str, store: Store) -> str:
-    """`12 of 199 runs`."""
-    counts = progress(exhibit, profile, store)
+def runs_told(counts: Mapping[str, object]) -> str:
+    """`12 of 199 runs`, of the counts that a dashboard has."""
     return f"{counts['runs']} of {counts['wanted']} runs"
 
 

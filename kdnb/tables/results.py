@@ -132,40 +132,38 @@ def results(
     caption = caption or f"{exhibit.title}; {unit(exhibit.columns)}{MEASURED}."
     if exhibit.ablation and demo and all(block.frame.empty for block in published):
         return _scales(exhibit, parts, [], demo, name, caption, frame)
-    table = _published(exhibit, parts, paper, published, name, caption, frame)
+    apart, beside = _apart(paper, published)
+    above = tuple(_of_scale(exhibit, parts, paper, block, name, caption) for block in apart)
+    told = caption if not apart else next(_at_scale(caption, block) for block in beside if len(block.frame))
+    table = replace(_scales(exhibit, parts, paper, beside, name, told, frame), above=above)
     there = [block for block in demo if len(block.frame)]
     return replace(table, demo=_scales(exhibit, parts, [], there, f"{name}-demo", caption)) if there else table
 
 
-def _published(
-    exhibit: Exhibit,
-    parts: Sequence[Part],
-    paper: Sequence[_Block],
-    blocks: Sequence[_Block],
-    name: str,
-    caption: str,
-    frame: pd.DataFrame,
-) -> Table:
-    """Scales side by side, or, where that is too wide, a table each: the fullest has all rows, above it stand others
-    with the rows that they have.
+def _apart(paper: Sequence[_Block], blocks: Sequence[_Block]) -> tuple[list[_Block], list[_Block]]:
+    """The scales that have a table of their own, since all side by side would be too wide, and the others: of those
+    with runs the fullest alone.
     """
     there = [block for block in blocks if len(block.frame)]
     if len(there) < 2 or sum(len(block.columns) for block in [*paper, *there]) <= MOST_COLUMNS:
-        return _scales(exhibit, parts, paper, blocks, name, caption, frame)
+        return [], list(blocks)
     fullest = max(there, key=lambda block: block.frame["row"].nunique())
-    above = []
-    for block in (block for block in there if block is not fullest):
-        own = [part for part in parts if (block.frame["row"] == part.row.key).any()]
-        table = _scales(exhibit, own, paper, [block], slug(f"{name} {block.profile}"), _of_scale(caption, block))
-        left = len(_rows(parts)) - len(_rows(own))
-        more = f"{left} more row{'s are' if left > 1 else ' is'} {NOT_YET} at this scale. " if left else ""
-        above.append(replace(table, note=more + table.note))
-    others = [block for block in blocks if block.frame.empty]
-    full = _scales(exhibit, parts, paper, [fullest, *others], name, _of_scale(caption, fullest), frame)
-    return replace(full, above=tuple(above))
+    apart = [block for block in there if block is not fullest]
+    return apart, [block for block in blocks if block is fullest or block.frame.empty]
 
 
-def _of_scale(caption: str, block: _Block) -> str:
+def _of_scale(
+    exhibit: Exhibit, parts: Sequence[Part], paper: Sequence[_Block], block: _Block, name: str, caption: str
+) -> Table:
+    """The table of one scale, with the rows that it has."""
+    own = [part for part in parts if (block.frame["row"] == part.row.key).any()]
+    table = _scales(exhibit, own, paper, [block], slug(f"{name} {block.profile}"), _at_scale(caption, block))
+    left = len(_rows(parts)) - len(_rows(own))
+    more = f"{left} more row{'s are' if left > 1 else ' is'} {NOT_YET} at this scale. " if left else ""
+    return replace(table, note=more + table.note)
+
+
+def _at_scale(caption: str, block: _Block) -> str:
     return f"{caption.removesuffix('.')}, {measured_at(block.profile)}."
 
 
