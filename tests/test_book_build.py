@@ -410,15 +410,16 @@ def test_the_root_leads_to_the_front_page(html):
 
 
 @pytest.mark.book
-def test_a_papers_page_says_what_was_found_and_has_its_pages_below_it(html):
-    page = soup(html / "book" / "papers" / "comparison.html")
-    known = status.progress(exhibits.get("comparison/table1"), "pilot", Store.open())
+def test_a_papers_page_says_what_was_found_and_has_its_pages_below_it(book, html, monkeypatch):
+    monkeypatch.setenv("KDNB_STORE", str(book[1]))
+    page, store = soup(html / "book" / "papers" / "comparison.html"), Store.open()
+    known = status.progress(exhibits.get("comparison/table1"), "pilot", store)
     assert f"At the scale pilot {known['measured']} of {known['cells']} cells are measured" in page.article.text
     assert "support 12 of its 17 claims" in page.article.text
     lines = {tr.th.text: [td.text for td in tr.find_all("td")] for tr in page.article.table.tbody.find_all("tr")}
     paper = exhibits.paper("comparison")
     assert list(lines) == [claim.id for claim in paper.claims]
-    every = judged(paper, Store.open())
+    every = judged(paper, store)
     assert {one.claim.id: one.found.text for one in every} == {claim: line[1] for claim, line in lines.items()}
     assert re.search(r"of 30 for it, \d seeds; ", lines["C1"][2])
     chosen = page.find("nav", class_="bd-links").find("li", class_="current")
