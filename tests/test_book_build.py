@@ -546,6 +546,17 @@ def test_mathematics_code_figures_and_downloads_are_there(html):
 
 
 @pytest.mark.book
+def test_every_column_of_every_file_below_a_table_or_a_figure_is_explained(html, book):
+    page = soup(html / "book" / "data.html")
+    explained = {code.text for table in page.find_all("table") for code in table.select("tr > :first-child code")}
+    heads = {
+        file.name: file.read_text(encoding="utf-8").partition("\n")[0] for file in book[0].rglob("executed/**/*.csv")
+    }
+    columns = {column for head in heads.values() if not head.startswith("setting,") for column in head.split(",")}
+    assert len(heads) > 20 and len(columns) > 60 and not columns - explained
+
+
+@pytest.mark.book
 def test_the_front_pages_picture_says_what_it_shows_where_it_is_at_home(html):
     front, home = (soup(html / page) for page in ("book/index.html", "book/executed/comparison/table1.html"))
     told = {image["src"].rpartition("/")[2]: image["alt"] for image in home.find_all("img", class_="kdnb-plot")}

@@ -287,8 +287,8 @@ def test_selection_reads_the_same_runs_in_two_ways(store):
 def test_claims_say_what_holds_in_print_and_that_a_demo_says_nothing(store):
     body = {entries[0].text: [e.text for e in entries] for entries in tables.claims("comparison").body}
     assert len(body) == 17
-    assert body["C1"][2:] == ["yes", "not yet measured"] and body["C13"][2] == "no"
-    assert body["C6"][2] == "partly" and body["C17"][2:] == ["–", "a judgement"]
+    assert body["C1"][2:] == ["yes", "○ not yet measured"] and body["C13"][2] == "no"
+    assert body["C6"][2] == "partly" and body["C17"][2:] == ["–", "◇ a judgement"]
 
 
 def test_claims_carry_the_scale_they_were_judged_at(store):
@@ -296,7 +296,7 @@ def test_claims_carry_the_scale_they_were_judged_at(store):
     table = tables.claims("comparison")
     assert texts(table.head)[0][-1] == "Measured at pilot scale"
     c10 = next(entries for entries in table.body if entries[0].text == "C10")
-    assert "at that scale" in c10[3].text or "undetermined" in c10[3].text
+    assert re.match("[●✕◐] ", c10[3].text)
     assert {"difference", "low", "high", "seeds", "for_it"} <= set(table.frame.columns)
     assert set(table.frame["place"]) == {"CIFAR-100"}
     assert "confirmed" not in " ".join(e.text for entries in table.body for e in entries[3:])
@@ -306,32 +306,32 @@ def test_claims_of_one_seed_have_numbers_and_no_verdict(store):
     fill(store, "pilot", seeds=1, dataset="cifar100")
     table = tables.claims("comparison")
     assert {entries[3].text for entries in table.body} == {
-        "no verdict from one seed",
-        "not yet measured",
-        "a judgement",
+        "○ one seed, which gives no verdict",
+        "○ not yet measured",
+        "◇ a judgement",
     }
     assert table.frame["for_it"].isna().all() and table.frame["difference"].notna().any()
     lines = tables.in_short("comparison", "pilot").lines
     assert lines[-1].endswith("17 of 34 cells are measured, with 17 runs; one seed each, which says nothing of chance.")
     gain = 100 * (accuracy(16, 1) - accuracy(1, 1))
     assert lines[0].endswith(f"CRD + KD gains the most on it, {gain:.2f} points, from one seed.")
-    assert by_verdict(lines)[:2] == ["Measured at pilot scale, the 17 claims by verdict:", "  - no verdict (15)"]
+    assert by_verdict(lines)[:2] == ["Measured at pilot scale, the 17 claims by verdict:", "  - ○ one seed (15)"]
 
 
 def test_a_claim_says_where_nothing_of_it_is_measured(store):
     fill(store, "pilot", seeds=3, dataset="cifar100")
     told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
-    assert re.match(r"\w+.*: \d+ of 15 for it.*; CIFAR-10 not measured", told["C1"])
+    assert re.match(r"◐ open: .* 15 comparisons for it.*; CIFAR-10 not yet measured", told["C1"])
     assert "CIFAR-10 " not in told["C10"]  # it speaks of CIFAR-100 alone
     fill(store, "pilot", seeds=3, dataset="cifar10")
     told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
-    assert " of 30 for it" in told["C1"] and "not measured" not in told["C1"]
+    assert " 30 comparisons for it" in told["C1"] and "not yet measured" not in told["C1"]
 
 
 def test_claims_that_want_only_what_is_not_measured_yet_are_named(store):
     fill(store, "pilot", seeds=3, dataset="cifar100")
-    (told,) = (line for line in by_verdict(tables.in_short("comparison").lines) if "undetermined" in line)
-    assert re.match(r"  - undetermined \(\d+\), though all that is measured speaks for 4: Every method", told)
+    (told,) = (line for line in by_verdict(tables.in_short("comparison").lines) if "◐ open" in line)
+    assert re.match(r"  - ◐ open \(\d+\), though all that is measured speaks for 4: Every method", told)
     assert re.findall(r"\((C\d+)\)", told) == ["C1", "C7", "C12", "C15"]
 
 
@@ -374,7 +374,7 @@ def test_evidence_names_places_margins_and_teachers(store, in_book):
     evidence = {table.name: table for table in tables.evidence("slkd")}
     table = evidence["evidence-slkd-s4-pilot"]
     assert [entry.text for entry in table.head[0]][:3] == ["Place", "Claimed higher", "than"]
-    assert {entries[2].text for entries in table.body} >= {"AT less 1", "DKD less 1"}
+    assert table.head[0][3].text == "by" and {entries[3].text for entries in table.body} >= {"more than -1"}
     runs = [table for exhibit in exhibits.select("slkd") for table in tables.runs(exhibit)]
     labels = {entry.label for table in runs for entries in table.body for entry in entries if entry.label}
     targets = {entries[place].target for t in evidence.values() for entries in t.body for place in (1, 2)}
@@ -413,7 +413,7 @@ def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(stor
     assert f"CRD + KD gains the most on it, {best.value:.2f} points [{best.low:.2f}, {best.high:.2f}]" in gains
     up = sum(gain.low > 0 for gain in found)
     assert f"{up} of 15 methods beat the plain student by more than seeds explain" in gains
-    (decided,) = (line for line in by_verdict(lines) if line.startswith("  - disagrees at that scale ("))
+    (decided,) = (line for line in by_verdict(lines) if line.startswith("  - ✕ disagrees ("))
     assert decided.count("(C") == int(re.search(r"\((\d+)\)", decided)[1])
     assert "FitNet and KD both beat PKT (C6)" in decided
 

@@ -332,7 +332,7 @@ def test_relatives_that_stand_for_two_pairs_count_once():
     assert [leaf.text() for leaf in verdict.repeated] == ["slkd > slkd-one"]
     assert verdict.findings[0].truth is True
     (told,) = tables.claims("slkd", ids=["S10"]).body
-    assert told[3].text == "undetermined: 1 of 2 for it, 1 without runs of its own"
+    assert told[3].text == "◐ open: 1 of 2 comparisons for it, 1 without runs of its own"
 
 
 # -- the whole -------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def test_the_table_of_claims_says_what_is_printed():
     body = {entries[0].text: [entry.text for entry in entries] for entries in table.body}
     told = {"holds": "yes", "mixed": "partly", "open": "–"}
     assert {key: body[key][2] for key in body} == {key: told[word] for key, word in HOLDS.items()}
-    assert {entries[3] for entries in body.values()} == {"not yet measured"}
+    assert {entries[3] for entries in body.values()} == {"○ not yet measured"}
     assert "demo says nothing" in table.note
 
 
@@ -400,8 +400,8 @@ def test_claims_of_a_pilot_name_their_places():
     table = tables.claims("slkd")
     assert [entry.text for entry in table.head[0]][-1] == "Measured at pilot scale"
     body = {entries[0].text: entries[3].text for entries in table.body}
-    assert body["S1"].startswith("undetermined: ") and "7 places not measured" in body["S1"]
-    assert body["S5"] == "not yet measured"
+    assert body["S1"].startswith("◐ open: ") and "7 places not yet measured" in body["S1"]
+    assert body["S5"] == "○ not yet measured"
     here = table.frame[(table.frame["claim"] == "S6") & (table.frame["scale"] == "pilot")]
     assert set(here["place"]) == {"CIFAR-100, teachers of ResNet20", "CIFAR-100, teachers of WRN-16-2"}
     assert "resnet32x4/slkd > resnet32x4/kd" in set(here["comparison"])

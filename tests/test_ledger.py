@@ -42,7 +42,7 @@ def test_every_claim_of_every_paper_stands_in_the_ledger_and_its_file(tmp_path, 
     with open(tmp_path / "claims.csv", encoding="utf-8") as stream:
         assert {entry["id"] for entry in csv.DictReader(stream)} == ids
     chips = {entries[4].text for table in by_paper for entries in table.body}
-    assert chips == {"○ not measured", "◇ a judgement"}
+    assert chips == {"○ not yet measured", "◇ a judgement"}
 
 
 def test_printed_numbers_of_a_claim_are_those_of_the_papers_file():

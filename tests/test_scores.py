@@ -83,13 +83,13 @@ def test_a_table_has_a_column_for_every_score_in_its_own_unit(measured):
 
 def test_claims_know_which_side_is_the_better_one(measured):
     body = {line[0].text: [entry.text for entry in line[2:]] for line in tables.claims("tiny").body}
-    assert body["T1"] == ["yes", "agrees at that scale: 1 of 1 for it; 3 seeds for differences as printed"]
-    assert [told.partition(":")[0] for told in (body["T2"][1], body["T3"][1])] == ["agrees at that scale"] * 2
+    assert body["T1"] == ["yes", "● agrees: its one comparison for it"]
+    assert [told.partition(":")[0] for told in (body["T2"][1], body["T3"][1])] == ["● agrees"] * 2
     evidence = {table.name: table for table in tables.evidence("tiny")}
     surprise = evidence["evidence-tiny-t2-pilot"]
-    assert texts(surprise.head)[0][:2] == ["Claimed lower", "than"]
-    assert texts(surprise.body)[0][:3] == ["KD", "Plain student less 0.1", "-0.250"]
-    assert texts(surprise.body)[0][3].startswith("-0.300 [-0.30")
+    assert texts(surprise.head)[0][:4] == ["Claimed lower", "than", "by", "In print"]
+    assert texts(surprise.body)[0][:3] == ["KD", "Plain student", "less than -0.1"]
+    assert texts(surprise.body)[0][4].startswith("-0.300 [-0.30")
     assert texts(evidence["evidence-tiny-t3-pilot"].head)[0][1] == "Claimed better"
     assert {line[0].text for line in evidence["evidence-tiny-t3-pilot"].body} == {
         "CIFAR-100",

@@ -335,14 +335,12 @@ def choice(of: str, profile: Profile, store: Store) -> Row | Awaited:
 
     Of equally good cells it is the first one: with the smaller alpha, then the lower temperature.
     """
-    name, method = TUNED[of]
+    _, method = TUNED[of]
     cells = [cell for cell in ALPHA_TEMPERATURE.cells(profile) if cell.row.method == method]
     seen = {cell.row.key: cell.score.of(record) for cell, record in runs_of(cells, store)}
     seen = {key: accuracy for key, accuracy in seen.items() if math.isfinite(accuracy)}
     if len(seen) < len(cells):
-        why = (
-            f"alpha and temperature of {name} are not chosen at this scale yet, {len(seen)} of {len(cells)} pairs are "
-        )
+        why = f"alpha and temperature are not chosen at this scale yet, {len(seen)} of {len(cells)} pairs are "
         why += f"measured: `kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}`"
         return Awaited(why, tuple(run for cell in cells for run in cell.runs(1)))
     return max((cell.row for cell in cells), key=lambda row: seen[row.key])

@@ -31,6 +31,18 @@ from kdnb.study.store import Store
 from kdnb.tables.sheet import Entry, Line, Table, line
 from kdnb.tables.words import NOT_YET, TITLES, columns, slug
 
+#: A verdict as a shape and a word, shape and colour are never alone; in the order in which they are counted.
+CHIPS = {
+    "confirmed": "● confirmed",
+    "agrees at that scale": "● agrees",
+    "contradicted": "✕ contradicted",
+    "disagrees at that scale": "✕ disagrees",
+    OUR_READING: "✕ disagrees under our reading",
+    "undetermined": "◐ open",
+    NO_VERDICT: "○ one seed",
+    NOT_MEASURED: f"○ {NOT_YET}",
+    JUDGEMENT: "◇ a judgement",
+}
 #: So many places where nothing is measured are named; more are counted.
 FEW_PLACES = 2
 IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
@@ -59,7 +71,8 @@ def claims(
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
         body = [
-            [*entries, *line(NOT_YET if c.predicate else JUDGEMENT)] for entries, c in zip(body, chosen, strict=True)
+            [*entries, *line(CHIPS[NOT_MEASURED if c.predicate else JUDGEMENT])]
+            for entries, c in zip(body, chosen, strict=True)
         ]
     return Table(
         name=name,
@@ -111,18 +124,16 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
 
 
 def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
-    """`agrees at that scale (1): CRD is the best ... (C10)`, `undetermined (3)`, and so on.
+    """`● agrees (1): CRD is the best ... (C10)`, `◐ open (3)`, and so on.
 
-    Claims that the runs decide are told, and those that are undetermined for nothing but what is not measured yet.
+    Claims that the runs decide are told, and those that are open for nothing but what is not measured yet.
     """
     decided = {word for truth, word in WORDS[scale].items() if truth is not None} | {OUR_READING}
-    by_status: dict[str, list[Verdict]] = {}
-    for verdict in sorted(judged.values(), key=lambda verdict: verdict.status not in decided):
-        by_status.setdefault(verdict.status, []).append(verdict)
     lines = []
-    for status, found in by_status.items():
-        text = f"{status} ({len(found)})"
+    for status in sorted({v.status for v in judged.values()}, key=lambda status: [*CHIPS].index(status)):
+        found = [verdict for verdict in judged.values() if verdict.status == status]
         likely = [v for v in found if v.missing and v.findings and all(f.truth for f in v.findings)]
+        text = f"{CHIPS[status]} ({len(found)})"
         if status in decided:
             text += f": {_sentences(found)}"
         elif status == WORDS[scale][None] and likely:
@@ -155,23 +166,44 @@ def evidence_target(verdict: Verdict | None) -> str:
 
 
 def told_of(verdict: Verdict, paper: Paper) -> str:
-    """`confirmed: 34 of 34 for it`, `undetermined: 3 of 34 for it, 1 against; 12 seeds for differences as printed`."""
+    """`● confirmed: all 34 comparisons for it`; `◐ open: 3 of 34 comparisons for it, 2 cannot tell`, and what it lacks.
+
+    What is open for chance alone is told how many seeds would settle it, were the differences those in print.
+    """
+    chip = CHIPS[verdict.status]
     if not verdict.findings:
-        return NOT_YET if verdict.status == NOT_MEASURED else verdict.status
+        return chip
     if verdict.status == NO_VERDICT:
-        return f"{NO_VERDICT} from one seed"
+        return f"{chip}, which gives no verdict"
     truths = Counter(finding.truth for finding in verdict.findings)
     nowhere = _unmeasured(verdict)
     missing = [leaf for leaf in verdict.missing if leaf.place not in nowhere]
     total = len(verdict.findings) + len(missing) + len(verdict.repeated)
-    text = f"{verdict.status}: {truths[True]} of {total} for it"
-    text += f", {truths[False]} against" if truths[False] else ""
-    text += f", {len(missing)} not measured" if missing else ""
-    text += f", {len(verdict.repeated)} without runs of its own" if verdict.repeated else ""
+    counts = {
+        "against it": truths[False],
+        "cannot tell": truths[None],
+        NOT_YET: len(missing),
+        "without runs of its own": len(verdict.repeated),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    if total == 1:
+        text = f"{chip}: its one comparison {'for it' if truths[True] else told[0].removeprefix('1 ')}"
+    else:
+        share = f"all {total}" if truths[True] == total else f"{truths[True] or 'none'} of {total}"
+        text = ", ".join([f"{chip}: {share} comparisons for it", *told])
     if nowhere:
         where = " and ".join(map(paper.title, nowhere)) if len(nowhere) <= FEW_PLACES else f"{len(nowhere)} places"
-        text += f"; {where} not measured"
-    return text + (f"; {verdict.seeds_needed} seeds for differences as printed" if verdict.seeds_needed else "")
+        text += f"; {where} {NOT_YET}"
+    settles = seeds_to_settle(verdict)
+    return text + (
+        f". About {settles} seeds would settle what is measured, if the printed differences hold" if settles else ""
+    )
+
+
+def seeds_to_settle(verdict: Verdict) -> int | None:
+    """With how many seeds the comparisons that cannot tell yet would; None where none is in that state."""
+    open_by_chance = any(finding.truth is None for finding in verdict.findings)
+    return verdict.seeds_needed if open_by_chance and verdict.status == WORDS[verdict.profile][None] else None
 
 
 def _unmeasured(verdict: Verdict) -> list[str]:

@@ -17,9 +17,11 @@ from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_o
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import measured_at, runs_label
 
-HEAD = ("than", "In print", "Measured", "Seeds", "Says")
+HEAD = ("In print", "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
 JUDGED = " No number decides it: the comparisons stand here for who judges."
+#: What has to be ahead by anything at all, beside others of a table that need a margin.
+ANY = {True: "more than 0", False: "less than 0"}
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
 
 
@@ -43,6 +45,7 @@ def evidence(paper: str, store: Store | None = None) -> list[Table | Said]:
 def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> Table:
     found = [*verdict.findings, *verdict.evidence]
     several = len({finding.place for finding in found}) > 1
+    margins = any(finding.leaf.claimed() for finding in found)
     body: list[Line] = []
     for finding in found:
         leaf = finding.leaf
@@ -52,15 +55,16 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
         ]
         where = [Entry(paper.title(finding.place))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
-        body.append([*where, *rows, *line(*_numbers(finding), says)])
-    told, judged = told_of(verdict, paper), "" if verdict.findings else JUDGED
+        claimed = [Entry(leaf.claimed() or ANY[leaf.score.higher_is_better])] if margins else []
+        body.append([*where, *rows, *claimed, *line(*_numbers(finding), says)])
+    judged = "" if verdict.findings else JUDGED
     place = "" if several else f", {paper.title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
-        head=[line(*(["Place"] if several else []), f"Claimed {_direction(found)}", *HEAD)],
+        head=[line(*["Place"] * several, f"Claimed {_direction(found)}", "than", *["by"] * margins, *HEAD)],
         body=body,
-        note=f"{told[:1].upper()}{told[1:]}.{judged}{_made_of(found, paper)}{_of_a_teacher(found)}",
+        note=f"{told_of(verdict, paper)}.{judged}{_made_of(found, paper)}{_of_a_teacher(found)}",
         css="kdnb-evidence",
     )
 

@@ -17,24 +17,12 @@ from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.links import Links, links
 from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
-from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
+from kdnb.exhibits.claims.words import JUDGEMENT, NOT_MEASURED, WORDS
 from kdnb.study.store import Store
-from kdnb.tables.claims import IN_PRINT, evidence_target, judge_all, linked, measured_frames
+from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_to_settle
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import columns, slug
 
-#: A verdict as a shape and a word, shape and colour are never alone; in the order in which they are counted.
-CHIPS = {
-    "confirmed": "● confirmed",
-    "agrees at that scale": "● agrees",
-    "contradicted": "✕ contradicted",
-    "disagrees at that scale": "✕ disagrees",
-    OUR_READING: "✕ disagrees under our reading",
-    "undetermined": "◐ open",
-    NO_VERDICT: "○ one seed",
-    NOT_MEASURED: "○ not measured",
-    JUDGEMENT: "◇ a judgement",
-}
 HEAD = (
     "Claim", "What it says", "Stands in", "In print", "Verdict", "For · open · against · unmeasured",
     "Closest call", "Seeds to settle it", "Claims that need it",
@@ -114,7 +102,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
     body: list[Line] = []
     for one in claims:
         verdict = one.verdict
-        seeds = verdict.seeds_needed if verdict and one.chip == CHIPS["undetermined"] else None
+        seeds = seeds_to_settle(verdict) if verdict and one.claim.predicate else None
         body.append(
             [
                 Entry(one.claim.id),
@@ -174,8 +162,7 @@ def call_told(paper: Paper, finding: Finding | None) -> str:
         return "–"
     leaf = finding.leaf
     compared = " − ".join(paper.label(row) for row in leaf.sides() if row) or leaf.text()
-    margin = leaf.score.direction * getattr(leaf, "by", 0.0)
-    claimed = f", {'more' if leaf.score.higher_is_better else 'less'} than {margin:+g} is claimed" if margin else ""
+    claimed = f", {leaf.claimed()} is claimed" if leaf.claimed() else ""
     return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
 
 

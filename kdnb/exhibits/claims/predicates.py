@@ -128,6 +128,10 @@ class Leaf(Predicate):
         """Both sides for people, where rows are called by their labels."""
         return self.text(), ""
 
+    def claimed(self) -> str:
+        """By how much the first side has to be ahead, where that is not simply by anything: `more than +1`."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Better(Leaf):
@@ -159,14 +163,16 @@ class Better(Leaf):
 
     def text(self) -> str:
         than = (">" if self.score.higher_is_better else "<") + ("=" if self.or_equal else "")
-        return f"{self.a} {than} {self.b}{self._margin('+', '-')}"
+        margin = self.score.direction * self.by
+        return f"{self.a} {than} {self.b}" + (f" {'+' if margin > 0 else '-'} {abs(margin):g}" if margin else "")
 
     def texts(self, label: Callable[[str], str]) -> tuple[str, str]:
-        """A margin stands behind the row that it is added to: `KD plus 1`, `AT less 1`."""
-        return label(self.a), label(self.b) + self._margin("plus", "less")
+        return label(self.a), label(self.b)
 
-    def _margin(self, plus: str, less: str) -> str:
-        return f" {plus if self.by * self.score.direction > 0 else less} {abs(self.by):g}" if self.by else ""
+    def claimed(self) -> str:
+        """As the difference of both has to be: `more than +1`; of an error that may be larger, `less than +0.1`."""
+        margin = self.score.direction * self.by
+        return f"{'more' if self.score.higher_is_better else 'less'} than {margin:+g}" if margin else ""
 
     def gap(self, values: Mapping[str, float]) -> float:
         """a less b; printed numbers are decimal, so is it."""
