@@ -187,7 +187,10 @@ def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
     costs = frame.set_index("row")["cost_in_kd"]
     assert (costs[list(leaderboard.AGAIN)] == 1).all() and costs["kd-mismatched"] == 1  # the step is KD's
     assert costs["label-smoothing"] == costs["plain"] < 1
-    weights = {entries[0].text: entries[13].text for entries in table.body}
+    chosen = tables.choices("leaderboard/first", leaderboard.SETTINGS)
+    weights = {entries[0].text: entries[2].text for entries in chosen.body}
+    assert {entries[0].text for entries in table.body} <= {*weights}
+    assert next(entries[1].text for entries in chosen.body if entries[0].text == "AT") == "the field's benchmark"
     assert weights["PKT, beside the labels"] == "weight 30000"
     assert weights["Information flow, beside the labels"] == "weight 30000, first weight 100"
     assert weights["KD"] == "labels weight 0.1, soft weight 0.9" and weights["Plain student"] == "–"

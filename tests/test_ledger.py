@@ -41,7 +41,7 @@ def test_every_claim_of_every_paper_stands_in_the_ledger_and_its_file(tmp_path, 
     summary.to_myst()
     with open(tmp_path / "claims.csv", encoding="utf-8") as stream:
         assert {entry["id"] for entry in csv.DictReader(stream)} == ids
-    chips = {entries[4].text for table in by_paper for entries in table.body}
+    chips = {entries[3].text for table in by_paper for entries in table.body}
     assert chips == {"○ not yet measured", "◇ a judgement"}
 
 
@@ -73,7 +73,7 @@ def test_a_call_is_as_close_as_the_comparison_that_a_verdict_hangs_on():
             assert call.truth is False and call.difference.high == min(f.difference.high for f in known)
     assert {verdict.status for verdict in judged.values()} >= {"agrees at that scale", "disagrees at that scale"}
     body = {entries[0].text: entries for entries in tables.ledger(store)[1].body}
-    assert body["C4"][4].text in ("✕ disagrees, pilot", "● agrees, pilot", "◐ open, pilot")
+    assert body["C4"][3].text in ("✕ disagrees, pilot", "● agrees, pilot", "◐ open, pilot")
     assert tables.ledger(store)[0].body[0][1].text == "17"
 
 

@@ -155,6 +155,7 @@ class Plot:
                 f":name: fig-{self.name}",
                 f":alt: {' '.join((self.seen or self.caption).split())}",
                 ":class: dark-light kdnb-plot",
+                ":width: 100%",  # so that Sphinx leads to the picture alone, for who wants it larger
                 "",
                 f"{self.caption} {{download}}`{self.name}.csv <{self.name}.csv>`",
                 ":::",

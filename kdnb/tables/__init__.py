@@ -12,7 +12,7 @@ from kdnb.tables.landing import landings
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.outcome import outcome
-from kdnb.tables.ranking import again, ranking, search, standing
+from kdnb.tables.ranking import again, choices, ranking, search, standing
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
 from kdnb.tables.schedules import differences
@@ -25,6 +25,7 @@ __all__ = [
     "Table",
     "again",
     "certainty",
+    "choices",
     "claims",
     "conformity",
     "costs",

@@ -24,7 +24,7 @@ from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import columns, slug
 
 HEAD = (
-    "Claim", "What it says", "Stands in", "In print", "Verdict", "For · open · against · unmeasured",
+    "Claim", "Where it stands, and what it says", "In print", "Verdict", "For · open · against · unmeasured",
     "Closest call", "Seeds to settle it", "Claims that need it",
 )  # fmt: skip
 
@@ -106,8 +106,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
         body.append(
             [
                 Entry(one.claim.id),
-                Entry(f"{one.claim.sentence} {one.claim.remark or one.claim.why_not}".strip()),
-                Entry(", ".join(_told(key) for key in one.claim.exhibits)),
+                Entry(_sentence(one.claim)),
                 Entry(IN_PRINT[one.in_print]),
                 one.found,
                 Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
@@ -123,6 +122,11 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
         body=body,
         css="kdnb-claims kdnb-ledger",
     )
+
+
+def _sentence(claim: Claim) -> str:
+    """Where the claim stands, and what it says: `Table 1: KD is the best ...`."""
+    return f"{', '.join(map(_told, claim.exhibits))}: {claim.sentence} {claim.remark or claim.why_not}".strip()
 
 
 def _told(key: str) -> str:

@@ -33,7 +33,6 @@ DEAR = 1.25
 HEAD = (
     "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like its teacher, %", "ECE, %", "NLL",
     "Cost, × KD", "GiB", "Extra parameters",
-    "Settings, or what a control asks", "Weights of its terms",
 )  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def ranking(
 ) -> list[Table | Said]:
     """The table at every scale and data set that has runs, the best mean first; a demo where the notebook shows one.
 
-    `settings` says of a row who chose its settings, or what a control asks.
+    `settings` says of a row who chose its settings, or what a control asks, for the CSV.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
     found: list[Table | Said] = []
@@ -163,7 +162,7 @@ def _table(
         caption=f"{exhibit.title}, {measured_at(scale)}, "
         f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
         head=[line(*HEAD)],
-        body=[_line(row, settings.get(row.key, "")) for row in rows],
+        body=[_line(row) for row in rows],
         frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
         note=_note(layout, [row.over[KD] for row in rows if KD in row.over], scale, len(compared)),
         css="kdnb-sortable",
@@ -172,7 +171,27 @@ def _table(
     )
 
 
-def _line(row: _Row, settings: str) -> Line:
+def choices(exhibit: Exhibit | str, settings: Mapping[str, str], *, name: str = "choices") -> Table:
+    """Who chose the settings of every row, or what a control asks, and what the terms of its loss weigh; of the largest
+    scale that has runs, or as they will be at pilot scale.
+    """
+    exhibit, store = exhibits.get(exhibit), Store.open()
+    scale = next((scale for scale in SCALES if runs_of(exhibit.cells(scale), store)), "pilot")
+    cells = [cell for cell in exhibit.cells(scale) if cell.experiment is not None or cell.waits]
+    told = {cell.row: (settings.get(cell.row.key, "") or "–", _weights(cell) or "–") for cell in cells}
+    return Table(
+        name=name,
+        caption=f"Who chose the settings, and what the terms of a loss weigh at the scale {scale}.",
+        head=[line("Method", "Settings, or what a control asks", "Weights of its terms")],
+        body=[line(row.label, *texts) for row, texts in told.items()],
+        frame=pd.DataFrame(
+            [{"row": row.key, "settings": whose, "weights": weights} for row, (whose, weights) in told.items()]
+        ),
+        css="kdnb-claims",
+    )
+
+
+def _line(row: _Row) -> Line:
     memory, parameters = row.needs
     return line(
         row.cell.row.label,
@@ -185,8 +204,6 @@ def _line(row: _Row, settings: str) -> Line:
         f"{row.cost:.2f}{' ⚑' * row.dear}" if row.cost is not None else "–",
         _number(memory, 2),
         "–" if parameters is None else f"{parameters:,}",
-        settings,
-        _weights(row.cell) or "–",
     )
 
 

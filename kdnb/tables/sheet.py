@@ -17,6 +17,9 @@ import pandas as pd
 from kdnb import page
 from kdnb.tables.grid import grid
 
+#: Tables of so many columns or more are set smaller, so that they fit a page.
+MANY_COLUMNS = 9
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -92,12 +95,17 @@ class Table:
         head = '<details class="kdnb-rerun"><summary>Rerun these numbers</summary>'
         return f"{head}\n\n{self.rerun}\n\n</details>"
 
+    def _classes(self) -> str:
+        """What the style sheet knows the table by; one of many columns has smaller letters."""
+        many = sum(entry.columns for entry in self.head[0]) >= MANY_COLUMNS
+        return " ".join(filter(None, ["kdnb-table", self.css, "kdnb-many" if many else ""]))
+
     def _has_spans(self) -> bool:
         return any(e.columns > 1 or e.rows > 1 for line in [*self.head, *self.body] for e in line)
 
     def _list(self) -> str:
         lines = [f"`````{{list-table}} {self.caption}", f":name: tab-{self.name}", f":header-rows: {len(self.head)}"]
-        lines += [f":class: kdnb-table {self.css}".rstrip(), ""]
+        lines += [f":class: {self._classes()}", ""]
         for line in [*self.head, *self.body]:
             for position, entry in enumerate(line):
                 lead = "* - " if position == 0 else "  - "
@@ -116,7 +124,7 @@ class Table:
             "```{eval-rst}",
             f".. table:: {self.caption}",
             f"   :name: tab-{self.name}",
-            f"   :class: kdnb-table {self.css}".rstrip(),
+            f"   :class: {self._classes()}",
             "",
         ]
         return "\n".join([*lines, *(f"   {line}" for line in drawn), "```"])
