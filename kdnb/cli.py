@@ -402,7 +402,7 @@ def _conformity(json_file: Path | None, device: str, budget: float | None) -> No
     file = json_file or default_file()
     try_to_write(file)
     with Progress() as progress:
-        done = Conformity(file, say=progress.say, device=device, progress=progress).run(budget)
+        done = Conformity(file, progress, device=device).run(budget)
     typer.echo(f"{file}: {'all runs are there' if done else 'runs are left; the same command goes on'}")
 
 

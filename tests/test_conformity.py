@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import signal
 
@@ -20,6 +21,7 @@ from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
 from kdnb.models.network import Activations
 from kdnb.study import equivalence
+from kdnb.study.progress import Progress
 from kdnb.study.store import Store
 
 pytestmark = pytest.mark.usefixtures("empty_project")
@@ -44,16 +46,16 @@ def test_every_way_is_run_once_kept_as_it_ends_and_never_enters_the_store(small,
     def told() -> list[tuple[str, str, int]]:
         return [(r["way"], r["line"], r["seed"]) for r in json.loads(file.read_text(encoding="utf-8"))["runs"]]
 
-    lines: list[str] = []
-    first = conformity.Conformity(file, lines.append, "demo", "digits", "cpu", seeds=1)
+    log = io.StringIO()
+    first = conformity.Conformity(file, Progress(log), "demo", "digits", "cpu", seeds=1)
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr(conformity, "usual", lambda *given: signal.raise_signal(signal.SIGINT))
         first.run()
-    assert "2 pairs; if one difference has a spread of 0.9 points" in lines[0]
+    assert "2 pairs; if one difference has a spread of 0.9 points" in log.getvalue().splitlines()[0]
     kept = told()
     assert kept == [(way, line, 1) for way in ("float32", "bfloat16") for line in ("plain", "kd")]
     monkeypatch.setattr(conformity.Conformity, "_engine", None)  # nothing of it is trained again
-    assert conformity.Conformity(file, lines.append, "demo", "digits", "cpu", seeds=1).run()
+    assert conformity.Conformity(file, Progress(log), "demo", "digits", "cpu", seeds=1).run()
     assert told() == [*kept, ("usual loop", "plain", 1), ("usual loop", "kd", 1)]
     for run in json.loads(file.read_text(encoding="utf-8"))["runs"]:
         assert run["numerics"]["dtype"] == ("bfloat16" if run["way"] == "bfloat16" else "float32")

@@ -55,21 +55,21 @@ WAYS = ("float32", "bfloat16", "usual loop")
 class Conformity:
     """The runs of this comparison on this machine, and the file that keeps what they scored.
 
-    `say` gets lines for people, `progress` what is training after each epoch and step.
+    `progress` tells people what is training; without it nothing is told.
     """
 
     def __init__(
         self,
         path: Path,
-        say: Callable[[str], None] = lambda line: None,
+        progress: Progress | None = None,
         profile: str = "pilot",
         dataset: str = "cifar100",
         device: str = "auto",
         seeds: int = SEEDS,
-        progress: Progress | None = None,
     ) -> None:
-        self.path, self.say, self.seeds = path, say, seeds
+        self.path, self.seeds = path, seeds
         self.progress = progress or Progress(io.StringIO())
+        self.say = self.progress.say
         self.device = detect(device)
         self.experiments = dict(_experiments(profile, dataset))
         self.content = self._read(f"{profile}, {datasets.info(dataset).title}")

@@ -185,9 +185,9 @@ CLAIMS = (
     ),
     _claim(
         15,
-        "The new combinations FSP+KD and MMD-Gaussian+KD are surprisingly strong: better than KD alone.",
+        "The new combinations FSP + KD and MMD-Gaussian + KD are surprisingly strong: better than KD alone.",
         AllOf(_on_both(("fsp+kd", "kd"), ("mmd-gaussian+kd", "kd"))),
-        "In print FSP+KD loses to KD on CIFAR-10 and MMD-Gaussian+KD on CIFAR-100.",
+        "In print FSP + KD loses to KD on CIFAR-10 and MMD-Gaussian + KD on CIFAR-100.",
     ),
     _claim(
         16,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdnb import exhibits
+from kdnb import exhibits, methods
 from kdnb.exhibits.costs import bench_files
 from kdnb.exhibits.names import pair_title
 from kdnb.study import equivalence
@@ -126,7 +126,8 @@ def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs
 def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | None) -> Table:
     lines: list[dict[str, Any]] = content.get("methods", [])
     labels = _labels()
-    chosen = [m for m in lines if wanted is None or m["method"] in wanted]
+    shared = {key for key, method in methods.catalogue().items() if method.step_of}  # another's step, under its name
+    chosen = [m for m in lines if (wanted is None or m["method"] in wanted) and m["method"] not in shared]
     chosen.sort(key=lambda m: (m["method"] != "kd", _label(m["method"], labels).casefold()))
     body = [
         line(
