@@ -70,10 +70,12 @@ def test_the_whole_study_is_planned_at_every_profile_and_reading_it_changes_noth
     assert contents(tmp_path) == before
     said = found.stdout + found.stderr
     todo = [job for job in Book(tmp_path / "study", profile).jobs.values() if not job.done]
-    assert todo and said.count("rule cohort:") == len(todo)
+    assert todo or profile == "demo"  # a checkout whose book is built has its demo already
+    assert said.count("rule cohort:") == len(todo)
     assert said.count("rule page:") == len(page.pages(tmp_path / "study"))
     data = set(re.findall(r"data/(\w+)$", said, flags=re.MULTILINE)) & {"digits", "cifar10", "cifar100", "imagenet"}
-    assert data == ({"digits"} if profile == "demo" else {"cifar10", "cifar100"})
+    wanted = {"digits"} if profile == "demo" else {"cifar10", "cifar100"}
+    assert data == (wanted if todo else set())
 
 
 def test_a_page_waits_for_the_jobs_that_it_shows_and_for_no_others(project, empty_project):
