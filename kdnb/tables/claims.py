@@ -130,15 +130,15 @@ def _by_verdict(judged: Mapping[str, Verdict], scale: str) -> list[str]:
     """
     decided = {word for truth, word in WORDS[scale].items() if truth is not None} | {OUR_READING}
     lines = []
-    for status in sorted({v.status for v in judged.values()}, key=lambda status: [*CHIPS].index(status)):
+    for status, chip in CHIPS.items():
         found = [verdict for verdict in judged.values() if verdict.status == status]
         likely = [v for v in found if v.missing and v.findings and all(f.truth for f in v.findings)]
-        text = f"{CHIPS[status]} ({len(found)})"
+        text = f"{chip} ({len(found)})"
         if status in decided:
             text += f": {_sentences(found)}"
         elif status == WORDS[scale][None] and likely:
             text += f", though all that is measured speaks for {len(likely)}: {_sentences(likely)}"
-        lines.append(text)
+        lines += [text] if found else []
     return lines
 
 

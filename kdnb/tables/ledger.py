@@ -102,7 +102,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
     body: list[Line] = []
     for one in claims:
         verdict = one.verdict
-        seeds = seeds_to_settle(verdict) if verdict and one.claim.predicate else None
+        seeds = seeds_to_settle(verdict) if verdict else None
         body.append(
             [
                 Entry(one.claim.id),
