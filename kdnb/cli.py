@@ -252,9 +252,13 @@ def import_(
     for line in import_archives(Store.open(), archives):
         typer.echo(line)
         lines.append(line)
-    taken = sum(line.startswith("record ") for line in lines)
-    refused = sum(line.startswith("refused") for line in lines)
-    typer.echo(f"{len(archives)} archives read: {taken} records taken, {refused} refused; what was here already stays")
+    records, checkpoints, refused = (
+        sum(line.startswith(kind) for line in lines) for kind in ("record ", "checkpoint ", "refused")
+    )
+    typer.echo(
+        f"archives read: {len(archives)}; records taken: {records}; checkpoints taken: {checkpoints}; "
+        f"refused: {refused}; what was here already stays"
+    )
     raise typer.Exit(NOT_ALL if refused else 0)
 
 

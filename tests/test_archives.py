@@ -70,7 +70,7 @@ def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
     before = contents(store.own.results.parent)
     other = elsewhere()
     lines = list(import_archives(other, archives))
-    assert len(lines) == 3 and all(line.startswith("record ") for line in lines)
+    assert [line.split()[0] for line in lines] == ["record"] * 3 + ["checkpoint"] * 2
     after = contents(other.own.results.parent)
     assert after == {k: v for k, v in before.items() if not k.endswith(("notes.json", "exported.json"))}
     assert other.get(*RUN.key).metrics["headline"] == 0.25 and other.load_weights(teacher) is not None
@@ -85,7 +85,8 @@ def test_the_order_of_archives_does_not_matter(tmp_path, elsewhere, monkeypatch)
     archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
     assert len(archives) > 4
     other = elsewhere()
-    assert list(import_archives(other, archives[1:][::-1])) == []
+    (line,) = import_archives(other, archives[1:][::-1])
+    assert line.startswith("checkpoint resnet14-")
     assert other.load_weights(teacher) is not None
 
 

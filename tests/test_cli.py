@@ -330,9 +330,10 @@ def test_an_import_says_what_it_did(kdnb, tmp_path, monkeypatch):
 
     keep(Run(experiment("plain"), 1))
     export_store(Store.open(), tmp_path / "out.tar.gz")
-    assert "1 archives read: 0 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out
+    told = "archives read: 1; records taken: {}; checkpoints taken: 0; refused: 0"
+    assert told.format(0) in kdnb("import", str(tmp_path / "out.tar.gz")).out
     monkeypatch.setenv("KDNB_STORE", str(tmp_path / "elsewhere"))
-    assert "1 archives read: 1 records taken, 0 refused" in kdnb("import", str(tmp_path / "out.tar.gz")).out
+    assert told.format(1) in kdnb("import", str(tmp_path / "out.tar.gz")).out
 
 
 def test_an_import_that_refuses_something_says_so_by_its_exit_code(kdnb, tmp_path, monkeypatch):
@@ -343,7 +344,7 @@ def test_an_import_that_refuses_something_says_so_by_its_exit_code(kdnb, tmp_pat
     with tarfile.open(tmp_path / "out.tar.gz", "w:gz") as packed:
         packed.add(tmp_path / "seed1.json", "results/comparison/pilot/cifar100/a-b/kd/seed1.json")
     answer = kdnb("import", str(tmp_path / "out.tar.gz"))
-    assert answer.code == 1 and "0 records taken, 1 refused" in answer.out
+    assert answer.code == 1 and "records taken: 0; checkpoints taken: 0; refused: 1" in answer.out
     (tmp_path / "text.tar.gz").write_text("no archive", encoding="utf-8")
     answer = kdnb("import", str(tmp_path / "text.tar.gz"))
     assert answer.code == 2 and answer.err.count("\n") == 1 and "text.tar.gz is not a whole archive" in answer.err

@@ -125,7 +125,7 @@ def _digest(unit: Unit) -> str:
 
 
 def import_archives(store: Store, archives: list[Path]) -> Iterator[str]:
-    """Take in archives of `export_store`; yields a line for each record taken and each thing refused.
+    """Take in archives of `export_store`; yields a line for each record and checkpoint taken and each thing refused.
 
     What is already here is kept: records, and weights; of two checkpoints of one unfinished run the further
     one.  A record with arrays that are missing here replaces ours.  Broken records are refused, arrays too that
@@ -228,6 +228,8 @@ def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
     elif here is None or here.position < theirs.position:
         write_atomically(place, content)
         here = theirs
+        if is_whole(folder):  # the other files may travel in an archive that comes later
+            yield f"checkpoint {folder.name}: {folder}"
     for path in folder.glob("*.safetensors"):
         if path.name not in here.files:
             path.unlink()
