@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kdnb.exhibits.claims import evidence
 from kdnb.exhibits.claims import judge as judging
+from kdnb.exhibits.claims import places
 from kdnb.exhibits.claims.evidence import Evidence
 from kdnb.exhibits.claims.judge import Verdict, judge
 from kdnb.exhibits.claims.predicates import (
@@ -28,7 +28,7 @@ from kdnb.exhibits.claims.predicates import (
 from kdnb.exhibits.claims.words import Truth
 from kdnb.exhibits.comparison_claims import ALONE, CLAIMS, FEATURES, MMD, PAPER, STUDENTS
 
-PRINTED = evidence.printed(PAPER)
+PRINTED = places.printed(PAPER)
 
 
 def verdicts(frames: dict[str, pd.DataFrame], profile: str) -> list[Verdict]:

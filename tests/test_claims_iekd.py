@@ -11,8 +11,8 @@ from study_samples import record
 from kdnb import exhibits
 from kdnb.exhibits import iekd
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import frames
-from kdnb.exhibits.claims.evidence import printed as printed_of
+from kdnb.exhibits.claims.places import frames
+from kdnb.exhibits.claims.places import printed as printed_of
 from kdnb.exhibits.iekd_claims import CLAIMS, PAPER, PLAIN, loss_place, title
 from kdnb.exhibits.reported import reported
 from kdnb.study.record import thinned

@@ -11,7 +11,7 @@ from study_samples import record
 from kdnb import exhibits
 from kdnb.exhibits import infoflow
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import printed as printed_of
+from kdnb.exhibits.claims.places import printed as printed_of
 from kdnb.exhibits.claims.predicates import Claim, better, read_as
 from kdnb.exhibits.claims.words import OUR_READING
 from kdnb.exhibits.infoflow_claims import CLAIMS, COLUMNS, FROM_EARLY, FROM_LATE, MAP_C, PAPER, divergence, title

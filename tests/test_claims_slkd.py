@@ -15,8 +15,8 @@ from test_claims import runs
 from kdnb import exhibits, paths, tables
 from kdnb.exhibits import slkd
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import frames as frames_of
-from kdnb.exhibits.claims.evidence import printed as printed_of
+from kdnb.exhibits.claims.places import frames as frames_of
+from kdnb.exhibits.claims.places import printed as printed_of
 from kdnb.exhibits.claims.predicates import Better
 from kdnb.exhibits.slkd_claims import CLAIMS, PAIRS, PAPER, counts, place, title
 from kdnb.study.record import thinned

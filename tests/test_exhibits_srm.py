@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from kdnb import cli, exhibits, methods, models, paths, tables
 from kdnb.exhibits import srm, wanted
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import frames as frames_of
-from kdnb.exhibits.claims.evidence import printed as printed_of
+from kdnb.exhibits.claims.places import frames as frames_of
+from kdnb.exhibits.claims.places import printed as printed_of
 from kdnb.exhibits.exhibit import Absent
 from kdnb.exhibits.reported import reported
 from kdnb.exhibits.srm_claims import CLAIMS, HERE, PAPER, place, title

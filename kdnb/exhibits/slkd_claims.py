@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from kdnb import datasets
 from kdnb.exhibits import slkd
-from kdnb.exhibits.claims.predicates import TEACHER, Better, all_of, mostly, numbered
+from kdnb.exhibits.claims.predicates import Better, all_of, mostly, numbered
+from kdnb.exhibits.claims.words import TEACHER
 from kdnb.exhibits.exhibit import Cell, Column, Pair
 from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.paper import Paper, Where, where

@@ -11,8 +11,8 @@ import pandas as pd
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import frames as frames_of
 from kdnb.exhibits.claims.judge import Verdict
+from kdnb.exhibits.claims.places import frames as frames_of
 from kdnb.exhibits.claims.predicates import Finding
 from kdnb.exhibits.claims.words import (
     FAILS,

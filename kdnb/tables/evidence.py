@@ -9,7 +9,8 @@ import pandas as pd
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims.judge import Verdict
-from kdnb.exhibits.claims.predicates import TEACHER, Finding
+from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.claims.words import TEACHER
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.statistics import POOLED
 from kdnb.study.store import Store

@@ -12,9 +12,9 @@ import pandas as pd
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
-from kdnb.exhibits.claims.evidence import printed
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.links import Links, links
+from kdnb.exhibits.claims.places import printed
 from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
 from kdnb.exhibits.claims.words import JUDGEMENT, NOT_MEASURED, WORDS

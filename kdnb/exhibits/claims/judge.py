@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kdnb.exhibits.claims.evidence import Evidence, Frames, Printed, printed, printed_at
-from kdnb.exhibits.claims.predicates import TEACHER, Claim, Finding, Leaf, Predicate, in_print
-from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
+from kdnb.exhibits.claims.evidence import Evidence
+from kdnb.exhibits.claims.places import Frames, printed, printed_at
+from kdnb.exhibits.claims.predicates import Claim, Finding, Leaf, Predicate, Printed, in_print
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, TEACHER, WORDS
 from kdnb.exhibits.paper import Paper
 from kdnb.study.statistics import LEVEL
 

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from kdnb.exhibits.claims.words import FAILS, HOLDS, JUDGEMENT, MIXED, OPEN, Truth
+from kdnb.exhibits.claims.words import FAILS, HOLDS, JUDGEMENT, MIXED, OPEN, TEACHER, Truth
 from kdnb.exhibits.exhibit import Column
 from kdnb.exhibits.score import ACCURACY, Score
 
 if TYPE_CHECKING:
-    from kdnb.exhibits.claims.evidence import Evidence, Printed
+    from kdnb.exhibits.claims.evidence import Evidence
     from kdnb.study.statistics import Correlation, Difference
 
-TEACHER = "teacher"
+#: (place, row) -> the number that the paper prints, in the unit of its score.
+Printed = Mapping[tuple[str, str], float]
 #: A claim that so many rows lose by is about them too; one that nearly all lose by is about the winner.
 FEW_LOSERS = 6
 

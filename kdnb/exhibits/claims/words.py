@@ -5,6 +5,9 @@ from __future__ import annotations
 #: Three-valued: True, False, or None where the evidence cannot tell.
 Truth = bool | None
 
+#: The row whose runs are constants: it taught the others.
+TEACHER = "teacher"
+
 #: Of printed numbers.
 HOLDS, FAILS, MIXED, OPEN = "holds", "fails", "mixed", "open"
 
