@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,31 @@ def test_the_check_sees_what_it_should(tmp_path):
     )
     (tmp_path / "x.py").write_text(text, encoding="utf-8")
     assert imported(tmp_path / "x.py") == {("study", 2), ("cli", 3), ("plots", 7)}
+
+
+def names_taken(path: Path) -> set[str]:
+    """Files of the package that a file takes names from, also for its types alone: `study/plan.py`."""
+    taken = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        taken |= {f"{name.removeprefix('kdnb.').replace('.', '/')}.py" for name in names if name.startswith("kdnb.")}
+    return taken & PLACES
+
+
+PLACES = {path.relative_to(PACKAGE).as_posix() for path in FILES}
+
+
+def test_no_files_take_from_each_other_in_a_circle():
+    TopologicalSorter({place: names_taken(PACKAGE / place) for place in sorted(PLACES)}).prepare()
+
+
+def test_a_circle_would_be_seen():
+    assert names_taken(PACKAGE / "exhibits/claims/predicates.py") >= {
+        "exhibits/claims/evidence.py",
+        "exhibits/score.py",
+    }
 
 
 #: What notebooks, the plan and the dashboard need must not wait for torch.
