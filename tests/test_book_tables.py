@@ -384,6 +384,14 @@ def test_evidence_names_places_margins_and_teachers(store, in_book):
     assert "SLKD under ResNet32x4" in teachers
 
 
+def test_two_seeds_of_a_student_beside_a_constant_are_said_to_tell_little(store):
+    """Pooled or not: with three there is nothing to warn of."""
+    for seeds, told in ((2, True), (3, False)):
+        fill(store, "pilot", seeds=seeds, dataset="cifar100", key="comparison/table1")
+        (table,) = (table for table in tables.evidence("comparison") if table.name == "evidence-comparison-c2-pilot")
+        assert ("one degree of freedom" in table.note) is told
+
+
 def test_a_demo_is_no_evidence(store):
     (said,) = tables.evidence("comparison")
     assert "Not yet measured" in said.text
@@ -640,6 +648,22 @@ def test_a_methods_page_begins_with_what_came_out(store):
     assert kd["Gain over KD"] == "–" != crd["Gain over KD"] and crd["Method"] == "CRD †"
     assert crd["The same, both on †'s schedule"] not in ("–", crd["Gain over the plain student"])
     assert "C10" in table.note and "C13" not in table.note
+
+
+def test_an_outcome_of_two_places_tells_each_its_own(store):
+    """Print, cost and the gain at equal schedule are those of a place: where none is measured there is a dash."""
+    fill(store, "pilot", seeds=3, key="comparison/table1")
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/schedule")
+    table = tables.outcome("comparison/table1", ["crd"])
+    found = [dict(zip(texts(table.head)[0], (e.text for e in line), strict=True)) for line in table.body]
+    first, second = sorted(found, key=lambda told: told["Where"])
+    assert first["Where"].startswith("CIFAR-10,") and second["Where"].startswith("CIFAR-100,")
+    equal = "The same, both on †'s schedule"
+    assert first[equal] == "–" != second[equal] and "–" not in (first["Gain over KD"], second["Gain over KD"])
+    cells = comparison.TABLE_1.cells("paper", None, ["crd", "plain"])
+    of = {(cell.dataset, cell.row.key): cell.reported for cell in cells}
+    for told, dataset in (first, "cifar10"), (second, "cifar100"):
+        assert told["Gain in print"] == f"{of[dataset, 'crd'] - of[dataset, 'plain']:+.2f}"
 
 
 def test_an_outcome_of_one_seed_says_nothing_of_chance(store):

@@ -68,8 +68,8 @@ def test_scores_are_no_pairs_of_networks_and_an_auxiliary_is_no_method_for_the_s
     assert gains.startswith("Measured at pilot scale, by 4 scores of the same runs: the most is gained by ")
     assert "pairs of networks" not in gains and "Auxiliary" not in gains
     assert measured.endswith("; a run tells several scores.")
-    (place, (_, runs)), *_ = students_of(exhibits.get("infoflow/table1"), "pilot", Store.open()).items()
-    assert "ResNet20 → CNN-1 " in place and not {"teacher", "aux"} & set(runs["row"])
+    (place, of), *_ = students_of(exhibits.get("infoflow/table1"), "pilot", Store.open()).items()
+    assert "ResNet20 → CNN-1 " in place and not {"teacher", "aux"} & set(of.runs["row"])
 
 
 @pytest.mark.usefixtures("empty_project")

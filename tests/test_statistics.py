@@ -175,20 +175,73 @@ def test_seeds_in_common_cancel_where_cells_are_missing():
     assert found.value == pytest.approx(2, abs=1e-6)
 
 
-def test_unequal_variances_fall_back_to_the_pairs_alone():
+def unequal(wild: int) -> dict[str, list[float | None]]:
+    """Eight quiet rows, and so many wild ones."""
     draw = np.random.default_rng(3)
-    table = {f"r{i}": list(70 + draw.normal(0, 0.05, 6)) for i in range(8)} | {"wild": list(70 + draw.normal(0, 30, 6))}
+    quiet = {f"r{i}": list(70 + draw.normal(0, 0.05, 6)) for i in range(8)}
+    return quiet | {f"wild{i}": list(70 + draw.normal(0, 30, 6)) for i in range(wild)}
+
+
+def test_unequal_variances_fall_back_to_the_pairs_alone():
+    """Where more than one row in five is wild."""
+    table = unequal(wild=3)
     layout = Layout(frame(table))
-    assert not layout.pooled
-    found, wild = layout.differences([("r1", "r0"), ("wild", "r0")])
+    assert not layout.pooled and not layout.odd
+    found, wild = layout.differences([("r1", "r0"), ("wild0", "r0")])
     assert {found.method, wild.method} == {"pairs alone"}
     differences = np.array(table["r1"]) - np.array(table["r0"])
     half = stats.t.ppf(1 - 0.05 / 4, 5) * stats.sem(differences)
     assert (found.low, found.high) == pytest.approx((differences.mean() - half, differences.mean() + half))
-    near, far = layout.seeds_needed([("r1", "r0"), ("wild", "r0")], [0.2, 0.2])
+    near, far = layout.seeds_needed([("r1", "r0"), ("wild0", "r0")], [0.2, 0.2])
     assert near is not None and near < 10
     assert far is None or far > 1000
     assert layout.against(70.0, "teacher", ["r1"])[0].method == "pairs alone"
+
+
+def test_a_wild_row_is_set_aside_and_the_others_stay_pooled():
+    """It costs them nothing but their share of the level; it is compared by its own pairs."""
+    table = frame(unequal(wild=1))
+    layout, quiet = Layout(table), Layout(table[table["row"] != "wild0"])
+    assert layout.odd == ["wild0"] and layout.pooled and (layout.sd, layout.df) == (quiet.sd, quiet.df)
+    pairs = [("r1", "r0"), ("r2", "r0"), ("wild0", "r0")]
+    *found, wild = layout.differences(pairs)
+    assert [d.method for d in (*found, wild)] == ["pooled", "pooled", "pairs alone"]
+    assert found == quiet.differences(pairs[:2], 1 - 0.05 * 2 / 3)
+    assert wild == one_sample("wild0", "r0", wild_differences(table), 3)
+    assert layout.against(70.0, "teacher", ["r1", "wild0"])[1].method == "pairs alone"
+    near, far = layout.seeds_needed([("r1", "r0"), ("wild0", "r0")], [0.2, 0.2])
+    assert near is not None and near < 10 and (far is None or far > 1000)
+    places, known = layout.ranks(), quiet.ranks()
+    assert places["wild0"] == (1, 9)
+    assert all(places[row][0] == known[row][0] and places[row][1] == known[row][1] + 1 for row in known)
+    t = wild_differences(table).mean() / stats.sem(wild_differences(table))
+    assert layout.probability("wild0", "r0") == pytest.approx(stats.t.cdf(t, 5))
+
+
+def wild_differences(table: pd.DataFrame) -> np.ndarray:
+    wide = table.pivot(index="seed", columns="row", values="value")
+    return (wide["wild0"] - wide["r0"]).to_numpy()
+
+
+def test_setting_rows_aside_keeps_the_level():
+    """No difference is there: a table of one wild row and eleven others decides one falsely in some twenty tables."""
+    false, tables = 0, 400
+    for start in range(tables):
+        table = noise(11, 4, start=start).assign(value=lambda t: t["value"] - t["row"].str[1:].astype(int))
+        draw = np.random.default_rng(10_000 + start)
+        seeds = table[table["row"] == "r0"].assign(row="wild")
+        table = pd.concat([table, seeds.assign(value=seeds["value"] + draw.normal(0, 20, 4))])
+        found = Layout(table).differences([(row, "r0") for row in table["row"].unique() if row != "r0"])
+        false += any(d.low > 0 or d.high < 0 for d in found)
+    assert false / tables < 0.09
+
+
+def test_rows_that_share_no_two_seeds_are_not_ranked():
+    """A row of another seed, however good, is beaten by nobody and beats nobody."""
+    table = frame({"a": [70, 71, 72, None], "b": [60, 61.1, 62, None], "c": [None, None, None, 90]})
+    layout = Layout(table)
+    assert layout.ranks() == {"a": (1, 2), "b": (2, 3), "c": (1, 3)}
+    assert math.isnan(layout.probability("c", "a")) and layout.probability("a", "b") > 0.99
 
 
 def test_equal_variances_are_rarely_called_unequal():

@@ -3,8 +3,8 @@
 With few seeds the variance is pooled over all rows: value = row + seed + noise, and the noise of the whole
 table gives one standard deviation with many degrees of freedom (17 rows x 3 seeds: 32).  The comparisons that
 one claim rests on share one level: their intervals are simultaneous, of Dunnett's kind, that is by the
-distribution of the largest |t| of them all.  Where one row's variance is too large for pooling, each comparison
-is made from its own pairs alone, and its interval says so.
+distribution of the largest |t| of them all.  A row whose variance is too large for pooling is set aside: it is
+compared by its own pairs alone, and its intervals say so.  Where too many rows are like that, nothing is pooled.
 
 Values are percent, differences points.  A tidy frame has one line a run, with the columns row, seed, value.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,8 @@ LEVEL = 0.95
 POWER = 0.8
 #: Below this p-value the variances are too unequal to pool.
 UNEQUAL = 0.01
+#: Of so many rows one may be set aside for its variance; where more would have to be, variances differ altogether.
+ROWS_FOR_AN_ODD_ONE = 5
 #: Tables drawn without any effect, for the test of equal variances.
 NULL_TABLES = 2_000
 #: Fewer seeds say too little of what seeds have in common for an interval of a single row's mean.
@@ -109,36 +112,38 @@ class Layout:
     """The additive model of one table: value = row + seed + noise, by least squares; cells may be missing.
 
     `sd` is the noise's standard deviation in points with `df` degrees of freedom; `equal` the p-value of the
-    test that all rows have the same, and `pooled` whether that is believed.
+    test that all rows have the same, and `pooled` whether that is believed.  `odd` are the rows whose noise is too
+    large for the others: the model is fitted without them, and they are compared by their pairs alone.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.table = _seeds_by_rows(frame)
         self.rows = [str(row) for row in self.table.columns]
-        there = self.table.notna().to_numpy()
-        seed, row = np.nonzero(there)
-        design = np.hstack([np.eye(there.shape[1])[row], np.eye(there.shape[0])[seed]])
-        solve = np.linalg.pinv(design)
-        rest = np.eye(len(row)) - design @ solve  # takes a table to its residuals
-        values = self.table.to_numpy(float)[there]
-        residual = rest @ values
-        self.effects = (solve @ values)[: len(self.rows)]
-        self.inverse = (solve @ solve.T)[: len(self.rows), : len(self.rows)]
-        self.df = round(float(np.trace(rest)))
-        self.sd = math.sqrt(float(residual @ residual) / self.df) if self.df > 0 else math.nan
-        self.equal = equal_variances(residual, rest, row)
+        self._fit, self.odd = _fit(self.table), list[str]()
+        while self._fit.equal < UNEQUAL and len(self.odd) < len(self.rows) // ROWS_FOR_AN_ODD_ONE:
+            self.odd.append(self._fit.noisiest)
+            self._fit = _fit(self.table.drop(columns=self.odd).dropna(how="all"))
+        if self._fit.equal < UNEQUAL and self.odd:
+            self._fit, self.odd = _fit(self.table), []
+        self.sd, self.df, self.equal = self._fit.sd, self._fit.df, self._fit.equal
         self.pooled = not self.equal < UNEQUAL
 
     def differences(self, pairs: Sequence[tuple[str, str]], level: float = LEVEL) -> list[Difference]:
         """Simultaneous intervals for all `pairs` (a, b) of rows; an error names a row that was not measured."""
         self._known(row for pair in pairs for row in pair)
-        if not self.pooled:
-            return [self._by_pair(a, b, len(pairs), level) for a, b in pairs]
+        found = {pair: self._by_pair(*pair, len(pairs), level) for pair in pairs if self._alone(*pair)}
+        together = [pair for pair in pairs if pair not in found]
+        if together:
+            found |= dict(zip(together, self._together(together, _left(level, len(together), len(pairs))), strict=True))
+        return [found[pair] for pair in pairs]
+
+    def _together(self, pairs: Sequence[tuple[str, str]], level: float) -> list[Difference]:
+        """Pairs of rows that share their noise, by the largest |t| of them all."""
         contrasts = self._contrasts(pairs)
-        covariance = contrasts @ self.inverse @ contrasts.T
+        covariance = contrasts @ self._fit.inverse @ contrasts.T
         critical = LargestT(covariance).critical(self.df, level)
         half = critical * self.sd * np.sqrt(np.diag(covariance).clip(0))
-        values = contrasts @ self.effects
+        values = contrasts @ self._fit.effects
         return [self._pooled(a, b, v, h, critical) for (a, b), v, h in zip(pairs, values, half, strict=True)]
 
     def against(self, constant: float, name: str, rows: Sequence[str], level: float = LEVEL) -> list[Difference]:
@@ -157,48 +162,69 @@ class Layout:
             half = critical * sd / math.sqrt(max(len(values), 1))
             pooled = replace(alone, low=alone.value - half, high=alone.value + half, method=POOLED)
             pooled = replace(pooled, sd=sd, df=df, critical=critical)
-            found.append(pooled if math.isfinite(half) and len(values) > 1 else alone)
+            believed = math.isfinite(half) and len(values) > 1 and row not in self.odd
+            found.append(pooled if believed else alone)
         return found
 
     def ranks(self, level: float = LEVEL) -> dict[str, tuple[int, int]]:
         """Row -> the best and the worst place it may have: behind all that are better, before all that are worse.
 
-        Over all pairs together (Tukey's intervals; where variances are not pooled, each pair's own, by Bonferroni).
+        Over all pairs together: Tukey's intervals, and by Bonferroni those of pairs that do not share their noise.
+        Rows that share fewer than two seeds are not ranked against each other.
         """
-        count, beaten = len(self.rows), np.zeros((len(self.rows), len(self.rows)), bool)
-        pairs = [(a, b) for a in range(count) for b in range(count) if a < b]
-        critical = _range_of(count, self.df, level) / math.sqrt(2) if self.pooled else math.nan
+        pairs = list(itertools.combinations(self.rows, 2))
+        alone = [pair for pair in pairs if self._alone(*pair)]
+        together = len(pairs) - len(alone)
+        level_together = _left(level, together, len(pairs))
+        critical = _range_of(len(self._fit.rows), self.df, level_together) / math.sqrt(2) if together else math.nan
+        better, worse = dict.fromkeys(self.rows, 0), dict.fromkeys(self.rows, 0)
         for a, b in pairs:
-            if self.pooled:
-                spread = self.inverse[a, a] + self.inverse[b, b] - 2 * self.inverse[a, b]
-                value, half = self.effects[a] - self.effects[b], critical * self.sd * math.sqrt(max(spread, 0.0))
+            if self._shared(a, b) < 2:
+                continue
+            if self._alone(a, b):
+                found = self._by_pair(a, b, len(pairs), level)
+                value, half = found.value, found.high - found.value
             else:
-                alone = self._by_pair(self.rows[a], self.rows[b], len(pairs), level)
-                value, half = alone.value, alone.high - alone.value
-            beaten[b, a], beaten[a, b] = value > half, -value > half
-        return {row: (1 + int(beaten[i].sum()), count - int(beaten[:, i].sum())) for i, row in enumerate(self.rows)}
+                value, spread = self._contrast(a, b)
+                half = critical * self.sd * spread
+            if abs(value) > half:
+                above, below = (a, b) if value > 0 else (b, a)
+                better[below] += 1
+                worse[above] += 1
+        return {row: (1 + better[row], len(self.rows) - worse[row]) for row in self.rows}
 
     def probability(self, a: str, b: str) -> float:
-        """How likely row a's mean is above b's, by the pooled noise and nothing known before; NaN if unknown."""
+        """How likely row a's mean is above b's, by the pooled noise, or that of the pair alone, and nothing known
+        before; NaN if unknown, or from fewer than two seeds that both have.
+        """
         self._known((a, b))
-        (contrast,) = self._contrasts([(a, b)])
-        spread = math.sqrt(max(float(contrast @ self.inverse @ contrast), 0.0))
-        if not self.pooled or not self.df > 0 or self.sd * spread == 0:
+        if self._shared(a, b) < 2:
             return math.nan
-        return float(stats.t.cdf(float(contrast @ self.effects) / (self.sd * spread), self.df))
+        if self._alone(a, b):
+            alone = self._by_pair(a, b, 1, LEVEL)
+            value, error, df = alone.value, alone.sd / math.sqrt(alone.n), alone.df
+        else:
+            value, spread = self._contrast(a, b)
+            error, df = self.sd * spread, self.df
+        return float(stats.t.cdf(value / error, df)) if df > 0 and error > 0 else math.nan
 
     def seeds_needed(
         self, pairs: Sequence[tuple[str, str]], sizes: Sequence[float], level: float = LEVEL
     ) -> list[int | None]:
         """Paired seeds that true differences of these sizes need, each within the family of all `pairs`."""
         self._known(row for pair in pairs for row in pair)
-        if self.pooled:
-            contrasts = self._contrasts(pairs)
-            largest, sd = LargestT(contrasts @ contrasts.T), math.sqrt(2) * self.sd
-            return [seeds_needed(size, sd, len(self.rows) - 1, largest, level) for size in sizes]
-        shared = 1 - (1 - level) / len(pairs)
-        spread = [float((self.table[a] - self.table[b]).std()) for a, b in pairs]
-        return [seeds_needed(size, sd, level=shared) for size, sd in zip(sizes, spread, strict=True)]
+        together = [pair for pair in pairs if not self._alone(*pair)]
+        contrasts = self._contrasts(together)
+        largest, sd = LargestT(contrasts @ contrasts.T) if together else None, math.sqrt(2) * self.sd
+        level_together, level_alone = _left(level, len(together), len(pairs)), _left(level, 1, len(pairs))
+        found = []
+        for (a, b), size in zip(pairs, sizes, strict=True):
+            if self._alone(a, b):
+                spread = float((self.table[a] - self.table[b]).std())
+                found.append(seeds_needed(size, spread, level=level_alone))
+            else:
+                found.append(seeds_needed(size, sd, len(self._fit.rows) - 1, largest, level_together))
+        return found
 
     def seeds_needed_against(
         self, rows: Sequence[str], sizes: Sequence[float], level: float = LEVEL
@@ -206,15 +232,32 @@ class Layout:
         """The like for means less a constant."""
         self._known(rows)
         sd, df = self._single()
-        if math.isfinite(df):
-            largest, by_seed = LargestT(np.eye(len(rows))), df / (self._complete().shape[0] - 1)
-            return [seeds_needed(size, sd, by_seed, largest, level) for size in sizes]
-        shared = 1 - (1 - level) / len(rows)
-        spread = [float(self.table[row].std()) for row in rows]
-        return [seeds_needed(size, sd, level=shared) for size, sd in zip(sizes, spread, strict=True)]
+        largest, by_seed = LargestT(np.eye(len(rows))), df / max(len(self._complete()) - 1, 1)
+        found = []
+        for row, size in zip(rows, sizes, strict=True):
+            if math.isfinite(df) and row not in self.odd:
+                found.append(seeds_needed(size, sd, by_seed, largest, level))
+            else:
+                spread = float(self.table[row].std())
+                found.append(seeds_needed(size, spread, level=_left(level, 1, len(rows))))
+        return found
+
+    def _alone(self, a: str, b: str) -> bool:
+        """Whether two rows are compared by their pairs alone."""
+        return not self.pooled or a in self.odd or b in self.odd
+
+    def _shared(self, a: str, b: str) -> int:
+        """The seeds that both rows have."""
+        return int((self.table[a].notna() & self.table[b].notna()).sum())
+
+    def _contrast(self, a: str, b: str) -> tuple[float, float]:
+        """Row a less row b by the model, and its standard error in standard deviations of one run."""
+        (contrast,) = self._contrasts([(a, b)])
+        variance = float(contrast @ self._fit.inverse @ contrast)
+        return float(contrast @ self._fit.effects), math.sqrt(max(variance, 0.0))
 
     def _pooled(self, a: str, b: str, value: float, half: float, critical: float) -> Difference:
-        n = int((self.table[a].notna() & self.table[b].notna()).sum())
+        n = self._shared(a, b)
         if n < 2 or not math.isfinite(half):
             return Difference(a, b, float(value) if n else math.nan, math.nan, math.nan, n, ONE_SEED)
         low, high = float(value - half), float(value + half)
@@ -225,12 +268,12 @@ class Layout:
 
     def _contrasts(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """One line a pair: +1 at the first row, -1 at the second."""
-        unit = dict(zip(self.rows, np.eye(len(self.rows)), strict=True))
+        unit = dict(zip(self._fit.rows, np.eye(len(self._fit.rows)), strict=True))
         return np.array([unit[a] - unit[b] for a, b in pairs])
 
     def _complete(self) -> np.ndarray:
-        """The seeds that all rows have: [seeds, rows]."""
-        return self.table.dropna().to_numpy(float)
+        """The seeds that all rows have, but odd ones: [seeds, rows]."""
+        return self.table.drop(columns=self.odd).dropna().to_numpy(float)
 
     def _single(self) -> tuple[float, float]:
         """Standard deviation of one run, seeds' common part included, and its degrees of freedom; NaN if unknown."""
@@ -251,6 +294,48 @@ class Layout:
         for row in rows:
             if row not in self.rows:
                 raise unknown("measured row", row, self.rows)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The additive model of some rows: their effects, `inverse` [rows, rows] for the variances of contrasts of these.
+
+    `noisiest` is the row whose share in the sum of squares is the largest beside what is due to it.
+    """
+
+    rows: list[str]
+    effects: np.ndarray
+    inverse: np.ndarray
+    sd: float
+    df: int
+    equal: float
+    noisiest: str
+
+
+def _fit(table: pd.DataFrame) -> _Fit:
+    """value = row + seed + noise, by least squares; NaN where a run is missing."""
+    rows, there = [str(row) for row in table.columns], table.notna().to_numpy()
+    seed, row = np.nonzero(there)
+    design = np.hstack([np.eye(there.shape[1])[row], np.eye(there.shape[0])[seed]])
+    solve = np.linalg.pinv(design)
+    rest = np.eye(len(row)) - design @ solve  # takes a table to its residuals
+    values = table.to_numpy(float)[there]
+    residual, df = rest @ values, round(float(np.trace(rest)))
+    squares, due = np.bincount(row, residual**2, len(rows)), np.bincount(row, np.diag(rest), len(rows))
+    return _Fit(
+        rows,
+        effects=(solve @ values)[: len(rows)],
+        inverse=(solve @ solve.T)[: len(rows), : len(rows)],
+        sd=math.sqrt(float(residual @ residual) / df) if df > 0 else math.nan,
+        df=df,
+        equal=equal_variances(residual, rest, row),
+        noisiest=rows[int(np.argmax(np.where(due > 1e-9, squares / np.maximum(due, 1e-9), 0)))] if rows else "",
+    )
+
+
+def _left(level: float, part: int, family: int) -> float:
+    """The level of so many comparisons of a family, the others having their share of what may go wrong."""
+    return level if part == family else 1 - (1 - level) * part / family
 
 
 def _seeds_by_rows(frame: pd.DataFrame) -> pd.DataFrame:

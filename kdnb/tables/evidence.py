@@ -90,9 +90,13 @@ def _made_of(found: list[Finding], paper: Paper) -> str:
 
 def _of_a_teacher(found: list[Finding]) -> str:
     """That a teacher is one run, where students are compared with it; begins with a blank, or is empty."""
-    if not any(TEACHER in finding.leaf.rows() for finding in found):
+    taught = [finding.difference for finding in found if TEACHER in finding.leaf.rows()]
+    if not taught:
         return ""
-    return " The teacher has one run, of seed 0, and is taken as a constant: its own chance is not in the intervals."
+    told = " The teacher has one run, of seed 0, and is taken as a constant: its own chance is not in the intervals."
+    if any(d is not None and d.known and d.df < 2 for d in taught):
+        told += " Beside a constant two seeds of a student have one degree of freedom: such an interval says little."
+    return told
 
 
 def _direction(found: list[Finding]) -> str:

@@ -139,9 +139,9 @@ def _apart(cells: list[Cell], store: Store) -> str:
 def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:
     """Scale, place, gains over the plain student and seeds, at the strongest scale that has some."""
     for scale in SCALES:
-        for place, (_, runs) in students_of(exhibit, scale, store).items():
-            if "plain" in {*runs["row"]} and runs["row"].nunique() > 2:
-                return scale, place, paired(runs), int(runs["seed"].nunique())
+        for place, of in students_of(exhibit, scale, store).items():
+            if "plain" in {*of.runs["row"]} and of.runs["row"].nunique() > 2:
+                return scale, place, paired(of.runs), int(of.runs["seed"].nunique())
     return None
 
 

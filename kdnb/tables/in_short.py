@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -54,6 +54,21 @@ def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> S
     return Sentences("in-short", tuple(line for line in found if line))
 
 
+class Students(NamedTuple):
+    """The runs of one place: a data set, networks and a score.
+
+    score     what they scored by
+    runs      row, seed, value: more is better
+    dataset   the images that they learned
+    pairs     the pairs of networks of the paper that these ones stand for; "" where the paper has one pair
+    """
+
+    score: Score
+    runs: pd.DataFrame
+    dataset: str
+    pairs: tuple[str, ...]
+
+
 def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
     """What the methods gain on the plain student at the strongest scale that has runs of both; a demo is none.
 
@@ -62,13 +77,13 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
     store = store or Store.open()
     for scale in SCALES:
         places = students_of(exhibit, scale, store)
-        gains = {place: paired(gained) for place, (_, gained) in places.items() if _has_gains(gained)}
+        gains = {place: paired(of.runs) for place, of in places.items() if _has_gains(of.runs)}
         if gains:
             labels = {row.key: row.label for row in exhibit.rows}
             if len(gains) > FEW_PLACES:
                 return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {_over_places(gains, labels)}"]
             told = [
-                f"{TITLES[scale]}, {place}: {_sentence(found, *places[place], labels)}"
+                f"{TITLES[scale]}, {place}: {_sentence(found, places[place].score, places[place].runs, labels)}"
                 for place, found in gains.items()
             ]
             return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
@@ -90,15 +105,15 @@ def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
     return f"{names} are{told.removeprefix(DAGGER)}"
 
 
-def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[Score, pd.DataFrame]]:
-    """Data set, measured networks and score -> the score, and runs of the students (row, seed, value: more is better).
+def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Students]:
+    """Data set, measured networks and score, in words -> the students there.
 
     A row of another network than the plain student's, an auxiliary say, is no method for that student.  Two of the
     paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
     """
     scores = {column.score.key: column.score for column in exhibit.columns}
-    found: dict[str, tuple[Score, pd.DataFrame]] = {}
-    for (dataset, _, key), runs in measure(exhibit, scale, None, store).groupby(
+    found: dict[str, Students] = {}
+    for (dataset, pair, key), runs in measure(exhibit, scale, None, store).groupby(
         ["dataset", "pair", "score"], sort=False
     ):
         plain = runs[runs["line"] == "plain"]["student"]
@@ -109,7 +124,8 @@ def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, tuple[S
             networks += less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
             gained = students(own)
             gained["value"] *= score.direction
-            found.setdefault(f"{title(dataset)}, {networks}", (score, gained))
+            known = found.setdefault(f"{title(dataset)}, {networks}", Students(score, gained, dataset, ()))
+            found[f"{title(dataset)}, {networks}"] = known._replace(pairs=(*known.pairs, pair))
     return found
 
 

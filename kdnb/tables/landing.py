@@ -38,8 +38,9 @@ def found(paper: Paper, store: Store | None = None) -> Table:
         caption="The paper's claims and what the runs of this book say of them, each at the largest scale measured.",
         head=[line(*HEAD)],
         body=body,
-        note="How sure: of the comparisons that a claim comes to, how many speak for it; then the one that the verdict "
-        "hangs on, with its 95 % interval.",
+        note="How sure: of the comparisons that a claim comes to, how many speak for it; then, of those with an "
+        "interval, the one that is nearest to deciding otherwise. A claim can be open because another comparison has "
+        "no interval yet.",
         css="kdnb-claims",
     )
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdnb import exhibits
-from kdnb.exhibits import Exhibit, Score
+from kdnb.exhibits import Cell, Exhibit, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import epochs_of_kd, step_costs
 from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.in_short import students_of
+from kdnb.tables.in_short import Students, students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Line, Said, Table, line
@@ -27,21 +27,33 @@ KD = "kd"
 
 @dataclass(frozen=True)
 class _Place:
-    """The runs of one place, a method's and those it is compared with; gains by row."""
+    """The runs of one place, a method's and those it is compared with, and gains by row.
+
+    `equal` has the gains over a plain student that had the row's schedule too.
+    """
 
     title: str
-    score: Score
-    runs: pd.DataFrame
+    of: Students
     over_plain: dict[str, Difference]
     over_kd: dict[str, Difference]
+    equal: dict[str, Difference]
+
+    @property
+    def score(self) -> Score:
+        return self.of.score
 
     def told(self, row: str) -> str:
         """Mean and spread of a row, as its score is told."""
-        values = self.runs[self.runs["row"] == row].set_index("seed")["value"]
+        values = self.of.runs[self.of.runs["row"] == row].set_index("seed")["value"]
         return spread(self.score.direction * values, self.score)
 
     def has(self, row: str) -> bool:
-        return bool((self.runs["row"] == row).any())
+        return bool((self.of.runs["row"] == row).any())
+
+    def is_of(self, cell: Cell) -> bool:
+        """Whether a cell, of whatever scale, is of the images, the networks and the score of this place."""
+        pair = cell.column.pair.key if cell.column.pair else ""
+        return (cell.dataset, cell.score) == (self.of.dataset, self.score) and pair in self.of.pairs
 
 
 def outcome(
@@ -75,7 +87,7 @@ def _table(
 ) -> Table:
     baseline = exhibit.row(_baseline(exhibit)).label.lower()
     with_kd, several = any(place.over_kd for place in places), len(places) > 1
-    equal = _at_equal_schedule(exhibit, scale, store) if {*rows} & {*exhibit.controls} else {}
+    equal = any(row in place.equal for place in places for row in rows)
     body: list[Line] = []
     numbers = []
     for place in places[:MOST_PLACES]:
@@ -83,17 +95,18 @@ def _table(
             gain, beside = place.over_plain.get(row), place.over_kd.get(row)
             label = exhibit.row(row).label + (f" {DAGGER}" if row in exhibit.controls else "")
             texts = [label, *([place.title] * several), place.told(row), _gain(gain, place.score)]
-            texts += [_gain(equal.get(row), place.score)] if equal else []
+            texts += [_gain(place.equal.get(row), place.score)] if equal else []
             texts += [_gain(beside, place.score)] if with_kd else []
-            texts += [_in_print(exhibit, row) or "–", _cost(exhibit, scale, row, store), _says(gain, baseline)]
+            printed = _in_print(exhibit, row, place) or "–"
+            texts += [printed, _cost(exhibit, scale, row, place, store), _says(gain, baseline)]
             body.append(line(*texts))
             numbers += [
                 {"row": row, "scale": scale, "place": place.title, "than": d.b, "gain": d.value, "low": d.low,
                  "high": d.high, "seeds": d.n}
-                for d in (gain, beside, equal.get(row)) if d is not None
+                for d in (gain, beside, place.equal.get(row)) if d is not None
             ]  # fmt: skip
     heads = ["Method", *(["Where"] * several), places[0].score.heading, f"Gain over the {baseline}"]
-    heads += [f"The same, both on {DAGGER}'s schedule"] * bool(equal) + ["Gain over KD"] * with_kd
+    heads += [f"The same, both on {DAGGER}'s schedule"] * equal + ["Gain over KD"] * with_kd
     more = f"{len(places) - MOST_PLACES} more places stand below." if len(places) > MOST_PLACES else ""
     daggers = equal_schedule_told(exhibit, [], store) if {*rows} & {*exhibit.controls} else ""
     return Table(
@@ -109,12 +122,6 @@ def _table(
     )
 
 
-def _at_equal_schedule(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Difference]:
-    """Row -> its gain over a plain student that had its schedule too, on the first data set where that is measured."""
-    found = (gains_at_equal_schedule(exhibit, scale, dataset, store) for dataset in exhibit.datasets_of(scale))
-    return next(filter(None, found), {})
-
-
 def _baseline(exhibit: Exhibit) -> str:
     """The row that gains are gains over: the student by itself, which a table without such a role has first."""
     return next((row.key for row in exhibit.rows if row.role == "baseline"), exhibit.rows[0].key)
@@ -124,10 +131,11 @@ def _places(exhibit: Exhibit, scale: str, store: Store) -> list[_Place]:
     """By the exhibit's first score: further scores of the same runs stand in its tables."""
     score, baseline = exhibit.columns[0].score, _baseline(exhibit)
     found = []
-    for title, (of, runs) in students_of(exhibit, scale, store).items():
-        if of == score and baseline in {*runs["row"]} and runs["row"].nunique() > 1:
-            over_kd = paired(runs, KD) if KD in {*runs["row"]} else []
-            found.append(_Place(title, of, runs, _by_row(paired(runs, baseline)), _by_row(over_kd)))
+    for title, of in students_of(exhibit, scale, store).items():
+        if of.score == score and baseline in {*of.runs["row"]} and of.runs["row"].nunique() > 1:
+            over_kd = paired(of.runs, KD) if KD in {*of.runs["row"]} else []
+            equal = gains_at_equal_schedule(exhibit, scale, of.dataset, store)
+            found.append(_Place(title, of, _by_row(paired(of.runs, baseline)), _by_row(over_kd), equal))
     return found
 
 
@@ -151,20 +159,21 @@ def _says(gain: Difference | None, baseline: str) -> str:
     return f"worse than the {baseline}" if gain.high < 0 else f"may be no better than the {baseline}"
 
 
-def _cost(exhibit: Exhibit, scale: str, row: str, store: Store) -> str:
-    """What a run cost, first steps included, where the row is measured first."""
-    for cell in exhibit.cells(scale, None, [row]):
+def _cost(exhibit: Exhibit, scale: str, row: str, place: _Place, store: Store) -> str:
+    """What a run cost at a place, first steps included."""
+    for cell in exhibit.cells(scale, place.of.dataset, [row]):
         records = records_of(cell, store)
-        if records:
+        if place.is_of(cell) and records:
             cost = epochs_of_kd(cell, records, store, step_costs())
             return "–" if cost is None else f"{cost:.0f}"
     return "–"
 
 
-def _in_print(exhibit: Exhibit, row: str) -> str:
-    """`+0.92 to +1.48`: what the paper prints the row gains in all its places; empty where it prints none."""
+def _in_print(exhibit: Exhibit, row: str, place: _Place | None = None) -> str:
+    """`+0.92 to +1.48`: what the paper prints the row gains, at all places or at one; empty where it prints none."""
     score, baseline = exhibit.columns[0].score, _baseline(exhibit)
-    of = {(cell.row.key, cell.column): cell.reported for cell in exhibit.cells("paper") if cell.score == score}
+    cells = (c for c in exhibit.cells("paper") if c.score == score and (place is None or place.is_of(c)))
+    of = {(cell.row.key, cell.column): cell.reported for cell in cells}
     both = [(of[key, column], of.get((baseline, column))) for key, column in of if key == row]
     gains = [score.direction * (own - plain) for own, plain in both if own is not None and plain is not None]
     if not gains:
