@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import shutil
 
@@ -14,11 +15,13 @@ from study_samples import experiment, record
 
 from kdnb import exhibits, losses, models, paths, tables
 from kdnb.errors import KdnbError
-from kdnb.exhibits import leaderboard, slkd
+from kdnb.exhibits import leaderboard, slkd, wanted
 from kdnb.exhibits.status import progress
 from kdnb.methods import catalogue, get
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
 from kdnb.models.network import Activations
+from kdnb.study.predictions import packed
+from kdnb.study.profile import PROFILES
 from kdnb.study.statistics import Layout, paired
 from kdnb.study.store import Store
 
@@ -133,21 +136,25 @@ def test_tuned_rows_wait_for_the_whole_search_and_take_what_held_out_images_say(
 
 
 def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():
-    assert not any(cell.experiment for cell in SECOND.cells("pilot"))
+    waiting = SECOND.cells("pilot")
+    assert not any(cell.experiment for cell in waiting)
+    first = {run.key for run in wanted.runs([FIRST], PROFILES["pilot"], rows=",".join(leaderboard.COMPETING))}
+    assert {run.key for cell in waiting for run in cell.awaits} == first  # the command trains what chooses
     fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
     best = [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-5:]  # later rows score higher
     chosen = [cell for cell in SECOND.cells("pilot") if cell.experiment]
     assert {cell.row.key for cell in chosen} == {"teacher", "plain", "kd", *best}
     assert [run.seed for run in chosen[1].runs(10)] == list(range(11, 21))
     tables_before = tables.ranking("leaderboard/second", "pilot")
-    assert "not yet measured" in tables_before[0].text  # seeds 1 to 3 are the first step's alone
+    assert "not yet measured" in tables_before[0].text  # seeds 1 to 3 are the first round's alone
     store = Store.open()
-    for key in ("at", "sp", "rkd", "ofd", "crd"):
+    others, begun = {"teacher", "plain", "kd"}, ("at", "sp", "rkd", "ofd", "crd")
+    for count, key in enumerate(begun, 1):  # others come in the places that are left, the best first
         (cell,) = (cell for cell in SECOND.every("pilot") if cell.row.key == key)
         (run,) = cell.runs(1)
         store.write(run, record(run), "leaderboard")
-    chosen = {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment}
-    assert chosen == {"teacher", "plain", "kd", "at", "sp", "rkd", "ofd", "crd"}
+        chosen = {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment}
+        assert chosen == others | {*begun[:count]} | {*best[count:]}
 
 
 # -- the table ---------------------------------------------------------------------------------------------
@@ -199,6 +206,68 @@ def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
     assert "kdnb-sortable" in table.css and "cannot be told from none" in table.note
 
 
+def score(key: str, seed: int, percent: float, logits: np.ndarray | None = None) -> None:
+    """A run of a row at pilot scale, and what it said of all test images."""
+    (cell,) = (cell for cell in FIRST.cells("pilot") if cell.row.key == key)
+    (run,) = [run for run in cell.runs(3) if run.seed == seed]
+    made, arrays = record(run, percent / 100), {}
+    if logits is not None:
+        arrays = packed(logits, TEST_LABELS)
+        right = np.packbits(logits.argmax(axis=1) == TEST_LABELS)
+        made = dataclasses.replace(made, correct=base64.b64encode(right.tobytes()).decode())
+    Store.open().write(run, made, "leaderboard", arrays)
+
+
+TEST_LABELS = np.random.default_rng(0).integers(0, 100, 10_000)
+
+
+def test_settings_that_the_search_leaves_as_they_are_make_no_second_row():
+    """The runs are KD's own: counted twice they would look like more noise known, and like a gain of nothing."""
+    for cell in leaderboard.TUNING.cells("pilot"):
+        (run,) = cell.runs(1)
+        seen = 0.9 if cell.row.key in ("kd-4-0.9", "plain-lr-0.1-decay-0.001") else 0.1
+        history = {"epoch": [1], "validation_accuracy": [seen]}
+        Store.open().write(run, dataclasses.replace(record(run), history=history), "leaderboard")
+    for seed in (1, 2, 3):
+        for key, percent in {"plain": 28, "kd": 37, "dkd": 40, "plain-tuned": 30}.items():
+            score(key, seed, percent + seed / 10 + len(key) * seed % 3 / 10)
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    lines = {entries[0].text: [entry.text for entry in entries] for entries in table.body}
+    kd, tuned = lines["KD"], lines["KD, tuned (the runs of KD)"]
+    assert tuned[1] == kd[1] and tuned[2:6] == ["–"] * 4 != kd[2:6]
+    assert lines["Plain, tuned"][2] != "–" == lines["Plain, tuned"][5]  # a control has no place
+    assert lines["DKD"][5].endswith(" to 3") or lines["DKD"][5] == "1 to 1"  # of the three methods
+
+
+def test_a_row_is_like_the_tables_teacher_where_both_choose_the_same_class():
+    """Whoever taught it; labels are not asked."""
+    draw = np.random.default_rng(1)
+    of_teacher, of_plain = draw.normal(size=(2, 10_000, 100))
+    of_plain[:4_000] = of_teacher[:4_000]
+    score("teacher", 0, 60, of_teacher)
+    for seed in (1, 2):
+        score("plain", seed, 28 + seed, of_plain)
+        score("kd", seed, 37 + seed)  # keeps nothing
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    like = table.frame.set_index("row")["agreement"]
+    same = (of_plain.argmax(axis=1) == of_teacher.argmax(axis=1)).mean()
+    assert like["plain"] == pytest.approx(same) and 0.40 < same < 0.42
+    assert np.isnan(like["kd"]) and np.isnan(like["teacher"])
+
+
+def test_a_row_that_varies_more_than_the_others_is_named_and_costs_them_nothing():
+    noise = np.random.default_rng(2).normal(0, 0.3, (20, 4))
+    keys = [row.key for row in leaderboard.ROWS if row.role != "teacher"][:20]
+    for place, key in enumerate(keys):
+        for seed in (1, 2, 3):
+            score(key, seed, 30 + noise[place, seed] + (seed - 2) * 12 * (key == "at"))
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    assert "compared by their own runs alone: AT." in table.note
+    frame = table.frame.set_index("row")
+    assert frame.loc["sp", "over_kd_high"] - frame.loc["sp", "over_kd_low"] < 3
+    assert frame.loc["at", "over_kd_high"] - frame.loc["at", "over_kd_low"] > 50
+
+
 def test_the_notebooks_tables_are_on_the_data_set_that_is_named():
     assert leaderboard.on("cifar100") == (FIRST, SECOND, leaderboard.TUNING, leaderboard.PATIENT)
     with pytest.raises(KdnbError, match="cifar10"):
@@ -225,8 +294,9 @@ def test_the_page_says_first_whether_it_answers_yet():
     """A demo is no answer; what is made at a scale is counted."""
     fill(Store.open(), "demo", seeds=1, key="leaderboard/first")
     told = tables.standing("leaderboard/first").text
-    wanted = progress(FIRST, "pilot", Store.open())["wanted"]
-    assert told.startswith(f"**Not measured yet:** none of its {wanted} runs") and "cannot say" in told
-    assert wanted > 100
-    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first")
-    assert tables.standing("leaderboard/first").text.endswith(f" of {wanted} runs at pilot scale.")
+    count = progress(FIRST, "pilot", Store.open())["wanted"]
+    assert told.startswith(f"**Not measured yet:** none of its {count} runs") and "cannot say" in told
+    assert count > 100
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first")  # with what tuned rows wait for
+    count = progress(FIRST, "pilot", Store.open())["wanted"]
+    assert tables.standing("leaderboard/first").text.endswith(f" of {count} runs at pilot scale.")

@@ -265,7 +265,8 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         cells = [cell for cell in search.cells("pilot") if cell.row.method == method]
         seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
         if len(seen) < len(cells):
-            found[key] = Awaited(f"its settings are not chosen yet: {_command(search)}")
+            runs = tuple(run for cell in cells for run in cell.runs(1))
+            found[key] = Awaited(f"its settings are not chosen yet: {_command(search)}", runs)
         else:
             best = max((cell.row for cell in cells), key=lambda candidate: seen[candidate.key])
             found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
@@ -298,23 +299,24 @@ FINALISTS = 5
 def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     """Who has no part in the second step, and why: all but plain, KD and the five best of the first.
 
-    Who has begun stays in, whatever is added to the first step later.
+    Who has begun stays in, whatever is added to the first round later.
     """
     if profile.embedded_data:
         return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one step"))
     store, first, second = Store.open(), FIRST.on(dataset), SECOND.on(dataset)
     begun = {cell.row.key for cell, _ in runs_of(second.every(profile), store)} & {*COMPETING}
     if len(begun) < FINALISTS:
-        means: dict[str, list[float]] = {}
-        cells = first.cells(profile, asked=COMPETING)
+        cells, means = first.cells(profile, asked=COMPETING), dict[str, list[float]]()
         for cell, record in runs_of(cells, store):
             means.setdefault(cell.row.key, []).append(cell.score.of(record))
-        if len(means) < len(COMPETING) or min(map(len, means.values())) < first.seeds(profile):
-            why = "the first step is not finished, which chooses the five best"
-            return dict.fromkeys((row.key for row in ROWS), Awaited(why))
-        best = sorted(means, key=lambda key: -sum(means[key]) / len(means[key]))
+        seeds = first.seeds(profile)
+        if len(means) < len(COMPETING) or min(map(len, means.values())) < seeds:
+            runs = tuple(run for cell in cells for run in cell.runs(seeds))
+            waits = Awaited("the first round is not finished, which chooses the five best", runs)
+            return {row.key: waits for row in ROWS if row.key not in begun}
+        best = sorted(means, key=lambda key: (key not in begun, -sum(means[key]) / len(means[key])))
         begun = {*best[:FINALISTS]}
-    why = "not among the five best of the first step"
+    why = "not among the five best of the first round"
     return {row.key: Absent(why) for row in ROWS if row.key not in {"teacher", "plain", "kd", *begun}}
 
 
@@ -354,6 +356,7 @@ PATIENT = Exhibit(
     (Column("cifar100"),),
     _with_patience,
     ablation=True,
+    seeds_between=(1, 10),
     for_own_images=True,
 )
 

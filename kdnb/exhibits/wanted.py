@@ -72,6 +72,8 @@ def runs(
     return wanted
 
 
+#: More rows than these are counted where they wait, and not named.
+MOST_NAMED = 10
 #: What every run has in its record beside its scores and what is always measured.
 OF_EVERY_RUN = ("epochs", "selected", "selected_epoch", "best_seen", "best_seen_epoch", *checking.SCORES)
 
@@ -102,7 +104,11 @@ def awaited(chosen: Iterable[Exhibit], profile: Profile, rows: str | None = None
     for _, cell in _cells(chosen, profile):
         if cell.waits and (keys is None or keys & cell.names):
             found.setdefault(cell.why_not, []).append(cell.row.label)
-    return [f"not yet: {'; '.join(dict.fromkeys(labels))}: {why}" for why, labels in found.items()]
+    return [f"not yet: {_labels_told(list(dict.fromkeys(labels)))}: {why}" for why, labels in found.items()]
+
+
+def _labels_told(labels: list[str]) -> str:
+    return "; ".join(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} rows"
 
 
 def papers(chosen: Iterable[Exhibit], profile: Profile) -> dict[str, str]:

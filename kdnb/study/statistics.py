@@ -166,18 +166,22 @@ class Layout:
             found.append(pooled if believed else alone)
         return found
 
-    def ranks(self, level: float = LEVEL) -> dict[str, tuple[int, int]]:
-        """Row -> the best and the worst place it may have: behind all that are better, before all that are worse.
+    def ranks(self, rows: Sequence[str] | None = None, level: float = LEVEL) -> dict[str, tuple[int, int]]:
+        """Row -> the best and the worst place it may have among `rows`, or all: behind those that are better, before
+        those that are worse.
 
         Over all pairs together: Tukey's intervals, and by Bonferroni those of pairs that do not share their noise.
         Rows that share fewer than two seeds are not ranked against each other.
         """
-        pairs = list(itertools.combinations(self.rows, 2))
+        rows = self.rows if rows is None else rows
+        self._known(rows)
+        pairs = list(itertools.combinations(rows, 2))
         alone = [pair for pair in pairs if self._alone(*pair)]
         together = len(pairs) - len(alone)
         level_together = _left(level, together, len(pairs))
-        critical = _range_of(len(self._fit.rows), self.df, level_together) / math.sqrt(2) if together else math.nan
-        better, worse = dict.fromkeys(self.rows, 0), dict.fromkeys(self.rows, 0)
+        sharing = len([row for row in rows if row not in self.odd])
+        critical = _range_of(sharing, self.df, level_together) / math.sqrt(2) if together else math.nan
+        better, worse = dict.fromkeys(rows, 0), dict.fromkeys(rows, 0)
         for a, b in pairs:
             if self._shared(a, b) < 2:
                 continue
@@ -191,7 +195,7 @@ class Layout:
                 above, below = (a, b) if value > 0 else (b, a)
                 better[below] += 1
                 worse[above] += 1
-        return {row: (1 + better[row], len(self.rows) - worse[row]) for row in self.rows}
+        return {row: (1 + better[row], len(rows) - worse[row]) for row in rows}
 
     def probability(self, a: str, b: str) -> float:
         """How likely row a's mean is above b's, by the pooled noise, or that of the pair alone, and nothing known

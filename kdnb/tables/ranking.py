@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
-from kdnb import exhibits, methods
+from kdnb import datasets, exhibits, methods
+from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
 from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
 from kdnb.exhibits.status import progress
+from kdnb.study.predictions import predictions
 from kdnb.study.record import Record
 from kdnb.study.statistics import LEVEL, Difference, Layout
 from kdnb.study.store import Store
@@ -31,7 +34,7 @@ WEIGHTS = ("weight", "alpha", "beta")
 #: A row that costs more than so many times the reference is read against the reference's own curve at that cost.
 DEAR = 1.25
 HEAD = (
-    "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like its teacher, %", "ECE, %", "NLL",
+    "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like the teacher, %", "ECE, %", "NLL",
     "Cost, × KD", "GiB", "Extra parameters",
 )  # fmt: skip
 
@@ -46,7 +49,8 @@ class _Row:
 
     `cost` is in trainings of KD, `needs` memory and extra parameters of its method; `over` has the gain over each
     reference that it shares a seed with; `above` is how likely it is to have the better mean than KD, `place` the best
-    and the worst rank that the runs leave open.
+    and the worst rank among the methods that the runs leave open.  `likeness` is the share of test images on which it
+    chooses the same class as the table's teacher.  `same` names the row whose runs these are, where it has no own.
     """
 
     cell: Cell
@@ -56,10 +60,16 @@ class _Row:
     over: Mapping[str, Difference] = field(default_factory=dict)
     above: float = math.nan
     place: tuple[int, int] | None = None
+    likeness: float = math.nan
+    same: str = ""
 
     @property
     def key(self) -> str:
         return self.cell.row.key
+
+    @property
+    def label(self) -> str:
+        return self.cell.row.label
 
     @property
     def values(self) -> pd.Series:
@@ -136,27 +146,46 @@ def _measured(cells: Sequence[Cell], store: Store) -> list[_Row]:
             epochs = epochs_of_kd(cell, records, store, steps) if records else None
             found.append(_Row(cell, records, epochs, needs.get(cell.experiment.method, (None, None))))
     of_kd = next((row.cost for row in found if row.key == KD), None)
-    return [replace(row, cost=row.cost / of_kd if row.cost and of_kd else None) for row in found]
+    first: dict[str, _Row] = {}
+    return [
+        replace(row, cost=row.cost / of_kd if row.cost and of_kd else None, same="" if known is row else known.label)
+        for row in found
+        for known in [first.setdefault(_fingerprint(row), row)]
+    ]
 
 
-def _beside_each_other(rows: Iterable[_Row], layout: Layout, count: int) -> list[_Row]:
-    """The rows with their gains, chances and places, the best mean first."""
-    ranks = layout.ranks() if layout.df > 0 and count > 1 else {}
+def _beside_each_other(rows: Iterable[_Row], layout: Layout, places: Mapping[str, tuple[int, int]]) -> list[_Row]:
+    """The rows with their gains and chances, the largest gain first: where seeds are missing, means mislead."""
     gains = {reference: _gains(layout, reference) for reference in (PLAIN, KD)}
     found = []
     for row in rows:
         over = {reference: of[row.key] for reference, of in gains.items() if row.key in of}
         above = layout.probability(row.key, KD) if {row.key, KD} <= {*layout.rows} else math.nan
-        found.append(replace(row, over=over, above=above, place=ranks.get(row.key)))
-    return sorted(found, key=lambda row: -row.values.mean() if row.records else math.inf)
+        found.append(replace(row, over=over, above=above, place=places.get(row.key)))
+    plain = next((row.values.mean() for row in found if row.key == PLAIN and row.records), 0.0)
+    return sorted(found, key=lambda row: -_ahead(row, plain))
+
+
+def _ahead(row: _Row, plain: float) -> float:
+    """What a row has over the plain student; without its gain, by the means."""
+    if not row.records:
+        return -math.inf
+    return row.over[PLAIN].value if PLAIN in row.over else float(row.values.mean()) - plain
+
+
+def _competing(row: _Row) -> bool:
+    """Whether a row has a place: the methods and the plain student, but not what only keeps the table honest."""
+    return row.cell.row.role in ("baseline", "student")
 
 
 def _table(
     exhibit: Exhibit, rows: list[_Row], scale: str, dataset: str, settings: Mapping[str, str], name: str
 ) -> Table:
-    compared = [row for row in rows if row.records and row.cell.row.role != "teacher"]
+    compared = [row for row in rows if row.records and row.cell.row.role != "teacher" and not row.same]
     layout = Layout(_frame(compared))
-    rows = _beside_each_other(rows, layout, len(compared))
+    ranked = [row.key for row in compared if _competing(row)]
+    places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
+    rows = _beside_each_other(_with_likeness(rows, dataset, Store.open()), layout, places)
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(scale)}, "
@@ -164,7 +193,7 @@ def _table(
         head=[line(*HEAD)],
         body=[_line(row) for row in rows],
         frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
-        note=_note(layout, [row.over[KD] for row in rows if KD in row.over], scale, len(compared)),
+        note=_note(exhibit, layout, [row.over[KD] for row in rows if KD in row.over], scale, len(ranked)),
         css="kdnb-sortable",
         rerun=_rerun(exhibit, rows),
         of_demo=scale == "demo",
@@ -194,12 +223,13 @@ def choices(exhibit: Exhibit | str, settings: Mapping[str, str], *, name: str = 
 def _line(row: _Row) -> Line:
     memory, parameters = row.needs
     return line(
-        row.cell.row.label,
+        row.label + (f" (the runs of {row.same})" if row.same else ""),
         _score(row),
         *(_gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _share(row.above) if row.key != KD else "–",
         f"{row.place[0]} to {row.place[1]}" if row.place else "–",
-        *(_share(row.mean(metric)) for metric in ("agreement", "ece")),
+        _share(row.likeness),
+        _share(row.mean("ece")),
         _number(row.mean("nll"), 3),
         f"{row.cost:.2f}{' ⚑' * row.dear}" if row.cost is not None else "–",
         _number(memory, 2),
@@ -211,6 +241,38 @@ def _rerun(exhibit: Exhibit, rows: Sequence[_Row]) -> str:
     """How the numbers of these rows are made once more."""
     runs = framed((row.cell, record) for row in rows for record in row.records)
     return rerun(exhibit, [([row.cell for row in rows], runs)])
+
+
+def _fingerprint(row: _Row) -> str:
+    assert row.cell.experiment is not None
+    return row.cell.experiment.fingerprint
+
+
+def _with_likeness(rows: Sequence[_Row], dataset: str, store: Store) -> list[_Row]:
+    """How often each row's student chooses as the table's teacher does, as far as both keep what they chose."""
+    count = datasets.info(dataset).test_count
+    teacher = next((_choices(record, count, store) for row in rows if _teaches(row) for record in row.records), None)
+    found = []
+    for row in rows:
+        chosen = [_choices(record, count, store) for record in row.records] if not _teaches(row) else []
+        alike = [float((own == teacher).mean()) for own in chosen if own is not None and teacher is not None]
+        found.append(replace(row, likeness=sum(alike) / len(alike) if alike else math.nan))
+    return found
+
+
+def _teaches(row: _Row) -> bool:
+    return row.cell.row.role == "teacher"
+
+
+def _choices(record: Record, count: int, store: Store) -> np.ndarray | None:
+    """The class that a run chose for each of so many test images, -1 where it is right; None where it was not kept.
+
+    Two runs choose alike where these are equal: labels are not needed, nor the images.
+    """
+    try:
+        return predictions(store, record, np.full(count, -1)).predicted
+    except StoreError:
+        return None
 
 
 def _score(row: _Row) -> Entry:
@@ -257,7 +319,7 @@ def _number(value: float | None, decimals: int) -> str:
 
 def _numbers(row: _Row, settings: str) -> dict[str, object]:
     """A row of the CSV."""
-    told: dict[str, object] = {"row": row.key, "label": row.cell.row.label, "runs": len(row.records)}
+    told: dict[str, object] = {"row": row.key, "label": row.label, "runs": len(row.records)}
     told |= {"mean": row.values.mean() if row.records else None, "std": row.values.std(ddof=1)}
     told |= {"seeds": " ".join(str(record.seed) for record in row.records)}
     for reference in (PLAIN, KD):
@@ -266,14 +328,14 @@ def _numbers(row: _Row, settings: str) -> dict[str, object]:
         told |= {f"over_{reference}_low": gain and gain.low, f"over_{reference}_high": gain and gain.high}
     best, worst = row.place or (None, None)
     told |= {f"above_{KD}": row.above, "best_place": best, "worst_place": worst}
-    told |= {metric: row.mean(metric) for metric in ("agreement", "ece", "nll")}
+    told |= {"agreement": row.likeness, **{metric: row.mean(metric) for metric in ("ece", "nll")}}
     told |= {"cost_in_kd": row.cost, "over_budget": row.dear}
     told |= dict(zip(("peak_gib", "extra_parameters"), row.needs, strict=True))
     told |= {"settings": settings, "weights": _weights(row.cell)}
     return told | {"fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
 
 
-def _note(layout: Layout, over: Sequence[Difference], scale: str, count: int) -> str:
+def _note(exhibit: Exhibit, layout: Layout, over: Sequence[Difference], scale: str, count: int) -> str:
     """How wide intervals are, what a place and a flag mean, and what may not be read into a demo."""
     if scale == "demo":
         return OF_A_DEMO
@@ -286,8 +348,14 @@ def _note(layout: Layout, over: Sequence[Difference], scale: str, count: int) ->
             f"average, so a smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
             f"({layout.df} degrees of freedom{'' if layout.pooled else '; not pooled, variances differ'})."
         )
+    if layout.odd:
+        odd = "; ".join(exhibit.row(key).label for key in layout.odd)
+        said.append(
+            f"These vary more from seed to seed than the others, and are compared by their own runs alone: {odd}."
+        )
     said.append(
-        f"Place: the best and the worst of {count} that the runs leave open. Above KD: how likely the mean is. "
+        f"Place: the best and the worst of {count} that the runs leave open; controls have none. Above KD: how likely "
+        "the mean is. Like the teacher: the share of test images for which student and teacher choose the same class. "
         f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD."
     )
     return " ".join(said)
