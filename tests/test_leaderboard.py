@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from book_samples import accuracy, commands_of, fill
 from study_samples import experiment, record
 
-from kdnb import exhibits, losses, models, paths, tables
+from kdnb import exhibits, losses, models, paths, plots, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd, wanted
 from kdnb.exhibits.status import progress
@@ -300,3 +301,51 @@ def test_the_page_says_first_whether_it_answers_yet():
     fill(Store.open(), "pilot", seeds=1, key="leaderboard/first")  # with what tuned rows wait for
     count = progress(FIRST, "pilot", Store.open())["wanted"]
     assert tables.standing("leaderboard/first").text.endswith(f" of {count} runs at pilot scale.")
+
+
+# -- longer training ---------------------------------------------------------------------------------------
+
+LENGTHS = {"": 1, "-twice": 2, "-four-times": 4}
+#: What each method has by the epochs it trained for, in percent: KD's lead fades, CRD + KD's stays.
+REACHED = {"plain": (28, 31, 33), "kd": (37, 36, 34), "crd+kd": (42, 45, 47)}
+
+
+def longer(seeds: int = 3) -> None:
+    """Runs of three lengths with as many epochs as they say, and CRD + KD's as the table's own row."""
+    for cell in leaderboard.PATIENT.cells("pilot"):
+        method = cell.row.method
+        if method in REACHED:
+            place = [*LENGTHS].index(cell.row.key.removeprefix(method))
+            for run in cell.runs(seeds):
+                percent = REACHED[method][place] + (run.seed * 7 + place) % 3 / 10
+                made = record(run, percent / 100, metrics={"epochs": 30 * 2**place})
+                Store.open().write(run, made, "leaderboard")
+
+
+def test_gains_are_over_who_trained_for_as_long():
+    longer()
+    table = tables.lasting("leaderboard/patience", "pilot")
+    lines = {entries[0].text: [entry.text for entry in entries] for entries in table.body}
+    assert lines["KD, four times"][1] == "120" and lines["Plain student"][3:] == ["–", "–"]
+    gains = table.frame.query("than.str.startswith('plain')").set_index("row")["gain"]
+    assert list(gains[["kd", "kd-twice", "kd-four-times"]].round()) == [9, 5, 1]
+    over_kd = table.frame.query("than.str.startswith('kd')").set_index("row")["gain"]
+    assert list(over_kd[["crd+kd", "crd+kd-twice", "crd+kd-four-times"]].round()) == [5, 9, 13]
+    seen = plots.patience("leaderboard/patience", "pilot").seen
+    assert re.search(r"; KD: 37\.\d \(gain \+9\.0\) at 30, ", seen)
+
+
+def test_patience_takes_the_first_rounds_seeds_alone():
+    """The second round adds ten seeds to plain and KD at one length: a curve of other seeds at its ends is none."""
+    (cell,) = (cell for cell in leaderboard.PATIENT.cells("pilot") if cell.row.key == "kd")
+    assert cell.takes(3) and not cell.takes(11) and not cell.takes(0)
+
+
+def test_what_costs_more_than_kd_stands_beside_kd_that_trained_longer(tmp_path):
+    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    assert "not yet" in tables.beside_longer("leaderboard/first", "leaderboard/patience", "pilot").text
+    longer()
+    table = tables.beside_longer("leaderboard/first", "leaderboard/patience", "pilot")
+    ((method, cost, over, times, less, says),) = [[entry.text for entry in entries] for entries in table.body]
+    assert method == "CRD + KD" and 1.25 < float(cost) < 2 and times == "2"
+    assert over.startswith("+5.") and less.startswith("+6.") and says == "worth its cost"

@@ -12,6 +12,7 @@ from kdnb.tables.landing import landings
 from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.outcome import outcome
+from kdnb.tables.patience import beside_longer, lasting
 from kdnb.tables.ranking import again, choices, ranking, search, standing
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
@@ -24,6 +25,7 @@ __all__ = [
     "Sentences",
     "Table",
     "again",
+    "beside_longer",
     "certainty",
     "choices",
     "claims",
@@ -37,6 +39,7 @@ __all__ = [
     "front",
     "in_short",
     "landings",
+    "lasting",
     "ledger",
     "method_costs",
     "outcome",

@@ -44,7 +44,7 @@ PLAIN, KD = "plain", "kd"
 
 
 @dataclass(frozen=True)
-class _Row:
+class Ranked:
     """A row with what its runs say: by themselves, and beside the others of its table.
 
     `cost` is in trainings of KD, `needs` memory and extra parameters of its method; `over` has the gain over each
@@ -101,7 +101,7 @@ def ranking(
     for scale in dict.fromkeys([*SCALES, profile]):
         for dataset in exhibit.datasets_of(scale):
             cells = exhibit.cells(scale, dataset)
-            rows = _measured(cells, store)
+            rows = measured_rows(cells, store)
             if any(row.records for row in rows if row.cell.row.role != "teacher"):
                 label = slug(f"{name or exhibit.key} {scale} {dataset}")
                 found.append(_table(exhibit, rows, scale, dataset, settings or {}, label))
@@ -137,16 +137,16 @@ def _why_not(exhibit: Exhibit) -> str:
     return "; ".join(reasons) or "its runs are still to be made"
 
 
-def _measured(cells: Sequence[Cell], store: Store) -> list[_Row]:
+def measured_rows(cells: Sequence[Cell], store: Store) -> list[Ranked]:
     """The rows that can run, with their records and what they cost beside KD."""
     steps, needs, found = step_costs(), step_needs(), []
     for cell in cells:
         if cell.experiment is not None:
             records = records_of(cell, store)
             epochs = epochs_of_kd(cell, records, store, steps) if records else None
-            found.append(_Row(cell, records, epochs, needs.get(cell.experiment.method, (None, None))))
+            found.append(Ranked(cell, records, epochs, needs.get(cell.experiment.method, (None, None))))
     of_kd = next((row.cost for row in found if row.key == KD), None)
-    first: dict[str, _Row] = {}
+    first: dict[str, Ranked] = {}
     return [
         replace(row, cost=row.cost / of_kd if row.cost and of_kd else None, same="" if known is row else known.label)
         for row in found
@@ -154,7 +154,7 @@ def _measured(cells: Sequence[Cell], store: Store) -> list[_Row]:
     ]
 
 
-def _beside_each_other(rows: Iterable[_Row], layout: Layout, places: Mapping[str, tuple[int, int]]) -> list[_Row]:
+def _beside_each_other(rows: Iterable[Ranked], layout: Layout, places: Mapping[str, tuple[int, int]]) -> list[Ranked]:
     """The rows with their gains and chances, the largest gain first: where seeds are missing, means mislead."""
     gains = {reference: _gains(layout, reference) for reference in (PLAIN, KD)}
     found = []
@@ -166,23 +166,23 @@ def _beside_each_other(rows: Iterable[_Row], layout: Layout, places: Mapping[str
     return sorted(found, key=lambda row: -_ahead(row, plain))
 
 
-def _ahead(row: _Row, plain: float) -> float:
+def _ahead(row: Ranked, plain: float) -> float:
     """What a row has over the plain student; without its gain, by the means."""
     if not row.records:
         return -math.inf
     return row.over[PLAIN].value if PLAIN in row.over else float(row.values.mean()) - plain
 
 
-def _competing(row: _Row) -> bool:
+def _competing(row: Ranked) -> bool:
     """Whether a row has a place: the methods and the plain student, but not what only keeps the table honest."""
     return row.cell.row.role in ("baseline", "student")
 
 
 def _table(
-    exhibit: Exhibit, rows: list[_Row], scale: str, dataset: str, settings: Mapping[str, str], name: str
+    exhibit: Exhibit, rows: list[Ranked], scale: str, dataset: str, settings: Mapping[str, str], name: str
 ) -> Table:
     compared = [row for row in rows if row.records and row.cell.row.role != "teacher" and not row.same]
-    layout = Layout(_frame(compared))
+    layout = Layout(frame_of(compared))
     ranked = [row.key for row in compared if _competing(row)]
     places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
     rows = _beside_each_other(_with_likeness(rows, dataset, Store.open()), layout, places)
@@ -220,12 +220,12 @@ def choices(exhibit: Exhibit | str, settings: Mapping[str, str], *, name: str = 
     )
 
 
-def _line(row: _Row) -> Line:
+def _line(row: Ranked) -> Line:
     memory, parameters = row.needs
     return line(
         row.label + (f" (the runs of {row.same})" if row.same else ""),
         _score(row),
-        *(_gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
+        *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _share(row.above) if row.key != KD else "–",
         f"{row.place[0]} to {row.place[1]}" if row.place else "–",
         _share(row.likeness),
@@ -237,18 +237,18 @@ def _line(row: _Row) -> Line:
     )
 
 
-def _rerun(exhibit: Exhibit, rows: Sequence[_Row]) -> str:
+def _rerun(exhibit: Exhibit, rows: Sequence[Ranked]) -> str:
     """How the numbers of these rows are made once more."""
     runs = framed((row.cell, record) for row in rows for record in row.records)
     return rerun(exhibit, [([row.cell for row in rows], runs)])
 
 
-def _fingerprint(row: _Row) -> str:
+def _fingerprint(row: Ranked) -> str:
     assert row.cell.experiment is not None
     return row.cell.experiment.fingerprint
 
 
-def _with_likeness(rows: Sequence[_Row], dataset: str, store: Store) -> list[_Row]:
+def _with_likeness(rows: Sequence[Ranked], dataset: str, store: Store) -> list[Ranked]:
     """How often each row's student chooses as the table's teacher does, as far as both keep what they chose."""
     count = datasets.info(dataset).test_count
     teacher = next((_choices(record, count, store) for row in rows if _teaches(row) for record in row.records), None)
@@ -260,7 +260,7 @@ def _with_likeness(rows: Sequence[_Row], dataset: str, store: Store) -> list[_Ro
     return found
 
 
-def _teaches(row: _Row) -> bool:
+def _teaches(row: Ranked) -> bool:
     return row.cell.row.role == "teacher"
 
 
@@ -275,13 +275,13 @@ def _choices(record: Record, count: int, store: Store) -> np.ndarray | None:
         return None
 
 
-def _score(row: _Row) -> Entry:
+def _score(row: Ranked) -> Entry:
     if not row.records:
         return Entry("not yet")
     return Entry(spread(row.values, row.cell.score), target=runs_target(row.cell))
 
 
-def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
+def frame_of(rows: Sequence[Ranked]) -> pd.DataFrame:
     lines = [(row.key, record.seed, row.cell.score.of(record)) for row in rows for record in row.records]
     return pd.DataFrame(lines, columns=["row", "seed", "value"])
 
@@ -293,7 +293,7 @@ def _gains(layout: Layout, reference: str) -> dict[str, Difference]:
     return {d.a: d for d in layout.differences([(row, reference) for row in layout.rows if row != reference]) if d.n}
 
 
-def _gain_told(gain: Difference | None) -> str:
+def gain_told(gain: Difference | None) -> str:
     return ACCURACY.difference(gain) if gain else "–"
 
 
@@ -317,7 +317,7 @@ def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _numbers(row: _Row, settings: str) -> dict[str, object]:
+def _numbers(row: Ranked, settings: str) -> dict[str, object]:
     """A row of the CSV."""
     told: dict[str, object] = {"row": row.key, "label": row.label, "runs": len(row.records)}
     told |= {"mean": row.values.mean() if row.records else None, "std": row.values.std(ddof=1)}
@@ -369,9 +369,9 @@ def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *,
     exhibit, store = exhibits.get(exhibit), Store.open()
     for scale in dict.fromkeys([*SCALES, profile]):
         cells = exhibit.cells(scale, exhibit.datasets_of(scale)[0])
-        found = [row for row in _measured(cells, store) if row.records and row.cell.row.role != "teacher"]
+        found = [row for row in measured_rows(cells, store) if row.records and row.cell.row.role != "teacher"]
         there = [row.key for row in found if row.key in rows]
-        layout = Layout(_frame(found)) if len(there) > 1 else None
+        layout = Layout(frame_of(found)) if len(there) > 1 else None
         if layout is not None and layout.df > 0:
             return _again(exhibit, layout, there, scale, name)
     return Said(f"**The same method again:** {NOT_YET} with several seeds.")
@@ -381,7 +381,7 @@ def _again(exhibit: Exhibit, layout: Layout, rows: Sequence[str], scale: str, na
     pairs = [layout.differences([pair])[0] for pair in itertools.combinations(rows, 2)]
     decided = [pair.known and not pair.low <= 0 <= pair.high for pair in pairs]
     body = [
-        line(f"{exhibit.row(d.a).label} − {exhibit.row(d.b).label}", _gain_told(d), "yes" if says else "no")
+        line(f"{exhibit.row(d.a).label} − {exhibit.row(d.b).label}", gain_told(d), "yes" if says else "no")
         for d, says in zip(pairs, decided, strict=True)
     ]
     return Table(
