@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from book_samples import fill
+from study_samples import record
 
 from kdnb import exhibits
-from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST
+from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST, SECOND
 from kdnb.exhibits.runs import records_of
 from kdnb.exhibits.status import progress
 from kdnb.study.store import Store
@@ -39,7 +40,7 @@ def test_whether_distilling_helps_is_said_as_the_gains_have_it(lows, says, monke
 
 @pytest.mark.usefixtures("empty_project")
 def test_without_runs_nothing_is_answered():
-    told = front("comparison/table1", "leaderboard/first", Store.open()).texts["in-one-minute"]
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second", Store.open()).texts["in-one-minute"]
     assert "| **Does distilling help?** | not yet measured | – |" in told
     assert all(paper.heading in told for paper in exhibits.papers() if paper.claims)
 
@@ -48,15 +49,32 @@ def test_without_runs_nothing_is_answered():
 def test_no_control_is_the_method_to_use():
     """In this store what stands last in the table has the best mean, and last stand the controls."""
     fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
-    text = front("comparison/table1", "leaderboard/first").texts["in-one-minute"]
-    assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text
+    text = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
+    assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text and " over KD; its place is 1 to " in text
+    assert "2 seeds, measured at pilot scale, CIFAR-100 (" in text and "rows are not measured yet" not in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_fresh_seeds_have_the_last_word_and_what_is_missing_is_said():
+    store = Store.open()
+    fill(store, "pilot", seeds=3, key="leaderboard/first", rows=["plain", "kd", "dkd"])
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
+    able = sum(row.role in ("baseline", "student") for row in FIRST.rows)
+    assert "| DKD has the best mean" in told and f"; {able - 3} of {able} rows are not measured yet (" in told
+    for cell in SECOND.every("pilot"):
+        if cell.row.key in ("plain", "kd", "dkd", "at"):
+            for run in cell.runs(3):
+                percent = {"plain": 28, "kd": 37, "dkd": 38, "at": 39}[cell.row.key] + run.seed % 3 / 10
+                store.write(run, record(run, percent / 100), "leaderboard")
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
+    assert "| AT has the best mean, 39" in told and "3 seeds" in told
 
 
 @pytest.mark.usefixtures("empty_project")
 def test_a_leaderboard_without_runs_is_not_called_an_answer():
     fill(Store.open(), "pilot", seeds=2, key="comparison/table1")
-    told = front("comparison/table1", "leaderboard/first").texts["in-one-minute"]
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
     wanted = progress(FIRST, "pilot", Store.open())["wanted"]
     assert f"all methods on equal terms: the leaderboard, 0 of {wanted} runs so far" in told
 
@@ -76,7 +94,7 @@ def test_scores_are_no_pairs_of_networks_and_an_auxiliary_is_no_method_for_the_s
 def test_at_the_papers_own_size_the_distance_from_print_is_said():
     store = Store.open()
     fill(store, "paper", seeds=2, key="infoflow/table1")
-    told = front("comparison/table1", "leaderboard/first", store).texts["in-one-minute"]
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second", store).texts["in-one-minute"]
     cells = [cell for cell in exhibits.get("infoflow/table1").cells("paper") if cell.reported is not None]
     means = [statistics.fmean(cell.score.of(record) for record in records_of(cell, store)) for cell in cells]
     apart = [abs(mean - cell.reported) for mean, cell in zip(means, cells, strict=True)]

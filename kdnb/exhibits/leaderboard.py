@@ -292,8 +292,8 @@ FIRST = Exhibit(
     choose=_tuned,
     for_own_images=True,
 )
-#: How many methods go on to the second step, beside KD and the plain student.
-FINALISTS = 5
+#: How many methods go on to the second round, and beside whom.
+FINALISTS, BESIDE = 5, {"teacher", "plain", "kd"}
 
 
 def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
@@ -313,11 +313,11 @@ def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         if len(means) < len(COMPETING) or min(map(len, means.values())) < seeds:
             runs = tuple(run for cell in cells for run in cell.runs(seeds))
             waits = Awaited("the first round is not finished, which chooses the five best", runs)
-            return {row.key: waits for row in ROWS if row.key not in begun}
+            return {row.key: waits for row in ROWS if not begun or row.key not in begun | BESIDE}
         best = sorted(means, key=lambda key: (key not in begun, -sum(means[key]) / len(means[key])))
         begun = {*best[:FINALISTS]}
     why = "not among the five best of the first round"
-    return {row.key: Absent(why) for row in ROWS if row.key not in {"teacher", "plain", "kd", *begun}}
+    return {row.key: Absent(why) for row in ROWS if row.key not in begun | BESIDE}
 
 
 SECOND = Exhibit(

@@ -318,7 +318,7 @@ class _Fit:
 
 def _fit(table: pd.DataFrame) -> _Fit:
     """value = row + seed + noise, by least squares; NaN where a run is missing."""
-    rows, there = [str(row) for row in table.columns], table.notna().to_numpy()
+    rows, there = [str(row) for row in table.columns], table.notna().to_numpy(bool)
     seed, row = np.nonzero(there)
     design = np.hstack([np.eye(there.shape[1])[row], np.eye(there.shape[0])[seed]])
     solve = np.linalg.pinv(design)

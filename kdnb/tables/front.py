@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit, Paper, measure
+from kdnb.exhibits import ACCURACY, Exhibit, Paper, measure
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.exhibit import Cell
 from kdnb.exhibits.runs import SCALES, measured, records_of, students
@@ -15,20 +16,21 @@ from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_told
-from kdnb.tables.ranking import runs_told
+from kdnb.tables.ranking import KD, Ranked, runs_told, standings
 from kdnb.tables.sheet import Included
 from kdnb.tables.words import NOT_YET, measured_at, title
 
 
-def front(first: Exhibit | str, board: Exhibit | str, store: Store | None = None) -> Included:
+def front(first: Exhibit | str, board: Exhibit | str, final: Exhibit | str, store: Store | None = None) -> Included:
     """What a reader asks first, answered from the exhibit that has most runs and from the table of all methods.
 
+    `final` has the best of that table on fresh seeds, and is asked before it: the seeds that choose them flatter them.
     Two tables, with links as the front page has them, which includes them.
     """
-    store, first, board = store or Store.open(), exhibits.get(first), exhibits.get(board)
+    store, first, boards = store or Store.open(), exhibits.get(first), [exhibits.get(final), exhibits.get(board)]
     answers = [
         ("Does distilling help?", *_helps(first, store)),
-        ("Which method should I use?", *_which(first, board, store)),
+        ("Which method should I use?", *_which(first, boards, store)),
         ("How much is the schedule's?", *_schedule(first, store)),
         ("Do the papers' claims hold?", *_claims(store)),
     ]
@@ -55,10 +57,11 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     return answer, f"{sure}. Ranks may change at full size."
 
 
-def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
-    ranked = _ranked(board, store)
-    if ranked is not None:
-        return ranked
+def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[str, str]:
+    """From the first of the tables of all methods that answers, else from one paper's."""
+    for board in boards:
+        if (ranked := _ranked(board, store)) is not None:
+            return ranked
     found = _gains(exhibit, store)
     if found is None:
         return NOT_YET, "–"
@@ -72,26 +75,39 @@ def _which(exhibit: Exhibit, board: Exhibit, store: Store) -> tuple[str, str]:
     answer += f" KD alone, the cheapest, gains {kd.value:+.1f}." if kd else ""
     sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {seeds} seeds" if best.known else "one seed"
     sure += f", {measured_at(scale)}"
+    board = boards[-1]
     terms = f"all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
     return answer, f"{sure}; {terms}, {runs_told(progress(board, 'pilot', store))} so far"
 
 
 def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
-    """The best of the table of all methods, where it is measured with several seeds."""
+    """The best of a table of all methods, where it and KD are measured with several seeds."""
     for scale in SCALES:
-        runs = measure(board, scale, None, store)
-        runs = runs[runs["line"].isin([row.key for row in board.rows if row.role in ("baseline", "student")])]
-        if not len(runs) or runs.groupby("line")["seed"].nunique().max() < 2:
-            continue
-        layout = Layout(students(runs))
-        means = runs.groupby("line")["value"].mean().sort_values(ascending=False)
-        best, places = str(means.index[0]), layout.ranks()
-        low, high = places[best]
-        answer = f"{board.row(best).label} has the best mean, {means.iloc[0]:.1f} %; "
-        answer += f"its place is {low} to {high} of {len(means)}."
-        where = title(board.datasets_of(scale)[0])
-        return answer, f"{measured_at(scale)}, {where}: {_link('the leaderboard', board.paper, board.paper)}"
+        for dataset in board.datasets_of(scale):
+            rows, _ = standings(board, scale, dataset, store)
+            there = [row for row in rows if row.competing and row.records]
+            if there and there[0].place and all(gain.known for gain in there[0].over.values()) and there[0].over:
+                return _leads(there[0], len(there)), _how_sure(board, there[0], rows, scale, dataset, store)
     return None
+
+
+def _leads(best: Ranked, count: int) -> str:
+    """`CRD + KD has the best mean, 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`, and what it costs."""
+    gain = f", {ACCURACY.difference(best.over[KD])} over KD" if KD in best.over else ""
+    low, high = best.place or (1, count)
+    told = f"{best.label} has the best mean, {best.values.mean():.1f} %{gain}; its place is {low} to {high} of {count}."
+    if best.dear:
+        told += f" It costs {best.cost:.1f} times as much as KD: KD that trains longer may do as well."
+    return told
+
+
+def _how_sure(board: Exhibit, best: Ranked, rows: list[Ranked], scale: str, dataset: str, store: Store) -> str:
+    able = [row for row in rows if row.competing]
+    missing = sum(not row.records for row in able)
+    told = f"{min(gain.n for gain in best.over.values())} seeds, {measured_at(scale)}, {title(dataset)}"
+    told += f"; {missing} of {len(able)} rows are not measured yet" if missing else ""
+    counts = runs_told(progress(board, scale, store))
+    return f"{told} ({counts}): {_link('the leaderboard', board.paper, board.paper)}"
 
 
 def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:

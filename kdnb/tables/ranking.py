@@ -76,6 +76,11 @@ class Ranked:
         return pd.Series([self.cell.score.of(record) for record in self.records], dtype=float)
 
     @property
+    def competing(self) -> bool:
+        """Whether it has a place: the methods and the plain student, but not what only keeps the table honest."""
+        return self.cell.row.role in ("baseline", "student")
+
+    @property
     def dear(self) -> bool:
         return self.cost is not None and self.cost > DEAR
 
@@ -101,10 +106,9 @@ def ranking(
     for scale in dict.fromkeys([*SCALES, profile]):
         for dataset in exhibit.datasets_of(scale):
             cells = exhibit.cells(scale, dataset)
-            rows = measured_rows(cells, store)
-            if any(row.records for row in rows if row.cell.row.role != "teacher"):
+            if any(True for cell, _ in runs_of(cells, store) if cell.row.role != "teacher"):
                 label = slug(f"{name or exhibit.key} {scale} {dataset}")
-                found.append(_table(exhibit, rows, scale, dataset, settings or {}, label))
+                found.append(_table(exhibit, scale, dataset, settings or {}, label, store))
             elif scale == profile and any(cell.experiment for cell in cells):
                 found.append(Said(f"**{exhibit.title}, {measured_at(scale)}:** {NOT_YET}."))
     return found or [Said(f"**{exhibit.title}:** {NOT_YET}; {_why_not(exhibit)}.")]
@@ -173,19 +177,19 @@ def _ahead(row: Ranked, plain: float) -> float:
     return row.over[PLAIN].value if PLAIN in row.over else float(row.values.mean()) - plain
 
 
-def _competing(row: Ranked) -> bool:
-    """Whether a row has a place: the methods and the plain student, but not what only keeps the table honest."""
-    return row.cell.row.role in ("baseline", "student")
-
-
-def _table(
-    exhibit: Exhibit, rows: list[Ranked], scale: str, dataset: str, settings: Mapping[str, str], name: str
-) -> Table:
+def standings(exhibit: Exhibit, scale: str, dataset: str, store: Store) -> tuple[list[Ranked], Layout]:
+    """The rows of a table with all that their runs say beside each other, the largest gain first, and the layout."""
+    rows = measured_rows(exhibit.cells(scale, dataset), store)
     compared = [row for row in rows if row.records and row.cell.row.role != "teacher" and not row.same]
     layout = Layout(frame_of(compared))
-    ranked = [row.key for row in compared if _competing(row)]
+    ranked = [row.key for row in compared if row.competing]
     places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
-    rows = _beside_each_other(_with_likeness(rows, dataset, Store.open()), layout, places)
+    return _beside_each_other(_with_likeness(rows, dataset, store), layout, places), layout
+
+
+def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, str], name: str, store: Store) -> Table:
+    rows, layout = standings(exhibit, scale, dataset, store)
+    ranked = [row for row in rows if row.competing and row.records]
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(scale)}, "
