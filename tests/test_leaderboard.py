@@ -281,6 +281,8 @@ def test_the_same_method_again_counts_what_was_decided():
     decided = sum(entries[2].text == "yes" for entries in told.body)
     assert len(told.body) == 6 and told.note.startswith(f"{decided} of 6 decide")
     assert decided >= 3  # the sample's rows differ by their place
+    assert "0.3 of these." in told.note and re.search(r"varies by \d\.\d\d points .*\(9 degrees", told.note) is None
+    assert "(6 degrees of freedom), one of the whole table by" in told.note
 
 
 def test_a_demo_has_few_rows_and_no_places():

@@ -394,7 +394,19 @@ def _again(exhibit: Exhibit, layout: Layout, rows: Sequence[str], scale: str, na
         head=[line("Pair", "Difference", "Decides")],
         body=body,
         frame=pd.DataFrame([{"a": d.a, "b": d.b, "value": d.value, "low": d.low, "high": d.high} for d in pairs]),
-        note=f"{sum(decided)} of {len(pairs)} decide; {100 * (1 - LEVEL):.0f} % of many such pairs should.",
+        note=f"{sum(decided)} of {len(pairs)} decide; {100 * (1 - LEVEL):.0f} % of many such pairs should, "
+        f"{(1 - LEVEL) * len(pairs):.1f} of these. {_own_spread(layout, rows)}",
+    )
+
+
+def _own_spread(layout: Layout, rows: Sequence[str]) -> str:
+    """Whether rows that are one method vary as the table's rows do: few pairs decide too seldom to tell."""
+    own = Layout(layout.table[list(rows)].melt(ignore_index=False, var_name="row").reset_index())
+    if not own.df > 0:
+        return ""
+    return (
+        f"One run of these rows varies by {own.sd:.2f} points beside the others of its seed ({own.df} degrees of "
+        f"freedom), one of the whole table by {layout.sd:.2f}."
     )
 
 
