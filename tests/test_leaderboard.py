@@ -351,3 +351,28 @@ def test_what_costs_more_than_kd_stands_beside_kd_that_trained_longer(tmp_path):
     ((method, cost, over, times, less, says),) = [[entry.text for entry in entries] for entries in table.body]
     assert method == "CRD + KD" and 1.25 < float(cost) < 2 and times == "2"
     assert over.startswith("+5.") and less.startswith("+6.") and says == "worth its cost"
+
+
+def test_the_picture_names_what_no_cheaper_method_reaches(tmp_path):
+    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    longer()
+    for cell in FIRST.cells("pilot", asked=["at", "mmd-gaussian+kd", "label-smoothing", "reviewkd"]):
+        percent = {"at": 36, "mmd-gaussian+kd": 40, "label-smoothing": 50, "reviewkd": 30}[cell.row.key]
+        for run in cell.runs(2):
+            Store.open().write(run, record(run, percent / 100, metrics={"epochs": 30}), "leaderboard")
+    plot = plots.frontier("leaderboard/first", "leaderboard/patience", "pilot")
+    frame = plot.frame.set_index("row")
+    assert {*frame.index[frame["named"]]} == {"plain", "kd", "mmd-gaussian+kd", "crd+kd", "reviewkd"}  # no control
+    assert [told.split(" ")[0] for told in plot.seen.partition(": ")[2].split(", ")] == [
+        "Plain",
+        "KD",
+        "MMD-Gaussian",
+        "CRD",
+    ]
+    assert (
+        frame.loc["reviewkd", "cost_in_kd"] > 1.25
+        and "2 to 3 seeds" in plot.caption
+        and "trains longer" in plot.caption
+    )
+    assert "<svg" in plot.to_svg()
+    assert "<svg" in plots.frontier("leaderboard/first", "leaderboard/patience", "demo").to_svg()

@@ -5,6 +5,7 @@ from kdnb.plots.courses import courses
 from kdnb.plots.curves import curves
 from kdnb.plots.dictionaries import atoms, pixel_labels
 from kdnb.plots.flows import flows
+from kdnb.plots.frontier import frontier
 from kdnb.plots.networks import noise, relevances, stages
 from kdnb.plots.patience import patience
 from kdnb.plots.recalls import recalls
@@ -22,6 +23,7 @@ __all__ = [
     "courses",
     "curves",
     "flows",
+    "frontier",
     "gains",
     "logit_gaps",
     "noise",

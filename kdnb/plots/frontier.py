@@ -1,0 +1,111 @@
+"""Which methods are worth their cost: accuracy against cost, and the names of those that no cheaper one beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdnb import exhibits
+from kdnb.exhibits import Exhibit
+from kdnb.exhibits.runs import SCALES
+from kdnb.plots.panels import nothing_yet
+from kdnb.plots.style import WIDTH, Plot, colour, combined, style
+from kdnb.study.store import Store
+from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, measured_rows
+from kdnb.tables.words import OF_A_DEMO, measured_at, title
+
+COLUMNS = ["row", "label", "profile", "dataset", "seeds", "cost_in_kd", "value", "named"]
+#: Ticks of the cost, in trainings of KD.
+TICKS = (0.5, 1, 2, 4, 8)
+
+
+def frontier(board: Exhibit | str, longer: Exhibit | str, profile: str = "demo", name: str = "frontier") -> Plot:
+    """Mean accuracy of every row against its cost in trainings of KD, at the largest scale that has runs.
+
+    Named are the rows that no cheaper one reaches, and dear ones; controls are crosses; a line joins KD trained longer,
+    of `longer`.
+    """
+    board, longer, store = exhibits.get(board), exhibits.get(longer), Store.open()
+    for scale in dict.fromkeys([*SCALES, profile]):
+        dataset = board.datasets_of(scale)[0]
+        rows = _placed(measured_rows(board.cells(scale, dataset), store))
+        if len(rows) > 1:
+            trained = _placed(measured_rows(longer.cells(scale, dataset), store))
+            of_kd = sorted((row for row in trained if row.cell.row.method == KD), key=_cost)
+            return _drawn(rows, of_kd, scale, dataset, name)
+    with style():
+        figure = nothing_yet(board.title)
+    return Plot(figure, name, board.title, pd.DataFrame(columns=COLUMNS))
+
+
+def _placed(rows: Sequence[Ranked]) -> list[Ranked]:
+    """Those that have a mean and a cost: students, each once."""
+    return [row for row in rows if row.records and row.cost is not None and not row.same]
+
+
+def _cost(row: Ranked) -> float:
+    return row.cost or 0.0
+
+
+def _mean(row: Ranked) -> float:
+    return float(row.values.mean())
+
+
+def unbeaten(rows: Sequence[Ranked]) -> list[Ranked]:
+    """The methods with a mean that no method has at its cost or a lower one, from the cheapest on."""
+    found: list[Ranked] = []
+    for row in sorted((row for row in rows if row.competing), key=lambda row: (_cost(row), -_mean(row))):
+        if not found or _mean(row) > _mean(found[-1]):
+            found.append(row)
+    return found
+
+
+def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset: str, name: str) -> Plot:
+    best = unbeaten(rows)
+    named = {row.key for row in best} | {row.key for row in rows if row.competing and row.dear} | {PLAIN, KD}
+    with style():
+        figure = Figure(figsize=(WIDTH, 4.2))
+        axes = figure.subplots()
+        if len(of_kd) > 1:
+            axes.plot(*zip(*((_cost(row), _mean(row)) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)
+        for row in rows:
+            _mark(axes, row)
+            if row.key in named:
+                axes.annotate(row.label, (_cost(row), _mean(row)), (-5, 4), textcoords="offset points", ha="right")
+        axes.set_xscale("log", base=2)
+        ticks = [tick for tick in TICKS if tick < 1.5 * max(map(_cost, rows))]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set(xlabel="cost of training, × KD", ylabel="accuracy, %")
+        axes.margins(0.16, 0.08)
+    seeds = sorted({len(row.records) for row in rows})
+    numbers = pd.DataFrame(
+        [
+            (row.key, row.label, scale, dataset, len(row.records), row.cost, _mean(row), row.key in named)
+            for row in rows
+        ],
+        columns=COLUMNS,
+    )
+    caption = (
+        f"Accuracy against the cost of training, {measured_at(scale)}, {title(dataset)}; means of "
+        f"{' to '.join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))} seed{'s' * (seeds[-1] > 1)}. "
+        "Dots are methods, hollow with KD; crosses are controls. Named are KD, the plain student, what costs more than "
+        f"{DEAR} times KD, and the methods whose mean no method of the same or a lower cost reaches; by chance another "
+        "may be as good."
+        + (" The line is KD that trains longer." if len(of_kd) > 1 else "")
+        + (f" {OF_A_DEMO}" if scale == "demo" else "")
+    )
+    told = ", ".join(f"{row.label} {_mean(row):.1f} % at {_cost(row):.2f}" for row in best)
+    seen = f"From the cheapest on, each is the best at its cost: {told}."
+    return Plot(figure, name, caption, numbers, seen, of_demo=scale == "demo")
+
+
+def _mark(axes: Axes, row: Ranked) -> None:
+    hue = colour(row.key)
+    if row.competing:
+        face = "none" if combined(row.key) else hue
+        axes.scatter(_cost(row), _mean(row), s=42, facecolors=[face], edgecolors=[hue], linewidths=1.6)
+    else:
+        axes.scatter(_cost(row), _mean(row), s=36, marker="x", color="#8a8a8a", linewidths=1.4)
