@@ -240,6 +240,7 @@ def test_own_images_choose_their_own_settings_and_show_their_own_table(flowers, 
     assert not status.report()["stale"]
     (table,) = tables.ranking(first, "pilot")
     assert "flowers" in table.caption and "DKD" in table.to_text()
+    assert "leaderboard/first --profile pilot --dataset flowers --rows" in table.rerun
 
 
 def test_one_command_prepares_and_one_trains(photos, monkeypatch, empty_project, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import re
 import shutil
 
@@ -17,6 +18,8 @@ from study_samples import experiment, record
 from kdnb import exhibits, losses, models, paths, plots, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd, wanted
+from kdnb.exhibits.costs import step_needs
+from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.status import progress
 from kdnb.methods import catalogue, get
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
@@ -303,6 +306,58 @@ def test_the_page_says_first_whether_it_answers_yet():
     fill(Store.open(), "pilot", seeds=1, key="leaderboard/first")  # with what tuned rows wait for
     count = progress(FIRST, "pilot", Store.open())["wanted"]
     assert tables.standing("leaderboard/first").text.endswith(f" of {count} runs at pilot scale.")
+
+
+def bench(tmp_path, steps: dict[tuple[str, str], float]) -> None:
+    """What steps cost beside KD's, and what they need: a tenth of that in GiB, and a hundred parameters a unit."""
+    folder = tmp_path / "published" / "bench"
+    folder.mkdir(parents=True)
+    lines = [
+        {"method": method, "stage": stage, "ratio_to_kd": ratio, "peak_gib": ratio / 10,
+         "extra_parameters": round(100 * ratio)}
+        for (method, stage), ratio in steps.items()
+    ]  # fmt: skip
+    (folder / "here.json").write_text(json.dumps({"methods": lines, "networks": "this -> that"}))
+
+
+def test_steps_of_the_teacher_alone_are_part_of_the_cost(tmp_path):
+    """A paraphraser's epochs are counted as first steps are; without their record half a cost is none."""
+    bench(
+        tmp_path, {("kd", "train"): 1.0, ("plain", "train"): 0.5, ("ft", "train"): 1.2, ("paraphraser", "train"): 0.6}
+    )
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first", rows=["plain", "kd", "ft"])
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    costs = table.frame.set_index("row")["cost_in_kd"]
+    assert costs["plain"] == 0.5 and np.isnan(costs["ft"])
+    (cell,) = (cell for cell in FIRST.cells("pilot") if cell.row.key == "ft")
+    (run,) = cell.runs(1)
+    kd = next(r for c, r in runs_of(FIRST.cells("pilot", asked=["kd"]), Store.open())).metrics["epochs"]
+    for step in run.steps().values():
+        Store.open().write(step, record(step, metrics={"epochs": 5}), "leaderboard")
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    assert table.frame.set_index("row")["cost_in_kd"]["ft"] == pytest.approx((1.2 * kd + 0.6 * 5) / kd)
+    assert "for this -> that." in table.note
+
+
+def test_with_kd_a_method_needs_what_its_first_step_needs_and_a_teacher_needs_nothing(tmp_path):
+    steps = {("kd", "train"): 1.0, ("plain", "train"): 0.5, ("srm", "predict"): 9.0, ("srm", "train"): 0.5}
+    bench(tmp_path, {**steps, ("srm+kd", "train"): 1.0})
+    needs = step_needs()
+    assert needs["srm"] == needs["srm+kd"] == (0.9, 900) and needs["kd"] == (0.1, 100)
+    score("teacher", 0, 60)
+    score("plain", 1, 28)
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    told = {entries[0].text: [entry.text for entry in entries[-2:]] for entries in table.body}
+    assert told["Teacher"] == ["–", "–"] and told["Plain student"] == ["0.05", "50"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_with_kd_a_method_keeps_its_settings(profile):
+    built = {cell.row.key: cell.experiment for cell in FIRST.cells(profile) if cell.experiment}
+    for key in leaderboard.COMPETING:
+        if f"{key}+kd" in built:
+            alone, both = built[key].arguments, built[f"{key}+kd"].arguments
+            assert {name: both.get(name) for name in alone} == dict(alone)
 
 
 # -- longer training ---------------------------------------------------------------------------------------

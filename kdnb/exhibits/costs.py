@@ -15,10 +15,13 @@ import pandas as pd
 from kdnb import methods, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits.exhibit import Cell, Exhibit
-from kdnb.exhibits.runs import first_steps, records_of
+from kdnb.exhibits.runs import first_steps, records_of, steps_before
 from kdnb.kinds import parsed
 from kdnb.study.record import Record
 from kdnb.study.store import Store
+
+#: What the only stage of a step of the teacher alone is called.
+STEP = "train"
 
 
 def bench_files() -> list[tuple[str, dict[str, Any]]]:
@@ -39,12 +42,18 @@ def step_costs() -> dict[tuple[str, str], float]:
 
 
 def step_needs() -> dict[str, tuple[float | None, int]]:
-    """Method -> the memory of its heaviest stage in GiB, None where it was not measured, and its extra parameters."""
-    found: dict[str, tuple[float | None, int]] = {}
+    """Method -> the memory of its heaviest stage in GiB, None where it was not measured, and its extra parameters.
+
+    A method with KD has the first steps of the method by itself.
+    """
+    stages: dict[str, dict[str, dict[str, Any]]] = {}
     for entry in _steps():
-        memory, parameters = found.get(entry["method"], (None, 0))
-        peaks = [peak for peak in (memory, entry["peak_gib"]) if peak is not None]
-        found[entry["method"]] = max(peaks, default=None), max(parameters, entry["extra_parameters"])
+        stages.setdefault(entry["method"], {})[entry["stage"]] = entry
+    found = {}
+    for method, own in stages.items():
+        of_all = {**stages.get(method.partition("+")[0], {}), **own}.values()
+        peaks = [entry["peak_gib"] for entry in of_all if entry["peak_gib"] is not None]
+        found[method] = max(peaks, default=None), max(0, *(entry["extra_parameters"] for entry in of_all))
     return found
 
 
@@ -66,7 +75,8 @@ def step_networks() -> str:
 def epochs_of_kd(
     cell: Cell, found: Sequence[Record], store: Store, steps: Mapping[tuple[str, str], float]
 ) -> float | None:
-    """What a student's training costs, its first steps included, in epochs of KD; None where a step was not measured.
+    """What a student's training costs, in epochs of KD, its first steps and its teacher's steps alone (a paraphraser's,
+    dictionaries') included; None where one of them was not measured.
 
     A teacher's training is another thing: it is larger, sees other images, and is no student's cost.
     """
@@ -75,11 +85,11 @@ def epochs_of_kd(
         return None
     method, first = cell.experiment.method, first_step_epochs(cell, store)
     own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
-    shared = [steps.get((method.partition("+")[0], stage)) for stage in first]
-    if not own or None in shared or math.isnan(sum(first.values())):
+    before = [(steps.get((method.partition("+")[0], stage)), epochs) for stage, epochs in first.items()]
+    before += [(steps.get((name, STEP)), epochs) for name, epochs in _epochs(steps_before(cell, store)).items()]
+    if not own or any(ratio is None or math.isnan(epochs) for ratio, epochs in before):
         return None
-    before = sum(ratio * epochs for ratio, epochs in zip(shared, first.values(), strict=True) if ratio is not None)
-    return before + own[-1] * mean(record.metrics["epochs"] for record in found)
+    return sum(ratio * epochs for ratio, epochs in before if ratio is not None) + own[-1] * _mean_epochs(found)
 
 
 def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
@@ -87,8 +97,15 @@ def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
 
     Every run that names them counts them.
     """
-    steps = first_steps(cell, store).items()
-    return {stage: mean(r.metrics["epochs"] for r in records) if records else math.nan for stage, records in steps}
+    return _epochs(first_steps(cell, store))
+
+
+def _epochs(before: Mapping[str, Sequence[Record]]) -> dict[str, float]:
+    return {name: _mean_epochs(records) if records else math.nan for name, records in before.items()}
+
+
+def _mean_epochs(records: Sequence[Record]) -> float:
+    return mean(record.metrics["epochs"] for record in records)
 
 
 def scores_and_costs(exhibit: Exhibit, frame: pd.DataFrame, store: Store) -> pd.DataFrame:

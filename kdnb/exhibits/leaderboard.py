@@ -187,7 +187,7 @@ def experiment(row: Row, dataset: str, profile: Profile) -> Experiment:
         student,
         recipe=recipe,
         method=row.method,
-        arguments={**slkd.settings(row.method, SETTINGS_OF[profile.scale]), **row.arguments},
+        arguments={**slkd.settings(row.method.partition("+")[0], SETTINGS_OF[profile.scale]), **row.arguments},
         teacher=teacher,
         note=row.schedule or (f"{teacher.note}-teacher" if teacher and teacher.note else ""),
     )

@@ -48,6 +48,12 @@ def first_steps(cell: Cell, store: Store) -> dict[str, list[Record]]:
     return {str(stage.stage): list(store.records(stage.fingerprint).values()) for stage in shared}
 
 
+def steps_before(cell: Cell, store: Store) -> dict[str, list[Record]]:
+    """The records of the steps of the teacher alone that a cell's runs go on from, by the name of their method."""
+    steps = cell.experiment.steps() if cell.experiment else []
+    return {step.method: list(store.records(step.fingerprint).values()) for step in steps}
+
+
 def framed(runs: Iterable[tuple[Cell, Record]]) -> pd.DataFrame:
     """Runs as a frame: one line a run, the value in the unit of the cell's score.
 

@@ -18,7 +18,7 @@ import pandas as pd
 from kdnb import datasets, exhibits, methods
 from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
-from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs
+from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs, step_networks
 from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
 from kdnb.exhibits.status import progress
 from kdnb.study.predictions import predictions
@@ -39,6 +39,8 @@ HEAD = (
 )  # fmt: skip
 
 
+#: Memory and extra parameters of what nobody measured.
+UNKNOWN: tuple[None, None] = (None, None)
 #: What every row's gains are over: the plain student, and the method that all want to beat.
 PLAIN, KD = "plain", "kd"
 
@@ -56,7 +58,7 @@ class Ranked:
     cell: Cell
     records: list[Record]
     cost: float | None
-    needs: tuple[float | None, int | None] = (None, None)
+    needs: tuple[float | None, int | None] = UNKNOWN
     over: Mapping[str, Difference] = field(default_factory=dict)
     above: float = math.nan
     place: tuple[int, int] | None = None
@@ -148,7 +150,8 @@ def measured_rows(cells: Sequence[Cell], store: Store) -> list[Ranked]:
         if cell.experiment is not None:
             records = records_of(cell, store)
             epochs = epochs_of_kd(cell, records, store, steps) if records else None
-            found.append(Ranked(cell, records, epochs, needs.get(cell.experiment.method, (None, None))))
+            own = needs.get(cell.experiment.method, UNKNOWN) if cell.row.role != "teacher" else UNKNOWN
+            found.append(Ranked(cell, records, epochs, own))
     of_kd = next((row.cost for row in found if row.key == KD), None)
     first: dict[str, Ranked] = {}
     return [
@@ -244,7 +247,7 @@ def _line(row: Ranked) -> Line:
 def _rerun(exhibit: Exhibit, rows: Sequence[Ranked]) -> str:
     """How the numbers of these rows are made once more."""
     runs = framed((row.cell, record) for row in rows for record in row.records)
-    return rerun(exhibit, [([row.cell for row in rows], runs)])
+    return rerun(exhibit, [([row.cell for row in rows if row.records], runs)])
 
 
 def _fingerprint(row: Ranked) -> str:
@@ -360,7 +363,8 @@ def _note(exhibit: Exhibit, layout: Layout, over: Sequence[Difference], scale: s
     said.append(
         f"Place: the best and the worst of {count} that the runs leave open; controls have none. Above KD: how likely "
         "the mean is. Like the teacher: the share of test images for which student and teacher choose the same class. "
-        f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD."
+        f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD. Cost, memory and extra "
+        f"parameters were measured step by step, each method with its defaults, for {step_networks()}."
     )
     return " ".join(said)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from kdnb.datasets import is_own
 from kdnb.exhibits import Cell, Exhibit
 from kdnb.study.experiment import TEACHER_SEED
 from kdnb.study.profile import PROFILES
@@ -46,7 +47,7 @@ def command(exhibit: Exhibit, cells: Sequence[Cell], runs: pd.DataFrame) -> str:
     if not {*map(_what, cells)} <= {*map(_what, every)}:
         return ""
     line = ["kdnb study --exhibit", exhibit.key, "--profile", profile]
-    if len(datasets) == 1 and len(exhibit.datasets_of(profile)) > 1:
+    if len(datasets) == 1 and (len(exhibit.datasets_of(profile)) > 1 or is_own(datasets[0])):
         line += ["--dataset", datasets[0]]
     rows = _rows(cells, every)
     line += ["--rows", ",".join(rows)] if rows else []
