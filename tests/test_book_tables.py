@@ -353,6 +353,7 @@ def test_evidence_has_every_comparison_of_a_verdict_with_the_runs_that_it_compar
     assert targets - {""} <= labels and "runs-comparison-table1-pilot-cifar100-crd-kd" in targets
     (alone,) = evidence["evidence-comparison-c14-pilot"].body
     assert alone[0].text.startswith("|r| < 0.5") and alone[4].text == "7 points"
+    assert evidence["evidence-comparison-c14-pilot"].head[0][0].text == "Claim"
     assert any("{ref}`C2 <tab-evidence-comparison-c2-pilot>`" in line for line in tables.in_short("comparison").lines)
     assert "The teacher has one run, of seed 0" in evidence["evidence-comparison-c2-pilot"].note
     assert "teacher" not in evidence["evidence-comparison-c10-pilot"].note
@@ -404,7 +405,10 @@ def test_claims_about_rows_are_those_that_name_them():
 
 def test_in_short_counts_cells_and_claims(store, in_book, tmp_path):
     text = tables.in_short("comparison")._repr_mimebundle_()["text/markdown"]
-    assert "At paper scale nothing is measured yet." in text and "17 of 17 cells are measured, with 49 runs" in text
+    assert (
+        "None of this paper's runs is made yet, at any scale" in text
+        and "17 of 17 cells are measured, with 49 runs" in text
+    )
     assert "support 12 of its 17 claims, 3 partly, 1 not; 1 cannot be checked from them." in text
     assert (tmp_path / "in-short.md").read_text().strip() == text
     assert all(line.lstrip().startswith("- ") for line in text.splitlines())
@@ -421,7 +425,7 @@ def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(stor
     assert gains.startswith(f"Measured at pilot scale, {where}: the plain student has ")
     assert f"CRD + KD gains the most on it, {best.value:.2f} points [{best.low:.2f}, {best.high:.2f}]" in gains
     up = sum(gain.low > 0 for gain in found)
-    assert f"{up} of 15 methods beat the plain student by more than seeds explain" in gains
+    assert f"{up} of 15 rows (methods alone and with KD) beat the plain student by more than seeds explain" in gains
     (decided,) = (line for line in by_verdict(lines) if line.startswith("  - ✕ disagrees ("))
     assert decided.count("(C") == int(re.search(r"\((\d+)\)", decided)[1])
     assert "FitNet and KD both beat PKT (C6)" in decided

@@ -31,7 +31,7 @@ from kdnb.tables.in_short import in_short, students_of
     ],
 )
 def test_whether_distilling_helps_is_said_as_the_gains_have_it(lows, says, monkeypatch):
-    gains = [SimpleNamespace(known=True, low=low, value=low + 0.5) for low in lows]
+    gains = [SimpleNamespace(a="at", known=True, low=low, value=low + 0.5) for low in lows]
     page = sys.modules[front.__module__]
     monkeypatch.setattr(page, "_gains", lambda exhibit, store: ("pilot", "CIFAR-100", gains, 3))
     answer, sure = page._helps(exhibits.get("comparison/table1"), Store.open())

@@ -353,6 +353,6 @@ PAPER = Paper(
     shown,
     title,
     row_of,
-    named="Inheritance and exploration",
+    named="IE-KD",
     explained={"I1": ("I6", "I10", "I11", "I12", "I13", "I14")},
 )

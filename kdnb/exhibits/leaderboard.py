@@ -108,8 +108,8 @@ AGAIN = ("kd-again-1", "kd-again-2", "kd-again-3")
 #: Row -> what it takes away from a gain.
 CONTROLS = {
     "label-smoothing": "soft targets without a teacher: is it regularisation?",
-    "plain-tuned": "labels alone, with as much search as anybody had",
-    "kd-tuned": "KD, with as much search",
+    "plain-tuned": "labels alone, settings searched",
+    "kd-tuned": "KD, settings searched",
     "kd-untrained": "the teacher never learned: its initial weights, only the running means of its batch norms are fit",
     "kd-mismatched": "the teacher answers for another image",
     "kd-early": "the teacher stopped after an eighth of its epochs",
@@ -155,7 +155,7 @@ def _controls() -> tuple[Row, ...]:
 
 
 ROWS = _rows()
-#: The methods themselves: those that the second step chooses from.
+#: The methods themselves: those that the second round chooses from.
 COMPETING = tuple(row.key for row in ROWS if row.role == "student" and row.key != "kd")
 
 # -- experiments -------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def _command(exhibit: Exhibit) -> str:
 FIRST = Exhibit(
     PAPER,
     "first",
-    "All methods, the first step",
+    "All methods, the first round",
     (*ROWS, *_controls()),
     (Column("cifar100"),),
     build,
@@ -297,12 +297,12 @@ FINALISTS, BESIDE = 5, {"teacher", "plain", "kd"}
 
 
 def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
-    """Who has no part in the second step, and why: all but plain, KD and the five best of the first.
+    """Who has no part in the second round, and why: all but plain, KD and the five best of the first.
 
     Who has begun stays in, whatever is added to the first round later.
     """
     if profile.embedded_data:
-        return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one step"))
+        return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one round"))
     store, first, second = Store.open(), FIRST.on(dataset), SECOND.on(dataset)
     begun = {cell.row.key for cell, _ in runs_of(second.every(profile), store)} & {*COMPETING}
     if len(begun) < FINALISTS:
@@ -323,7 +323,7 @@ def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
 SECOND = Exhibit(
     PAPER,
     "second",
-    "The five best, the second step: fresh seeds",
+    "The five best, the second round: fresh seeds",
     ROWS,
     (Column("cifar100"),),
     build,
@@ -362,7 +362,7 @@ PATIENT = Exhibit(
 
 
 def on(dataset: str) -> tuple[Exhibit, Exhibit, Exhibit, Exhibit]:
-    """The tables on a data set, CIFAR-100 or a reader's own: first step, second step, search, patience."""
+    """The tables on a data set, CIFAR-100 or a reader's own: first round, second round, search, patience."""
     first, second, search, patient = (exhibit.on(dataset) for exhibit in (FIRST, SECOND, TUNING, PATIENT))
     return first, second, search, patient
 

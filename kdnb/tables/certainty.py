@@ -51,5 +51,5 @@ def certainty(
         body=body,
         frame=pd.DataFrame(lines),
         note=f"{rows} rows; standard deviation of one run {found.sd:.2f} points, {found.df} degrees of freedom; "
-        f"p-value that all rows have the same {found.equal:.2f}.",
+        f"p-value of the test that all rows vary equally: {found.equal:.2f}.",
     )

@@ -118,6 +118,8 @@ def told_of_claims(paper: str, store: Store | None = None) -> list[str]:
         f"{in_print[FAILS]} not; {in_print.total() - checkable} cannot be checked from them."
     ]
     for scale, judged in verdicts(paper, store).items():
+        if all(verdict.status in (NOT_MEASURED, JUDGEMENT) for verdict in judged.values()):
+            continue
         told = "".join(f"\n  - {line}" for line in _by_verdict(judged, scale))
         lines.append(f"{TITLES[scale]}, the {len(judged)} claims by verdict:{told}")
     return lines

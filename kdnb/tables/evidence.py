@@ -63,7 +63,7 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
-        head=[line(*["Place"] * several, f"Claimed {_direction(found)}", "than", *["by"] * margins, *HEAD)],
+        head=[line(*["Place"] * several, *_claimed(found), *["by"] * margins, *HEAD)],
         body=body,
         note=f"{told_of(verdict, paper)}.{judged}{_made_of(found, paper)}{_of_a_teacher(found)}",
         css="kdnb-evidence",
@@ -97,6 +97,13 @@ def _of_a_teacher(found: list[Finding]) -> str:
     if any(d is not None and d.known and d.df < 2 for d in taught):
         told += " Beside a constant two seeds of a student have one degree of freedom: such an interval says little."
     return told
+
+
+def _claimed(found: list[Finding]) -> tuple[str, str]:
+    """The heads above the two sides of comparisons; a correlation has one."""
+    if all(finding.correlation is not None for finding in found):
+        return "Claim", ""
+    return f"Claimed {_direction(found)}", "than"
 
 
 def _direction(found: list[Finding]) -> str:

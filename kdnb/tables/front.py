@@ -18,7 +18,7 @@ from kdnb.tables.in_short import students_of
 from kdnb.tables.ledger import verdicts_told
 from kdnb.tables.ranking import KD, Ranked, runs_told, standings
 from kdnb.tables.sheet import Included
-from kdnb.tables.words import NOT_YET, measured_at, title
+from kdnb.tables.words import NOT_YET, measured_at, methods_told, title
 
 
 def front(first: Exhibit | str, board: Exhibit | str, final: Exhibit | str, store: Store | None = None) -> Included:
@@ -52,7 +52,8 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     better = sum(gain.known and gain.low > 0 for gain in gains)
     median = statistics.median(gain.value for gain in gains)
     word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
-    answer = f"{word}: {better} of {len(gains)} methods beat the plain student. The median gain is {median:.1f} points."
+    rows = methods_told(gain.a for gain in gains)
+    answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student. The median gain is {median:.1f} points."
     sure = f"{seeds} seeds, one teacher, {measured_at(scale)}: {place}"
     return answer, f"{sure}. Ranks may change at full size."
 
@@ -72,7 +73,7 @@ def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[s
     answer = f"{exhibit.row(best.a).label} gains most: {best.value:+.1f} points over the plain student"
     answer += f", {equal[best.a].value:+.1f} over one on its longer schedule." if best.a in equal else "."
     kd = by_row.get("kd")
-    answer += f" KD alone, the cheapest, gains {kd.value:+.1f}." if kd else ""
+    answer += f" KD alone gains {kd.value:+.1f}." if kd else ""
     sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {seeds} seeds" if best.known else "one seed"
     sure += f", {measured_at(scale)}"
     board = boards[-1]
@@ -124,7 +125,7 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     (alone,) = Layout(runs).differences([(row, "plain")])
     less = sum(gain.value < alone.value for gain in gains)
     answer = f"A longer schedule alone gives the plain student {alone.value:+.1f} points: more than {less} of the "
-    answer += f"{len(gains)} methods give. Compare methods on one schedule."
+    answer += f"{len(gains)} rows give. Compare methods on one schedule."
     sure = f"[{alone.low:.1f}, {alone.high:.1f}], {alone.n} seeds" if alone.known else "one seed"
     return answer, f"{sure}; {_link('the controls', control.paper, control.name)}"
 

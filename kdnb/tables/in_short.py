@@ -13,14 +13,14 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Exhibit, Pair, Score, measure
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import SCALES, records_of, students
+from kdnb.exhibits.runs import SCALES, records_of, runs_of, students
 from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims
 from kdnb.tables.schedules import equal_schedule_told
-from kdnb.tables.words import TITLES, title
+from kdnb.tables.words import TITLES, methods_told, title
 
 #: So many places (a data set, a pair of networks) have a sentence each; more are counted.
 FEW_PLACES = 2
@@ -148,7 +148,8 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
-    text += f" {score.interval(best.low, best.high)}. {gained} of {len(found)} methods beat the plain student by more "
+    rows = methods_told(gain.a for gain in found)
+    text += f" {score.interval(best.low, best.high)}. {gained} of {len(found)} {rows} beat the plain student by more "
     text += "than seeds explain" + (f"; {lost} lose to it" if lost else "")
     open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
     told = f"; for {_listed(open_)} we cannot say" if open_ else ""
@@ -188,13 +189,21 @@ def told_of_measured(paper: str, profile: str, store: Store) -> str:
     done, total = sum(len(found) > 0 for found in runs), len(cells)
     count = len({record.path for found in runs for record in found})  # one may stand in several tables
     most = max((len(found) for cell, found in zip(cells, runs, strict=True) if cell.row.role != "teacher"), default=0)
-    where = {"paper": "At paper scale", "demo": "In this build's demo"}.get(profile, f"At the scale `{profile}`")
+    where = {"paper": "At paper scale", "demo": "In this build's demo"}.get(profile, f"At {profile} scale")
     if not count:
-        return f"{where} nothing is measured yet." if profile == "paper" else ""
+        return _nothing_told(paper, store) if profile == "paper" else ""
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
     shared = _shared(cells, runs) if count < done else ""
     return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{shared}{seeds}."
+
+
+def _nothing_told(paper: str, store: Store) -> str:
+    """What is said at a paper's own scale where it has no runs."""
+    smaller = (cell for e in exhibits.paper(paper).exhibits for scale in SCALES for cell in e.cells(scale))
+    if any(True for _ in runs_of(smaller, store)):
+        return "At paper scale nothing is measured yet."
+    return "None of this paper's runs is made yet, at any scale; what a build has is a demo."
 
 
 def _shared(cells: Sequence[Cell], runs: Sequence[Sequence[Record]]) -> str:

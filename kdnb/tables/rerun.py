@@ -13,9 +13,9 @@ from kdnb.study.profile import PROFILES
 
 EQUAL_DIGITS = (
     "What is stored already is shown and not trained again. Digits are equal where these are: device, threads, "
-    "precision, way of execution (eager, compiled, captured), versions of the packages, the processor's instructions. "
-    "`kdnb run --like RECORD.json` repeats one run under what its record says of them, compares, and writes nothing; "
-    "records can be downloaded from the pages of runs."
+    "precision, way of execution (eager, or captured as a CUDA graph), versions of the packages, the processor's "
+    "instructions. `kdnb run --like RECORD.json` repeats one run under what its record says of them, compares, and "
+    "writes nothing; records can be downloaded from the pages of runs."
 )
 #: One scale of a table: its cells, and every run behind them.
 Scale = tuple[Sequence[Cell], pd.DataFrame]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Groups of columns by profile, in their order; `paper` always stands there, the others once measured.
 TITLES = {
     "paper": "Measured at paper scale",
-    "short": "Measured at a quarter of the epochs",
+    "short": "Measured at short scale",
     "pilot": "Measured at pilot scale",
     "demo": "Demo of this build",
 }
@@ -29,6 +29,11 @@ OF_A_DEMO = "A demo shows that every step runs, and says nothing about the paper
 def measured_at(scale: str) -> str:
     """`measured at pilot scale`, in a sentence."""
     return TITLES.get(scale, scale).lower()
+
+
+def methods_told(rows: Iterable[str]) -> str:
+    """What rows are that gains are counted of: `methods`, or `rows (methods alone and with KD)`."""
+    return "rows (methods alone and with KD)" if any(row.endswith("+kd") for row in rows) else "methods"
 
 
 def scale_title(profile: str, runs: pd.DataFrame) -> str:
