@@ -207,13 +207,20 @@ def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, st
     )
 
 
-def choices(exhibit: Exhibit | str, settings: Mapping[str, str], *, name: str = "choices") -> Table:
+def choices(
+    exhibit: Exhibit | str,
+    settings: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
+    *,
+    name: str = "choices",
+) -> Table:
     """Who chose the settings of every row, or what a control asks, and what the terms of its loss weigh; of the largest
-    scale that has runs, or as they will be at pilot scale.
+    scale that has runs, or as they will be at pilot scale.  `left_out` says why methods have no row.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
     scale = next((scale for scale in SCALES if runs_of(exhibit.cells(scale), store)), "pilot")
     cells = [cell for cell in exhibit.cells(scale) if cell.experiment is not None or cell.waits]
+    without = "; ".join(f"{method} ({why})" for method, why in (left_out or {}).items())
     told = {cell.row: (settings.get(cell.row.key, "") or "–", _weights(cell) or "–") for cell in cells}
     return Table(
         name=name,
@@ -223,6 +230,7 @@ def choices(exhibit: Exhibit | str, settings: Mapping[str, str], *, name: str = 
         frame=pd.DataFrame(
             [{"row": row.key, "settings": whose, "weights": weights} for row, (whose, weights) in told.items()]
         ),
+        note=f"Methods of the package without a row: {without}." if without else "",
         css="kdnb-claims",
     )
 
