@@ -148,7 +148,7 @@ def _controls() -> tuple[Row, ...]:
         Row("kd-untrained", "KD, untrained teacher", "kd"),
         Row("kd-mismatched", "KD, answers of other images", "kd-mismatched"),
         Row("kd-early", "KD, teacher stopped early", "kd"),
-        Row("kd-self", "KD, teacher like the student", "kd"),
+        Row("kd-self", "KD, teacher like the student", "tf-kd"),  # at these settings its loss is KD's: one training
         *(Row(key, f"KD again, {key[-1]}", "kd-again", {"copy": int(key[-1])}) for key in AGAIN),
     )
     return tuple(replace(row, role="control") for row in rows)
@@ -193,14 +193,10 @@ def experiment(row: Row, dataset: str, profile: Profile) -> Experiment:
     )
 
 
-#: Rows whose teacher has the student's architecture.
-OF_ITS_KIND = ("kd-self", "tf-kd")
-
-
 def _teacher(row: Row, dataset: str, profile: Profile) -> Experiment:
     """Who teaches a row: the table's teacher, but for the controls that ask what it is worth."""
     big, small = NETWORKS[profile.scale]
-    known = slkd.plain(small if row.key in OF_ITS_KIND else big, profile, dataset, None)
+    known = slkd.plain(small if row.method == "tf-kd" else big, profile, dataset, None)
     assert known.recipe is not None, "a teacher is trained"
     if row.key == "kd-untrained":
         return replace(known, recipe=replace(known.recipe, epochs=1, lr=0.0, milestones=()), note="untrained")
