@@ -654,6 +654,17 @@ def test_a_methods_page_begins_with_what_came_out(store):
     assert "C10" in table.note and "C13" not in table.note
 
 
+def test_a_table_says_how_large_a_difference_from_the_plain_student_has_to_be(store):
+    """The mean of the half-widths that the figure of gains has; a part of the rows, or one seed, says nothing."""
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    runs = measure(comparison.TABLE_1, "pilot", "cifar100", store)
+    gains = paired(runs[runs["row"] != "teacher"][["row", "seed", "value"]])
+    half = sum(gain.high - gain.low for gain in gains) / len(gains) / 2
+    told = f"A difference from the plain student is more than chance beyond ± {half:.2f}, measured at pilot scale."
+    assert told in tables.results("comparison/table1").note
+    assert "more than chance" not in tables.results("comparison/table1", ["plain", "kd"]).note
+
+
 def test_an_outcome_of_two_places_tells_each_its_own(store):
     """Print, cost and the gain at equal schedule are those of a place: where none is measured there is a dash."""
     fill(store, "pilot", seeds=3, key="comparison/table1")

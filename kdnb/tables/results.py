@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import framed, runs_of
+from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.rerun import rerun
 from kdnb.tables.schedules import equal_schedule_told
@@ -45,6 +47,8 @@ Gain = tuple[str, str]
 MOST_NAMED = 5
 #: Wider tables have a table for each scale that has runs.
 MOST_COLUMNS = 8
+#: Of so many gains with intervals at least, and so many columns at most, a note says how large one has to be.
+ROWS_TO_TELL_APART, MOST_TOLD_APART = 4, 4
 MEASURED = "mean ± standard deviation (runs)"
 
 
@@ -199,11 +203,33 @@ def _scales(
         head=head if every else [line("Method")],
         body=_body(exhibit, _rows(parts), places),
         frame=frame,
-        note=" ".join([*equal, *nothing, _note_of_blocks(there)]).strip(),
+        note=" ".join([*equal, *nothing, *_told_apart(exhibit, there), _note_of_blocks(there)]).strip(),
         css="kdnb-results",
         rerun=_rerun(blocks) if blocks else "",
         of_demo=any(block.profile == "demo" for block in there),
     )
+
+
+def _told_apart(exhibit: Exhibit, blocks: Iterable[_Block]) -> list[str]:
+    """How large a difference from the plain student has to be, for all rows of a column together, at each scale."""
+    plain, found = next((row.key for row in exhibit.rows if row.role == "baseline"), ""), []
+    for block in blocks if plain else ():
+        halves = {}
+        for column, heading in zip(block.columns, headings(block.columns), strict=True):
+            known = [(d.high - d.low) / 2 for d in _from_plain(block, column, plain) if d.known]
+            if len(known) >= ROWS_TO_TELL_APART and block.profile != "demo":
+                halves[column] = column.score.text(fmean(known)) + f" ({heading})" * (len(block.columns) > 1)
+        if 0 < len(halves) <= MOST_TOLD_APART:
+            told = f"beyond ± {', '.join(halves.values())}, {measured_at(block.profile)}"
+            found.append(f"A difference from the plain student is more than chance {told}.")
+    return found
+
+
+def _from_plain(block: _Block, column: Column, plain: str) -> list[Difference]:
+    """What every student of the plain one's network has over it; an auxiliary is none."""
+    every = pd.concat([block.runs(row.key, column) for row in block.exhibit.rows if row.role != "teacher"])
+    own = every[every["student"].isin(every[every["line"] == plain]["student"])]
+    return paired(own.assign(row=own["line"])[["row", "seed", "value"]], plain) if len(own) else []
 
 
 def pairs(
