@@ -259,6 +259,8 @@ def test_a_row_is_like_the_tables_teacher_where_both_choose_the_same_class():
     same = (of_plain.argmax(axis=1) == of_teacher.argmax(axis=1)).mean()
     assert like["plain"] == pytest.approx(same) and 0.40 < same < 0.42
     assert np.isnan(like["kd"]) and np.isnan(like["teacher"])
+    assert {entries[0].text for entries in table.body} == {"Teacher", "Plain student", "KD"}
+    assert " rows are not measured yet: AT, AT + KD, SP, " in table.note and len(table.frame) > 60
 
 
 def test_a_row_that_varies_more_than_the_others_is_named_and_costs_them_nothing():

@@ -192,15 +192,14 @@ def standings(exhibit: Exhibit, scale: str, dataset: str, store: Store) -> tuple
 
 def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, str], name: str, store: Store) -> Table:
     rows, layout = standings(exhibit, scale, dataset, store)
-    ranked = [row for row in rows if row.competing and row.records]
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(scale)}, "
         f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
         head=[line(*HEAD)],
-        body=[_line(row) for row in rows],
+        body=[_line(row) for row in rows if row.records],
         frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
-        note=_note(exhibit, layout, [row.over[KD] for row in rows if KD in row.over], scale, len(ranked)),
+        note=_note(layout, rows, scale),
         css="kdnb-sortable",
         rerun=_rerun(exhibit, rows),
         of_demo=scale == "demo",
@@ -291,8 +290,6 @@ def _choices(record: Record, count: int, store: Store) -> np.ndarray | None:
 
 
 def _score(row: Ranked) -> Entry:
-    if not row.records:
-        return Entry("not yet")
     return Entry(spread(row.values, row.cell.score), target=runs_target(row.cell))
 
 
@@ -350,12 +347,13 @@ def _numbers(row: Ranked, settings: str) -> dict[str, object]:
     return told | {"fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
 
 
-def _note(exhibit: Exhibit, layout: Layout, over: Sequence[Difference], scale: str, count: int) -> str:
-    """How wide intervals are, what a place and a flag mean, and what may not be read into a demo."""
+def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
+    """What is missing, how wide intervals are, what a flag means, and what may not be read into a demo."""
     if scale == "demo":
         return OF_A_DEMO
-    known = [gain for gain in over if gain.known]
-    said = []
+    missing = [row.label for row in rows if not row.records]
+    said = [f"{len(missing)} rows are not measured yet: {', '.join(missing)}."] if missing else []
+    known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
     if known:
         half = sum(gain.high - gain.low for gain in known) / len(known) / 2
         said.append(
@@ -364,13 +362,11 @@ def _note(exhibit: Exhibit, layout: Layout, over: Sequence[Difference], scale: s
             f"({layout.df} degrees of freedom{'' if layout.pooled else '; not pooled, variances differ'})."
         )
     if layout.odd:
-        odd = "; ".join(exhibit.row(key).label for key in layout.odd)
+        odd = "; ".join(row.label for row in rows if row.key in layout.odd)
         said.append(
             f"These vary more from seed to seed than the others, and are compared by their own runs alone: {odd}."
         )
     said.append(
-        f"Place: the best and the worst of {count} that the runs leave open; controls have none. Above KD: how likely "
-        "the mean is. Like the teacher: the share of test images for which student and teacher choose the same class. "
         f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD. Cost, memory and extra "
         f"parameters were measured step by step, each method with its defaults, for {step_networks()}."
     )
