@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 
 #: What stands in a page, and what ought to: a fold is called by its own words; a list without items is none.
 PUT_RIGHT = {
@@ -27,6 +28,8 @@ OF_A_DEMO = (
 #: A minus before a number, and blanks at which no line ends: within `± 0.31 (3)`, and within an interval.
 MINUS = re.compile(r"(?:^|(?<=[\s\[(,]))-(?=\d)")
 TOGETHER = re.compile(r"± [\d.,]+(?: \(\d+\))?|\[\S+, \S+\]")
+#: The head of the column of a table of runs that leads to records; those left of it say what was run.
+RECORD = "Record"
 #: What is no sentence.
 AS_IT_IS = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, nodes.comment)
 
@@ -43,6 +46,19 @@ def printed(text: str) -> str:
     """`-0.11 ± 0.31 (3) [-0.42, 0.20]` with its minus signs, and blanks that do not break."""
     text = MINUS.sub("\N{MINUS SIGN}", text)
     return TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+
+
+def name_records(app: Any, tree: nodes.document) -> None:
+    """The link to a record says whose it is, to who hears it: one page has hundreds that look the same."""
+    for table in tree.findall(nodes.table):
+        heads = [entry.astext() for entry in next(table.findall(nodes.thead), nodes.thead()).findall(nodes.entry)]
+        if "kdnb-runs" in table["classes"] and RECORD in heads:
+            for line in next(table.findall(nodes.tbody)).findall(nodes.row):
+                told = [(head, entry.astext()) for head, entry in zip(heads, line.children, strict=True)]
+                before = told[: heads.index(RECORD)]
+                whose = ", ".join(f"seed {text}" if head == "Seed" else text for head, text in before)
+                for link in line.children[len(before)].findall(addnodes.download_reference):
+                    link += nodes.inline("", f" of {whose}", classes=["visually-hidden"])
 
 
 def fold(app: Any, tree: nodes.document) -> None:
@@ -146,6 +162,7 @@ def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree:
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
     app.connect("doctree-read", set_numbers)
+    app.connect("doctree-read", name_records)
     app.connect("doctree-read", fold)
     app.connect("doctree-read", gather, priority=400)  # before the page's contents are listed
     app.connect("doctree-read", keep_heard)

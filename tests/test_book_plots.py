@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
 from kdnb import exhibits, paths, plots
+from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.show import show
 from kdnb.study.store import Store
 
@@ -95,6 +96,18 @@ def test_dots_are_filled_alone_and_hollow_with_kd(store):
             rows[labels[int(points.get_offsets()[0, 1])]] = list(points.get_facecolors())
     assert len(rows) == 15
     assert all((len(faces) == 0) == label.removesuffix(" †").endswith("+ KD") for label, faces in rows.items())
+
+
+@pytest.mark.parametrize("name", ["alone", "cost"])
+def test_rows_on_a_schedule_of_their_own_are_marked_and_their_gain_at_equal_schedule_is_told(name, store):
+    for key in ("comparison/table1", "comparison/schedule"):
+        fill(store, "pilot", seeds=3, dataset="cifar100", key=key)
+    plot = DRAWN[name]()
+    labels = [text.get_text() for legend in plot.figure.legends for text in legend.get_texts()]
+    assert "CRD †" in labels and "FitNet" in labels
+    gain = gains_at_equal_schedule(exhibits.get("comparison/table1"), "pilot", "cifar100", store)["crd"]
+    assert "† trained on a schedule of their own. Over the plain student on that schedule" in plot.caption
+    assert f"CRD {gain.value:+.2f} [{gain.low:.2f}, {gain.high:.2f}]" in plot.caption
 
 
 def test_a_demo_leaves_the_figure_when_all_its_lines_are_measured_elsewhere(store):

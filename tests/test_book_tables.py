@@ -17,6 +17,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.core import publish_doctree
 from docutils.utils import new_document
+from sphinx import addnodes
 
 from kdnb import exhibits, listing, methods, page, paths, tables
 from kdnb.errors import KdnbError
@@ -342,8 +343,8 @@ def test_evidence_has_every_comparison_of_a_verdict_with_the_runs_that_it_compar
     led_to = {entries[3].target for entries in claims.body} - {""}
     assert led_to == {f"tab-{name}" for name in evidence} and len(led_to) == 16  # CRD on CIFAR-10 has no runs
     table = evidence["evidence-comparison-c10-pilot"]
-    assert [entries[0].text for entries in table.body] == ["CRD"] * 7
-    numbers = claims.frame.query("claim == 'C10'")
+    assert [entries[0].text for entries in table.body] == ["CRD †"] * 7
+    numbers = claims.frame.query("claim == 'comparison-C10'")
     for entries, (_, told) in zip(table.body, numbers.iterrows(), strict=True):
         assert entries[3].text == f"{told['difference']:+.2f} [{told['low']:.2f}, {told['high']:.2f}]"
         assert entries[2].text == f"{told['printed_difference']:+.2f}"
@@ -699,6 +700,26 @@ def test_numbers_are_set_as_in_print(monkeypatch):
     first, *others = (paragraph.astext() for paragraph in tree.children)
     assert first == "FSP −0.11 ±\N{NO-BREAK SPACE}0.31\N{NO-BREAK SPACE}(3) [−0.42,\N{NO-BREAK SPACE}0.20]"
     assert others == [kept, "x -1"]
+
+
+def test_who_hears_a_link_to_a_record_hears_whose_it_is(monkeypatch):
+    """Every one reads `JSON`; behind it stands, for the ear alone, of which row and seed."""
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    readable = importlib.import_module("readable")
+
+    def line(*texts):
+        link = addnodes.download_reference("", "", nodes.literal("", "JSON"))
+        shown = [nodes.paragraph("", "", link) if text == "JSON" else nodes.paragraph("", text) for text in texts]
+        return nodes.row("", *(nodes.entry("", paragraph) for paragraph in shown))
+
+    group = nodes.tgroup("", nodes.thead("", line("Row", "Seed", "Record", "Score")))
+    group += nodes.tbody("", line("FitNet + KD", "2", "JSON", "64.10"), line("CRD", "1", "JSON", "63.05"))
+    tree = new_document("page")
+    tree += nodes.table("", group, classes=["kdnb-table", "kdnb-runs"])
+    readable.name_records(None, tree)
+    links = list(tree.findall(addnodes.download_reference))
+    assert [link.astext() for link in links] == ["JSON of FitNet + KD, seed 2", "JSON of CRD, seed 1"]
+    assert all(link[0].astext() == "JSON" and link[1]["classes"] == ["visually-hidden"] for link in links)
 
 
 def _cell(*shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import math
 
@@ -16,9 +17,12 @@ from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import verdicts
 from kdnb.exhibits.claims.links import links
 from kdnb.exhibits.claims.predicates import Better, Claim, all_of, any_of
+from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
+from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.paper import Paper
 from kdnb.study.store import Store
+from kdnb.tables import landing
 from kdnb.tables.certainty import layout
 from kdnb.tables.claims import measured_frames
 from kdnb.tables.ledger import CHIPS, call_told, closest, judged
@@ -30,6 +34,11 @@ def _only_this_store(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "committed_results", lambda: tmp_path / "published")
     monkeypatch.setattr(paths, "committed_checkpoints", lambda: tmp_path / "checkpoints")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def in_book(monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
 
 
 def test_every_claim_of_every_paper_stands_in_the_ledger_and_its_file(tmp_path, monkeypatch):
@@ -45,18 +54,48 @@ def test_every_claim_of_every_paper_stands_in_the_ledger_and_its_file(tmp_path, 
     assert chips == {"○ not yet measured", "◇ a judgement"}
 
 
-def test_printed_numbers_of_a_claim_are_those_of_the_papers_file():
-    """Every number beside a claim is a line of what the paper prints."""
-    frame = tables.ledger()[0].frame
-    for paper in exhibits.papers():
-        file = paths.reported() / f"{paper.key}.csv"
-        if not paper.claims or not file.exists():
-            continue
-        with open(file, newline="", encoding="utf-8") as stream:
-            known = {f"{float(entry['value']):g}" for entry in csv.DictReader(stream) if entry["value"]}
-        told = [text for text in frame[frame["paper"] == paper.key]["printed_numbers"] if text]
-        numbers = {part.rpartition(" ")[2] for text in told for part in text.split("; ")}
-        assert told and numbers <= known, paper.key
+@pytest.mark.parametrize(
+    "paper, id, told_as",
+    [
+        ("comparison", "C5", "FitNet > FSP (CIFAR-10 and CIFAR-100)"),
+        ("comparison", "C16", "more than half of 20: KD, FitNet > FSP, PKT, MMD-Linear, MMD-Polynomial, MMD-Gaussian "
+         "(CIFAR-10 and CIFAR-100)"),
+        ("comparison", "C3", "all of: KD > FitNet, FSP, PKT, MMD-Linear, MMD-Polynomial, MMD-Gaussian, CRD (CIFAR-10); "
+         "[exactly one of: FitNet, FSP, PKT, MMD-Linear, MMD-Polynomial, MMD-Gaussian, CRD > KD (CIFAR-100)]"),
+        ("comparison", "C14", "|r| < 0.5 between results alone and with KD (CIFAR-10 and CIFAR-100)"),
+        ("slkd", "S2", "all of: SLKD ≥ KD + 0.5 (6 places); KD > SLKD − 3.5 (11 places); SLKD ≥ KD + 1.5 (5 places)"),
+        ("slkd", "S4", "SLKD > (AT, SP, RKD, OFD, CRD, ReviewKD, DKD, KD) − 1 (11 places)"),
+        ("iekd", "I13", "IE-FT < Plain student (CIFAR-100, ResNet110a → MobileNetV1: Rise of the loss under noise)"),
+        ("srm", "R2", "SRM > Teacher − 1 (CIFAR-100, DenseNet-121 → AllCNN)"),
+    ],
+)  # fmt: skip
+def test_what_a_claim_was_taken_to_mean_is_one_line_of_symbols(paper, id, told_as):
+    of = exhibits.paper(paper)
+    assert told(of.claim(id).predicate, of) == told_as
+
+
+def test_a_row_whose_label_has_a_comma_is_quoted_among_others():
+    srm = exhibits.paper("srm")
+    assert told(srm.claim("R8").predicate, srm).startswith("SRM > KD, “FitNet, all maps”, AT, ")
+
+
+def test_the_meaning_of_every_claim_stands_in_the_file_and_below_its_papers_table(in_book):
+    """Every row that a claim compares is named there, and its printed numbers stand beside, unless they are many."""
+    summary, *by_paper = tables.ledger()
+    predicates = dict(zip(summary.frame["id"], summary.frame["predicate"], strict=True))
+    for paper, table in zip([paper for paper in exhibits.papers() if paper.claims], by_paper, strict=True):
+        lines = [told for told in table.fold.text.splitlines() if told.startswith("- ")]
+        assert len(lines) == len(paper.claims)
+        for claim, line in zip(paper.claims, lines, strict=True):
+            assert line.startswith(f"- **{claim.id}**, ") and "*In print:* " in line
+            assert bool(predicates[claim.full_id]) == (claim.predicate is not None)
+            for leaf in claim.predicate.leaves() if claim.predicate else ():
+                assert all(paper.label(row) in predicates[claim.full_id] for row in leaf.sides())
+        assert '<details class="kdnb-fold"><summary>What each claim was taken to mean' in table.to_myst()
+    first = by_paper[0].fold.text
+    assert "*In print:* CIFAR-100: CRD 70.66, KD 69.78, FitNet 69.26" in first
+    assert "- **C17**, Table 1. A judgement, which no comparison decides. *In print:* CIFAR-10: " in first
+    assert "- **R10**, Table 6; ours: few shot 5. " in by_paper[2].fold.text
 
 
 def test_a_call_is_as_close_as_the_comparison_that_a_verdict_hangs_on():
@@ -85,6 +124,57 @@ def test_a_closest_call_is_the_difference_of_two_rows_and_says_what_margin_is_cl
     told = call_told(exhibits.paper("infoflow"), call)
     assert told.startswith("Proposed − PKT-H: ") and told.endswith("], more than +1.29 is claimed")
     assert f": {call.difference.value:+.2f} [" in told  # the difference itself: nothing is taken off it
+
+
+def test_rows_on_a_schedule_of_their_own_are_marked_wherever_claims_are_decided(in_book):
+    """The ledger, a paper's own page and the comparisons, each with what is gained at equal schedule."""
+    store = Store.open()
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/schedule")
+    paper, (_, first, second, *_) = exhibits.paper("comparison"), tables.ledger(store)
+    equal = gains_at_equal_schedule(paper.exhibits[0], "pilot", "cifar100", store)["crd"]
+    gain = f"CRD {equal.value:+.2f} [{equal.low:.2f}, {equal.high:.2f}]"
+    calls = {entries[0].text: entries[5].text for entries in first.body}
+    assert calls["C10"].startswith("CRD † − ") and "†" not in calls["C5"]
+    found = landing.found(paper, store)
+    evidence = {table.name: table for table in tables.evidence("comparison", store)}
+    decided = evidence["evidence-comparison-c10-pilot"]
+    assert {entries[0].text for entries in decided.body} == {"CRD †"}
+    for table in first, found, decided:
+        assert "† trained on a schedule of their own." in table.note and gain in table.note
+    assert "†" not in second.note and "†" not in evidence["evidence-comparison-c5-pilot"].note
+
+
+def test_the_comparisons_of_a_claim_add_up():
+    """For, open, against, unmeasured and repeated, of every claim of every paper, whatever is measured of it."""
+    store = Store.open()
+    for key, seeds in (("comparison/table1", 2), ("slkd", 2), ("infoflow/table1", 1)):
+        fill(store, "pilot", seeds=seeds, key=key)
+    for cell in exhibits.get("slkd/fig4").cells("pilot"):  # two pairs with the same relatives
+        for run in cell.runs(2) if cell.row.key in ("slkd", "slkd-one") else ():
+            record = store.get(*run.key)
+            share = 0.5 + 0.01 * run.seed + 0.1 * (cell.row.key == "slkd")
+            history = {**record.history, "self_accuracy": [share] * len(record.history["epoch"])}
+            store.write(run, dataclasses.replace(record, history=history), "slkd")
+    frame = tables.ledger(store)[0].frame
+    parts = frame[["for", "open", "against", "unmeasured", "repeated"]].sum(axis=1)
+    assert list(parts) == list(frame["comparisons"])
+    assert frame["repeated"].sum() > 0 and {"no verdict", "undetermined", "not measured"} <= set(frame["verdict"])
+    known = frame.set_index("id")["comparisons"]
+    # A second place is fifteen comparisons, whoever is the first: one with that, the others with the rest.
+    assert known["comparison-C13"] == 15 and known["slkd-S2"] == 22 and known["srm-R13"] == 0
+    repeated = frame[frame["repeated"] > 0].iloc[0]
+    told = {entries[0].text: entries[4].text for table in tables.ledger(store)[1:] for entries in table.body}
+    assert told[repeated["id"].partition("-")[2]].endswith(f", {repeated['repeated']} repeated")
+
+
+def test_one_seed_weighs_one_of_several_alternatives_too():
+    """Of those who may be the first the one in print, not all of them at once."""
+    store = Store.open()
+    fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
+    frame = tables.ledger(store)[0].frame.set_index("id")
+    second = frame.loc["comparison-C13"]
+    assert second["verdict"] == "no verdict" and second["open"] == second["comparisons"] == 15
 
 
 def test_withdrawn_verdicts_stay_in_a_list(monkeypatch):
@@ -148,11 +238,37 @@ def test_a_claim_that_needs_another_falls_with_it():
 
 def test_claims_that_hang_together_stand_in_the_ledger():
     frame = tables.ledger()[0].frame.set_index("id")
-    assert frame.loc["slkd-S1", "needed_by"] == "S2" and "S9" in frame.loc["slkd-S1", "explained_by"]
-    assert frame.loc["iekd-I1", "needed_by"] == "I2"
+    assert frame.loc["slkd-S1", "needed_by"] == "slkd-S2" and "slkd-S9" in frame.loc["slkd-S1", "explained_by"]
+    assert frame.loc["iekd-I1", "needed_by"] == "iekd-I2"
+    for column in ("needed_by", "explained_by", "shared_with"):
+        assert {key for keys in frame[column] for key in keys.split()} <= set(frame.index)
     for paper in exhibits.papers():
         known = {claim.id for claim in paper.claims}
         assert known >= {*paper.explained, *(key for of in paper.explained.values() for key in of)}
+
+
+def test_no_two_papers_have_a_claim_of_one_id():
+    """Pages leave the paper out of an id."""
+    ids = [claim.id for paper in exhibits.papers() for claim in paper.claims]
+    assert len(set(ids)) == len(ids)
+
+
+def test_what_several_papers_print_of_one_cell_stands_side_by_side():
+    """As the papers' files have it: an error is what it leaves of 100, and other images are another cell."""
+    table = tables.printed_twice()
+    body = {(where, method): rest for where, method, *rest in ([e.text for e in entries] for entries in table.body)}
+    assert [entry.text for entry in table.head[0]][2:] == ["Eight methods compared", "SLKD", "SRM", "IE-KD", "Apart"]
+    assert body["CIFAR-100, ResNet56 → ResNet20", "KD"] == ["69.78", "71.04", "–", "–", "1.26"]
+    assert body["CIFAR-10, ResNet56 → ResNet20", "KD"] == ["92.66", "–", "–", "92.63", "0.03"]
+    assert body["CIFAR-10, ResNet56 → ResNet20", "CRD"] == ["91.88", "–", "–", "93.20, 93.27", "1.39"]
+    assert body["CIFAR-10, ResNet20 alone", "–"] == ["91.74", "–", "–", "92.22", "0.48"]
+    assert body["ImageNet, ResNet34 → ResNet18", "KD"] == ["–", "–", "69.21", "70.66", "1.45"]
+    assert len(body) == 11 and not any("CUB" in where for where, _ in body)
+    cells = table.frame.groupby(["dataset", "teacher", "student", "row"])
+    assert (cells["paper"].nunique() > 1).all()
+    spreads = cells["reported"].max() - cells["reported"].min()
+    assert np.allclose(spreads, cells["apart"].first())
+    assert f"the widest {spreads.max():.2f}" in table.note
 
 
 def test_every_paper_with_claims_has_a_page_that_includes_what_was_found(monkeypatch):

@@ -14,11 +14,13 @@ from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs
+from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
+from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.words import slug, title
 
 EQUAL_MARK: dict[str, Any] = {"marker": "^", "facecolors": "none", "edgecolors": "#111111", "linewidths": 1.3, "s": 40}
@@ -119,7 +121,9 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
             axes.set(title=f"{title(dataset)}: {scale}", xlabel="gain alone", ylabel="gain with KD")
         _legend(figure, exhibit, points["row"].unique())
     told = "; ".join(_correlation(scale, dataset, points) for scale, dataset in places_of)
-    caption = f"Gain over the plain student, alone and with KD, in points. Correlation: {told}."
+    caption = (
+        f"Gain over the plain student, alone and with KD, in points. Correlation: {told}.{_schedules_told(exhibit)}"
+    )
     seen = f"Correlation of the gain alone with the gain with KD. {told}. "
     seen += " ".join(_best_told(scale, dataset, points, labels(exhibit)) for scale, dataset in places_of)
     return Plot(figure, name, caption, points, seen)
@@ -144,6 +148,7 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     caption = "Score against the cost of training: epochs of every stage, first steps included, each counted by what "
     caption += "its step costs beside KD's when it runs alone, with the method's defaults"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
+    caption += _schedules_told(exhibit)
     seen = _seen(shown, means, "value", labels(exhibit), "")
     return plot(exhibit, shown, figure, name or _named("accuracy-and-cost", exhibit), caption, means, seen)
 
@@ -182,6 +187,14 @@ def _compared(exhibit: Exhibit, over: str) -> dict[str, str]:
     """The lines of a figure of gains: all students, and the plain ones where gains are over another row."""
     roles = ["student"] if over == "plain" else ["baseline", "student"]
     return {line: label for line, label in labels(exhibit, roles).items() if line != over}
+
+
+def _schedules_told(exhibit: Exhibit) -> str:
+    """What the dagger of a legend says, and the gains at equal schedule; begins with a blank, or is empty."""
+    if not exhibit.controls:
+        return ""
+    places = [(scale, dataset) for scale in SCALES for dataset in exhibit.datasets_of(scale)]
+    return f" {equal_schedule_told(exhibit, places, Store.open())}"
 
 
 def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -> str:
@@ -352,7 +365,8 @@ def _dot(axes: Axes, x: float, y: float, key: str) -> None:
 def _legend(figure: Figure, exhibit: Exhibit, keys: Iterable[str]) -> None:
     bases = list(dict.fromkeys(base(key) for key in keys))
     named = labels(exhibit)
-    dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=named[b]) for b in bases]
+    marks = {b: f" {DAGGER}" if b in exhibit.controls else "" for b in bases}
+    dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=named[b] + marks[b]) for b in bases]
     if dots:
         figure.legend(handles=dots, loc="outside lower center", ncols=min(5, len(dots)))
 

@@ -13,6 +13,7 @@ from kdnb.tables.ledger import ledger, withdrawn
 from kdnb.tables.method import parameters, selection
 from kdnb.tables.outcome import outcome
 from kdnb.tables.patience import beside_longer, lasting
+from kdnb.tables.prints import printed_twice
 from kdnb.tables.ranking import again, choices, ranking, search, standing
 from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs
@@ -45,6 +46,7 @@ __all__ = [
     "outcome",
     "pairs",
     "parameters",
+    "printed_twice",
     "ranking",
     "register",
     "results",

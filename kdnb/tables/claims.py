@@ -216,9 +216,9 @@ def _unmeasured(verdict: Verdict) -> list[str]:
 
 def _evidence(found: list[Verdict], paper: Paper) -> pd.DataFrame:
     lines = [
-        {"claim": verdict.claim.id, "scale": verdict.profile, "place": paper.title(finding.place), **_numbers(finding)}
-        for verdict in found
-        for finding in (*verdict.findings, *verdict.evidence)
+        {"claim": of.claim.full_id, "scale": of.profile, "place": paper.title(finding.place), **_numbers(finding)}
+        for of in found
+        for finding in (*of.findings, *of.evidence)
     ]
     return pd.DataFrame(lines) if lines else pd.DataFrame(columns=["claim", "scale", "place", "comparison"])
 

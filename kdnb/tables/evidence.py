@@ -9,13 +9,15 @@ import pandas as pd
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
 from kdnb.exhibits.claims.judge import Verdict
-from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.claims.predicates import Claim, Finding
+from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import TEACHER
 from kdnb.exhibits.runs import runs_of
 from kdnb.study.statistics import POOLED
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
-from kdnb.tables.sheet import Entry, Line, Said, Table, line
+from kdnb.tables.schedules import marked, own_schedules_told
+from kdnb.tables.sheet import Entry, Line, Said, Table, line, myst
 from kdnb.tables.words import measured_at, runs_label
 
 HEAD = ("In print", "Measured", "Seeds", "Says")
@@ -38,12 +40,14 @@ def evidence(paper: str, store: Store | None = None) -> list[Table | Said]:
         targets = _targets(of, scale, store)
         for key, verdict in judge_all(of, frames, scale).items():
             if verdict.findings or verdict.evidence:
-                by_claim[key].append(_table(of, verdict, frames, targets))
+                by_claim[key].append(_table(of, verdict, frames, targets, store))
     found = [table for tables in by_claim.values() for table in tables]
     return list(found) or [Said(NOTHING)]
 
 
-def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str]) -> Table:
+def _table(
+    paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], targets: Mapping[str, str], store: Store
+) -> Table:
     found = [*verdict.findings, *verdict.evidence]
     several = len({finding.place for finding in found}) > 1
     margins = any(finding.leaf.claimed() for finding in found)
@@ -52,22 +56,30 @@ def _table(paper: Paper, verdict: Verdict, frames: Mapping[str, pd.DataFrame], t
         leaf = finding.leaf
         rows = [
             Entry(text, target=_target(frames[finding.place], row, targets))
-            for text, row in zip(leaf.texts(paper.label), leaf.sides(), strict=True)
+            for text, row in zip(leaf.texts(lambda row: marked(paper, row)), leaf.sides(), strict=True)
         ]
         where = [Entry(paper.title(finding.place))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
         claimed = [Entry(leaf.claimed() or ANY[leaf.score.higher_is_better])] if margins else []
         body.append([*where, *rows, *claimed, *line(*_numbers(finding), says)])
     judged = "" if verdict.findings else JUDGED
+    compared = [row for finding in found for row in finding.leaf.sides() if row]
+    schedules = own_schedules_told(paper, compared, [verdict.profile], store, found[0].place)
     place = "" if several else f", {paper.title(found[0].place)}"
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
         head=[line(*["Place"] * several, *_claimed(found), *["by"] * margins, *HEAD)],
         body=body,
-        note=f"{told_of(verdict, paper)}.{judged}{_made_of(found, paper)}{_of_a_teacher(found)}",
+        note=f"{told_of(verdict, paper)}.{judged}{_as_taken(verdict.claim, paper)}{_made_of(found, paper)}"
+        f"{_of_a_teacher(found)} {schedules}".strip(),
         css="kdnb-evidence",
     )
+
+
+def _as_taken(claim: Claim, paper: Paper) -> str:
+    """What a claim was taken to mean; begins with a blank, or is empty where no comparison decides it."""
+    return f" In symbols: {myst(told(claim.predicate, paper))}." if claim.predicate else ""
 
 
 def _made_of(found: list[Finding], paper: Paper) -> str:

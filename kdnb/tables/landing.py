@@ -8,7 +8,8 @@ from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims
 from kdnb.tables.in_short import told_of_gains, told_of_measured
-from kdnb.tables.ledger import Judged, call_told, closest, judged
+from kdnb.tables.ledger import Judged, call_told, closest, judged, rows_of_calls
+from kdnb.tables.schedules import own_schedules_told
 from kdnb.tables.sheet import Included, Line, Table, line
 
 HEAD = ("Claim", "What it says", "What we found", "How sure")
@@ -30,9 +31,10 @@ def _text(paper: Paper, store: Store) -> str:
 
 def found(paper: Paper, store: Store | None = None) -> Table:
     """Every claim of a paper with its verdict, at the largest scale at which anything of it is measured."""
-    body: list[Line] = []
-    for one in judged(paper, store or Store.open()):
-        body.append(line(one.claim.id, one.claim.sentence, one.found, _sure(paper, one)))
+    store = store or Store.open()
+    claims = judged(paper, store)
+    body: list[Line] = [line(one.claim.id, one.claim.sentence, one.found, _sure(paper, one)) for one in claims]
+    schedules = own_schedules_told(paper, rows_of_calls(claims), SCALES, store)
     return Table(
         name=f"found-{paper.key}",
         caption="The paper's claims and what the runs of this book say of them, each at the largest scale measured.",
@@ -40,7 +42,7 @@ def found(paper: Paper, store: Store | None = None) -> Table:
         body=body,
         note="How sure: of the comparisons that a claim comes to, how many speak for it; then, of those with an "
         "interval, the one that is nearest to deciding otherwise. A claim can be open because another comparison has "
-        "no interval yet.",
+        f"no interval yet. {schedules}".strip(),
         css="kdnb-claims",
     )
 
@@ -50,7 +52,7 @@ def _sure(paper: Paper, one: Judged) -> str:
     if one.verdict is None or not one.verdict.findings:
         return "–"
     in_favour, call = one.counts[0], closest(one.verdict)
-    told = f"{in_favour} of {sum(one.counts)} for it"
+    told = f"{in_favour} of {one.weighed} for it"
     if call is None or call.difference is None:
         return told
     seeds = call.difference.n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,16 @@ from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.links import Links, links
 from kdnb.exhibits.claims.places import printed
-from kdnb.exhibits.claims.predicates import Claim, Finding
+from kdnb.exhibits.claims.predicates import Claim, Finding, Printed
+from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
 from kdnb.exhibits.claims.words import JUDGEMENT, NOT_MEASURED, WORDS
+from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_to_settle
+from kdnb.tables.schedules import marked, own_schedules_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
+from kdnb.tables.taken import as_taken, printed_of, where
 from kdnb.tables.words import columns, slug
 
 HEAD = (
@@ -31,12 +35,16 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with its verdict at the strongest scale at which anything of it is measured; None where nothing is."""
+    """A claim with its verdict at the strongest scale at which anything of it is measured; None where nothing is.
+
+    `weighed` is how many comparisons it comes to; of alternatives those of one.
+    """
 
     claim: Claim
     in_print: str
     verdict: Verdict | None
     links: Links
+    weighed: int
 
     @property
     def chip(self) -> str:
@@ -54,9 +62,21 @@ class Judged:
     def counts(self) -> tuple[int, int, int, int]:
         """For it, open, against it, and not measured."""
         if self.verdict is None or self.claim.predicate is None:
-            return 0, 0, 0, len(set(self.claim.predicate.leaves())) if self.claim.predicate else 0
+            return 0, 0, 0, self.weighed
         truths = Counter(finding.truth for finding in self.verdict.findings)
         return truths[True], truths[None], truths[False], len(self.verdict.missing)
+
+    @property
+    def repeated(self) -> int:
+        """Comparisons that have the very runs of another one, and count once, with that."""
+        return len(self.verdict.repeated) if self.verdict else 0
+
+    @property
+    def counts_told(self) -> str:
+        """`3 · 0 · 0 · 8`, and how many are repeated, if any are."""
+        if self.claim.predicate is None:
+            return "–"
+        return " · ".join(map(str, self.counts)) + (f", {self.repeated} repeated" if self.repeated else "")
 
 
 def ledger(store: Store | None = None) -> list[Table]:
@@ -64,7 +84,8 @@ def ledger(store: Store | None = None) -> list[Table]:
     store = store or Store.open()
     papers = [paper for paper in exhibits.papers() if paper.claims]
     by_paper = {paper.key: judged(paper, store) for paper in papers}
-    frame = pd.DataFrame([_numbers(paper, one) for paper in papers for one in by_paper[paper.key]])
+    in_print = {paper.key: printed(paper) for paper in papers}
+    lines = [_numbers(paper, one, in_print[paper.key]) for paper in papers for one in by_paper[paper.key]]
     counts = {key: Counter(one.chip for one in of) for key, of in by_paper.items()}
     chips = [chip for chip in CHIPS.values() if any(count[chip] for count in counts.values())]
     summary = Table(
@@ -78,27 +99,31 @@ def ledger(store: Store | None = None) -> list[Table]:
             ]
             for paper in papers
         ],
-        frame=frame,
+        frame=pd.DataFrame(lines),
         note="The CSV has every claim of every paper.",
         css="kdnb-results",
         file="claims",
     )
-    return [summary, *(_of_paper(paper, by_paper[paper.key]) for paper in papers)]
+    return [summary, *(_of_paper(paper, by_paper[paper.key], in_print[paper.key], store) for paper in papers)]
 
 
 def judged(paper: Paper, store: Store) -> list[Judged]:
     """The claims of a paper; scales are asked from the strongest down."""
     by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
+    nothing = judge_all(paper, {}, SCALES[0])
     in_print, linked = judge.words_in_print(paper), links(paper)
 
     def strongest(claim: Claim) -> Verdict | None:
         told = [verdicts[claim.id] for verdicts in by_scale.values()]
         return next((verdict for verdict in told if verdict.findings or verdict.evidence), None)
 
-    return [Judged(claim, in_print[claim.id], strongest(claim), linked[claim.id]) for claim in paper.claims]
+    return [
+        Judged(claim, in_print[claim.id], strongest(claim), linked[claim.id], len(nothing[claim.id].missing))
+        for claim in paper.claims
+    ]
 
 
-def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
+def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: Store) -> Table:
     body: list[Line] = []
     for one in claims:
         verdict = one.verdict
@@ -109,7 +134,7 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
                 Entry(_sentence(one.claim)),
                 Entry(IN_PRINT[one.in_print]),
                 one.found,
-                Entry(" · ".join(map(str, one.counts)) if one.claim.predicate else "–"),
+                Entry(one.counts_told),
                 Entry(call_told(paper, closest(verdict)) if verdict else "–"),
                 Entry(str(seeds) if seeds else "–"),
                 Entry(one.links.told),
@@ -120,22 +145,21 @@ def _of_paper(paper: Paper, claims: Iterable[Judged]) -> Table:
         caption=f"{paper.heading}: its {len(paper.claims)} claims.",
         head=[line(*HEAD)],
         body=body,
+        note=own_schedules_told(paper, rows_of_calls(claims), SCALES, store),
         css="kdnb-claims kdnb-ledger",
+        fold=as_taken(paper, [one.claim for one in claims], in_print),
     )
+
+
+def rows_of_calls(claims: Iterable[Judged]) -> list[str]:
+    """The rows that the closest calls of claims compare."""
+    calls = [closest(one.verdict) for one in claims if one.verdict]
+    return [row for call in calls if call for row in call.leaf.sides() if row]
 
 
 def _sentence(claim: Claim) -> str:
     """Where the claim stands, and what it says: `Table 1: KD is the best ...`."""
-    return f"{', '.join(map(_told, claim.exhibits))}: {claim.sentence} {claim.remark or claim.why_not}".strip()
-
-
-def _told(key: str) -> str:
-    """`table1` of a paper as people say it: `Table 1`."""
-    name = key.partition("/")[2]
-    for short, written in (("table", "Table "), ("fig", "Fig. ")):
-        if name.startswith(short) and name[len(short) :][:1].isdigit():
-            return written + name.removeprefix(short)
-    return name.replace("-", " ")
+    return f"{where(claim)}: {claim.sentence} {claim.remark or claim.why_not}".strip()
 
 
 def closest(verdict: Verdict) -> Finding | None:
@@ -165,23 +189,24 @@ def call_told(paper: Paper, finding: Finding | None) -> str:
     if finding is None or finding.difference is None:
         return "–"
     leaf = finding.leaf
-    compared = " − ".join(paper.label(row) for row in leaf.sides() if row) or leaf.text()
+    compared = " − ".join(marked(paper, row) for row in leaf.sides() if row) or leaf.text()
     claimed = f", {leaf.claimed()} is claimed" if leaf.claimed() else ""
     return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
 
 
-def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
+def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
     """A claim as a line of `claims.csv`."""
     claim, verdict = one.claim, one.verdict
     call = closest(verdict) if verdict else None
-    told: dict[str, Any] = {
-        "id": f"{paper.key}-{claim.id}",
+    numbers: dict[str, Any] = {
+        "id": claim.full_id,
         "paper": paper.key,
         "sentence": claim.sentence,
         "exhibits": " ".join(claim.exhibits),
-        "printed_numbers": _printed_told(paper, claim),
+        "printed_numbers": "; ".join(f"{' '.join(key)} {in_print[key]:g}" for key in printed_of(claim, in_print)),
         "remark": claim.remark or claim.why_not,
-        "comparisons": len(set(claim.predicate.leaves())) if claim.predicate else 0,
+        "predicate": told(claim.predicate, paper) if claim.predicate else "",
+        "comparisons": one.weighed,
         "readings": len(claim.readings) if claim.readings is not None else 0,
         "in_print": one.in_print,
         "verdict": verdict.status
@@ -189,20 +214,14 @@ def _numbers(paper: Paper, one: Judged) -> dict[str, Any]:
         else (JUDGEMENT if not claim.predicate else NOT_MEASURED),
         "scale": verdict.profile if verdict else "",
     }
-    told |= dict(zip(("for", "open", "against", "unmeasured"), one.counts, strict=True))
-    told |= {"seeds_needed": verdict.seeds_needed if verdict else None, "closest_call": call.text if call else ""}
-    told |= {name: " ".join(getattr(one.links, name)) for name in ("needed_by", "explained_by", "shared_with")}
+    numbers |= dict(zip(("for", "open", "against", "unmeasured"), one.counts, strict=True))
+    numbers |= {"repeated": one.repeated, "seeds_needed": verdict.seeds_needed if verdict else None}
+    numbers |= {"closest_call": call.text if call else ""}
+    for name in ("needed_by", "explained_by", "shared_with"):
+        numbers[name] = " ".join(paper.claim(id).full_id for id in getattr(one.links, name))
     if call is not None and call.difference is not None:
-        told |= columns(call.difference)
-    return told
-
-
-def _printed_told(paper: Paper, claim: Claim) -> str:
-    """The printed numbers that a claim is about: `cifar100 kd 69.78; ...`; every one is a line of the paper's CSV."""
-    known: Mapping[tuple[str, str], float] = printed(paper)
-    leaves = list(claim.predicate.leaves()) if claim.predicate else list(claim.evidence)
-    keys = dict.fromkeys((leaf.place, row) for leaf in leaves for row in sorted(leaf.rows()))
-    return "; ".join(f"{place} {row} {known[place, row]:g}" for place, row in keys if (place, row) in known)
+        numbers |= columns(call.difference)
+    return numbers
 
 
 def withdrawn() -> Table | Said:

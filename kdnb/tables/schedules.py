@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Exhibit, measure
+from kdnb.exhibits import Exhibit, Paper, measure
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.runs import students
 from kdnb.study.statistics import Layout
@@ -29,6 +29,28 @@ def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], sto
             told += f" Over the plain student on that schedule, {where}: {gains}."
             break
     return told + _where_controls_stand(exhibit)
+
+
+def marked(paper: Paper, row: str) -> str:
+    """What a row of a paper's claims is called where rows are ranked: one on a schedule of its own has a dagger."""
+    return f"{paper.label(row)} {DAGGER}" if _apart(paper, row) else paper.label(row)
+
+
+def own_schedules_told(paper: Paper, rows: Iterable[str], scales: Iterable[str], store: Store, first: str = "") -> str:
+    """What the dagger says beside any of these rows, and the gain at equal schedule; "" where none has a dagger.
+
+    That gain is of the first of the scales at which it is measured, on the data set `first` if it is there.
+    """
+    apart = next((exhibit for row in rows if (exhibit := _apart(paper, row))), None)
+    if apart is None:
+        return ""
+    places = [(scale, d) for scale in scales for d in sorted(apart.datasets_of(scale), key=lambda d: d != first)]
+    return equal_schedule_told(apart, places, store)
+
+
+def _apart(paper: Paper, row: str) -> Exhibit | None:
+    """The exhibit that gives a row of the paper's claims another schedule than the rest, if there is one."""
+    return next((exhibit for exhibit in paper.judged if paper.row_of(row)[0] in exhibit.controls), None)
 
 
 def _where_controls_stand(exhibit: Exhibit) -> str:

@@ -48,10 +48,19 @@ class Entry:
 Line = Sequence[Entry]
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What stands below a table for who opens it: the line that opens it, and the text behind that, in Markdown."""
+
+    title: str
+    text: str
+
+
 @dataclass
 class Table:
     """Head and body in lines of entries; `frame` is what the CSV beside it holds, which is called `file`, or as the
-    table is; `note` stands below, and in the book `rerun` folded below that: how its numbers are made once more.
+    table is; `note` stands below, and in the book, folded below that, `fold`, and `rerun`: how its numbers are made
+    once more.
     What is `of_demo` goes to the book's fold for it; `demo` is what a demo has of a table that is measured.  `above` it
     stand tables of other scales, where all scales side by side would be too wide to read.
     """
@@ -68,6 +77,7 @@ class Table:
     of_demo: bool = False
     demo: Table | None = None
     above: tuple[Table, ...] = ()
+    fold: Fold | None = None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": self.to_text()}
@@ -83,17 +93,18 @@ class Table:
             file = f"{self.file or self.name}.csv"
             self.frame.to_csv(page.folder() / file, index=False, float_format=page.NUMBERS)
             below = f"{below} {{download}}`{file} <{file}>`".strip()
-        parts = [text, f"{{.kdnb-below}}\n{below}" if below else "", self._fold()]
+        parts = [text, f"{{.kdnb-below}}\n{below}" if below else "", *self._folds()]
         told = "\n\n".join(filter(None, parts)) + "\n"
         own = page.of_demo(told) if self.of_demo else told
         return "\n".join([*(t.to_myst() for t in self.above), own, *([self.demo.to_myst()] if self.demo else [])])
 
-    def _fold(self) -> str:
-        """How the numbers are made once more, for who opens it."""
-        if not self.rerun:
-            return ""
-        head = '<details class="kdnb-rerun"><summary>Rerun these numbers</summary>'
-        return f"{head}\n\n{self.rerun}\n\n</details>"
+    def _folds(self) -> Iterator[str]:
+        """What is there for who opens it."""
+        folds = {"kdnb-fold": self.fold, "kdnb-rerun": Fold("Rerun these numbers", self.rerun) if self.rerun else None}
+        for css, fold in folds.items():
+            if fold is not None:
+                head = f'<details class="{css}"><summary>{html.escape(fold.title)}</summary>'
+                yield f"{head}\n\n{fold.text}\n\n</details>"
 
     def _classes(self) -> str:
         """What the style sheet knows the table by; one of many columns has smaller letters."""
@@ -110,7 +121,7 @@ class Table:
             for position, entry in enumerate(line):
                 lead = "* - " if position == 0 else "  - "
                 label = f"({entry.label})=\n    " if entry.label else ""
-                text = entry.linked("{{{role}}}`{text} <{where}>`") or _myst(entry.text)
+                text = entry.linked("{{{role}}}`{text} <{where}>`") or myst(entry.text)
                 lines.append(f"{lead}{label}{text}".rstrip())
         return "\n".join([*lines, "`````"])
 
@@ -183,7 +194,8 @@ def _rst(entry: Entry) -> str:
     return _written(entry.text, r"([*`|\\_])", "``")
 
 
-def _myst(text: str) -> str:
+def myst(text: str) -> str:
+    """Plain text as it stands in the Markdown of the book."""
     return _written(text, r"([*_\\<>{}\[\]$|])", "`")
 
 

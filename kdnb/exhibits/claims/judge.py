@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from kdnb.exhibits.claims.evidence import Evidence
 from kdnb.exhibits.claims.places import Frames, printed, printed_at
 from kdnb.exhibits.claims.predicates import Claim, Finding, Leaf, Predicate, Printed, in_print
-from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, TEACHER, WORDS
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, TEACHER, WORDS, Truth
 from kdnb.exhibits.paper import Paper
 from kdnb.study.statistics import LEVEL
 
@@ -25,8 +25,9 @@ class Verdict:
     """What the evidence of one profile says of a claim, with every number it used.
 
     `findings` are the comparisons that decide, `missing` those not measured yet, `repeated` those that have no runs of
-    their own, since one pair of relatives stands for several of the paper's; of alternatives it has those of the one
-    that comes nearest to the truth.  `evidence` are comparisons that stand beside a judgement and decide nothing.
+    their own, since one pair of relatives stands for several of the paper's.  Of alternatives these are of the one that
+    comes nearest to the truth, whatever is measured.  `evidence` are comparisons that stand beside a judgement and
+    decide nothing.
     `seeds_needed` would settle the claim, were the paper's differences the true ones; None where no number would (a tie
     in print) or nothing is known.
     """
@@ -69,28 +70,39 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     found = _findings(leaves, measured, printed)
     again = _same_runs([*found], measured)
     findings = {leaf: finding for leaf, finding in found.items() if leaf not in again}
-    missing = tuple(leaf for leaf in leaves if leaf not in found)
-    if not findings:
-        return Verdict(claim, profile, NOT_MEASURED, missing=missing)
-    if profile not in WORDS or not any(measured[leaf.place].several_seeds(leaf.rows()) for leaf in findings):
-        numbers = tuple(replace(finding, truth=None) for finding in findings.values())
-        return Verdict(claim, profile, NO_VERDICT, numbers, missing, tuple(again))
+    decides = _decides(findings, profile, measured)
+    if not decides:
+        findings = {leaf: replace(finding, truth=None) for leaf, finding in findings.items()}
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
-    truth = claim.predicate.truth(truths)
-    status = WORDS[profile][truth]
-    if truth is False and not _however_read(claim, measured, printed):
-        status = OUR_READING
-    seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
+    status, seeds = NO_VERDICT if findings else NOT_MEASURED, None
+    if decides:
+        status = _status(claim, WORDS[profile], truths, measured, printed)
+        seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
     weighed = list(dict.fromkeys(claim.predicate.weighed(truths, in_print(claim.predicate, printed))))
     return Verdict(
         claim,
         profile,
         status,
         findings=tuple(findings[leaf] for leaf in weighed if leaf in findings),
-        missing=tuple(leaf for leaf in weighed if leaf in missing),
+        missing=tuple(leaf for leaf in weighed if leaf not in found),
         repeated=tuple(leaf for leaf in weighed if leaf in again),
         seeds_needed=seeds,
     )
+
+
+def _decides(findings: Mapping[Leaf, Finding], profile: str, measured: Measured) -> bool:
+    """Whether a verdict may follow: from several seeds of some rows, at a scale that says something."""
+    return profile in WORDS and any(measured[leaf.place].several_seeds(leaf.rows()) for leaf in findings)
+
+
+def _status(
+    claim: Claim, words: Mapping[Truth, str], truths: Mapping[Leaf, Truth], measured: Measured, printed: Printed
+) -> str:
+    assert claim.predicate is not None, "a judgement has no status of this kind"
+    truth = claim.predicate.truth(truths)
+    if truth is False and not _however_read(claim, measured, printed):
+        return OUR_READING
+    return words[truth]
 
 
 def _however_read(claim: Claim, measured: Measured, printed: Printed) -> bool:

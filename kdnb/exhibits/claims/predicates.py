@@ -215,6 +215,16 @@ class Parts(Predicate):
 
     parts: tuple[Predicate, ...]
 
+    @property
+    @abstractmethod
+    def lead(self) -> str:
+        """How many of what is `told` has to hold, in words: `all of`, `at least 4 of 7`."""
+
+    @property
+    def told(self) -> tuple[Predicate, ...]:
+        """What it says: its parts, where fewer words do not say the same."""
+        return self.parts
+
     def leaves(self) -> Iterator[Leaf]:
         for part in self.parts:
             yield from part.leaves()
@@ -234,6 +244,8 @@ class Parts(Predicate):
 class AllOf(Parts):
     """Confirmed when every part is, contradicted when any part is."""
 
+    lead = "all of"
+
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         truths = self.truths(of)
         if any(t is False for t in truths):
@@ -251,6 +263,8 @@ class AllOf(Parts):
 @dataclass(frozen=True)
 class AnyOf(Parts):
     """Confirmed when any part is, contradicted when every part is."""
+
+    lead = "one of"
 
     def truth(self, of: Mapping[Leaf, Truth]) -> Truth:
         truths = self.truths(of)
@@ -274,10 +288,26 @@ class AnyOf(Parts):
 
 
 @dataclass(frozen=True)
+class SecondOf(AnyOf):
+    """A row is second: an alternative for each of the others that may be the first; that one beats it, it the rest."""
+
+    lead = "exactly one of"
+
+    @property
+    def told(self) -> tuple[Predicate, ...]:
+        """Who may be the first: of each alternative the comparison that the row loses."""
+        return tuple(next(part.leaves()) for part in self.parts)
+
+
+@dataclass(frozen=True)
 class AtLeast(Parts):
     """Confirmed when `count` parts are, contradicted when so many are that the others are fewer than `count`."""
 
     count: int
+
+    @property
+    def lead(self) -> str:
+        return f"at least {self.count} of {len(self.parts)}"
 
     def praised(self) -> set[str]:
         """None: each may lose."""
@@ -293,6 +323,10 @@ class AtLeast(Parts):
 @dataclass(frozen=True)
 class Mostly(AtLeast):
     """A tendency: more than half of the parts.  In print its exceptions make it mixed."""
+
+    @property
+    def lead(self) -> str:
+        return f"more than half of {len(self.parts)}"
 
     def praised(self) -> set[str]:
         return Parts.praised(self)
@@ -328,14 +362,14 @@ def best_of(place: str, row: str, among: Sequence[str]) -> AllOf:
     return AllOf(tuple(Better(place, row, other) for other in among if other != row))
 
 
-def second_of(place: str, row: str, among: Sequence[str]) -> AnyOf:
+def second_of(place: str, row: str, among: Sequence[str]) -> SecondOf:
     """Exactly one of the others beats the row: some one does, and the row beats all the rest."""
     others = tuple(other for other in among if other != row)
 
     def behind(first: str) -> AllOf:
         return all_of(Better(place, first, row), best_of(place, row, [o for o in others if o != first]))
 
-    return AnyOf(tuple(behind(first) for first in others))
+    return SecondOf(tuple(behind(first) for first in others))
 
 
 def read_as(predicate: Predicate, rows: Mapping[str, str]) -> Predicate:
@@ -367,6 +401,11 @@ class Claim:
     evidence: tuple[Leaf, ...] = ()
     about: tuple[str, ...] = ()
     readings: tuple[Predicate, ...] | None = None
+
+    @property
+    def full_id(self) -> str:
+        """The id that tells it from the claims of other papers too, in files: `slkd-S1`."""
+        return f"{self.paper}-{self.id}"
 
     def word_in_print(self, printed: Printed) -> str:
         """What the numbers that the paper prints say to it: `holds`, `fails`, `mixed`, `open`, or `a judgement`."""
