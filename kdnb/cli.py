@@ -267,7 +267,15 @@ def bench(
     out: Annotated[Path | None, typer.Option("--out", help="Write the numbers to this file, too.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", hidden=True, help="--out, as it was called.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
-    only: Annotated[str | None, typer.Option(help="With --methods: KD and these, separated by commas.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--exhibit", help="With --methods: the rows of this table, with its networks and its settings."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="With --exhibit: demo, pilot, short or paper.")] = "pilot",
+    only: Annotated[
+        str | None,
+        typer.Option(help="With --methods: KD and these methods, or rows of the table, separated by commas."),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds; the median counts. Default: until little is spread.")
     ] = None,
@@ -287,7 +295,9 @@ def bench(
     if conformity:
         _conformity(json_file, device, _seconds(budget))
         return
-    from kdnb.bench.speed import LEAST_ROUNDS, Bench, chosen
+    if table is not None and not methods:
+        raise KdnbError("A table's steps are timed by --methods: kdnb bench --methods --exhibit leaderboard/first.")
+    from kdnb.bench import speed, steps
     from kdnb.training.checkpoint import ANOTHER_FILE, try_to_write, write_atomically
 
     def say(line: str) -> None:
@@ -295,10 +305,13 @@ def bench(
 
     if json_file is not None:
         try_to_write(json_file)  # not after minutes of measuring
-    numerics, told = chosen(device, dtype, mode, deterministic, probe, say)
-    measured = Bench(numerics, say, told)
     names = [name.strip() for name in only.split(",")] if only else None
-    found = measured.methods(rounds or LEAST_ROUNDS, names) if methods else measured.speed(rounds)
+    programme = steps.of_table(table, profile, names) if table else steps.of_catalogue(names)
+    numerics, told = speed.chosen(device, dtype, mode, deterministic, probe, say, programme.networks[1])
+    if methods:
+        found = steps.measured(programme, numerics, rounds or speed.LEAST_ROUNDS, say)
+    else:
+        found = speed.Bench(numerics, say, told).speed(rounds)
     text = json.dumps(found, indent=1)
     typer.echo(text)  # first: a disk may have filled up meanwhile
     if json_file is not None:

@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from kdnb import methods, models, paths, tables
-from kdnb.bench import load, roofline, speed
+from kdnb.bench import load, roofline, speed, steps
 from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
 from kdnb.errors import DataError, KdnbError, StoreError
@@ -33,6 +33,11 @@ def small(monkeypatch):
     monkeypatch.setattr(speed, "BATCH", 16)
     monkeypatch.setattr(speed, "RECIPE", dataclasses.replace(speed.RECIPE, batch_size=16))
     monkeypatch.setattr(speed, "SIZES", (1, 2))
+
+
+def timed(only=None, say=lambda line: None):
+    """The steps of the catalogue's methods with their defaults, one round."""
+    return steps.measured(steps.of_catalogue(only), detect("cpu"), 1, say)
 
 
 def test_work_per_image_is_the_counted_one():
@@ -169,8 +174,8 @@ def test_numbers_are_printed_where_the_disk_is_full_by_then(tmp_path, monkeypatc
 
 def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeypatch):
     some = {name: methods.get(name) for name in ("plain", "kd", "kd-again", "fitnet", "crd")}
-    monkeypatch.setattr(speed.methods, "catalogue", lambda: some)
-    found = speed.Bench(detect("cpu")).methods(rounds=1)["methods"]
+    monkeypatch.setattr(steps.methods, "catalogue", lambda: some)
+    found = timed()["methods"]
     lines = {(m["method"], m["stage"]): m for m in found}
     assert lines["kd", "train"]["ratio_to_kd"] == 1.0
     assert lines["kd", "train"]["extra_parameters"] == 0
@@ -203,30 +208,72 @@ def test_a_system_that_tells_no_peak_leaves_it_open(monkeypatch, tmp_path):
 
 
 def test_some_methods_stand_beside_kd_alone(small):
-    bench = speed.Bench(detect("cpu"))
-    found = bench.methods(rounds=1, only=["at", "kd"])["methods"]
+    found = timed(["at", "kd"])["methods"]
     assert [m["method"] for m in found] == ["kd", "at"] and found[0]["ratio_to_kd"] == 1
     with pytest.raises(KdnbError, match="did you mean dkd"):
-        bench.methods(rounds=1, only=["dkdd"])
+        steps.of_catalogue(["dkdd"])
 
 
-def test_a_method_that_goes_on_from_steps_is_timed_and_one_that_cannot_have_these_networks_is_left_out(
-    small, monkeypatch
-):
+def test_a_method_that_goes_on_from_steps_is_timed_and_one_that_teaches_itself_is_by_its_own_kind(small, monkeypatch):
     some = {name: methods.get(name) for name in ("kd", "ie-ft", "tf-kd")}
-    monkeypatch.setattr(speed.methods, "catalogue", lambda: some)
+    monkeypatch.setattr(steps.methods, "catalogue", lambda: some)
+    assert [m["method"] for m in timed()["methods"]] == ["kd", "ie-ft", "tf-kd", "ie-ft+kd"]
+    assert {e.method: e.teacher for e in steps.of_catalogue().entrants}["tf-kd"] == "resnet8"
+
+
+def test_a_method_that_cannot_have_these_networks_is_left_out_unless_it_was_asked_for(small, monkeypatch):
+    some = {name: methods.get(name) for name in ("kd", "tf-kd")}
+    some["tf-kd"] = dataclasses.replace(some["tf-kd"], teacher_alike=False)
+    monkeypatch.setattr(steps.methods, "catalogue", lambda: some)
+    monkeypatch.setattr(steps.methods, "get", some.get)
     told: list[str] = []
-    bench = speed.Bench(detect("cpu"), say=told.append)
-    assert [m["method"] for m in bench.methods(rounds=1)["methods"]] == ["kd", "ie-ft", "ie-ft+kd"]
+    assert [m["method"] for m in timed(say=told.append)["methods"]] == ["kd"]
     assert any("tf-kd is left out: Tf-KD's teacher is a trained resnet8" in line for line in told)
     with pytest.raises(KdnbError, match="not a resnet14"):
-        bench.methods(rounds=1, only=["tf-kd"])
+        timed(["tf-kd"])
+
+
+def test_a_tables_rows_are_timed_with_its_networks_images_and_arguments():
+    whole = steps.of_table("leaderboard/first", "pilot")
+    by_method = {entrant.method: entrant for entrant in whole.entrants}
+    assert whole.networks == ("resnet20", "resnet8") and whole.table == "leaderboard/first at pilot scale"
+    assert whole.images.dataset == "cifar100" and whole.images.student_images == 10_000
+    assert by_method["crd"].arguments == {"negatives": 16384} and by_method["kd"].arguments == {}
+    assert (by_method["tf-kd"].teacher, by_method["crd"].teacher) == ("resnet8", "resnet20")
+    assert {"srm-dictionaries", "paraphraser", "plain"} <= by_method.keys() and whole.entrants[0].method == "kd"
+    assert not {"kd-again", "kd-mismatched", "label-smoothing"} & by_method.keys()  # their steps are KD's, or plain's
+    assert len(by_method) == len(whole.entrants)  # KD's other rows are KD
+
+
+def test_a_row_brings_what_it_goes_on_from():
+    some = steps.of_table("leaderboard/first", "pilot", ["srm+kd", "label-smoothing"])
+    assert [entrant.method for entrant in some.entrants] == ["kd", "srm-dictionaries", "srm", "srm+kd", "plain"]
+    with pytest.raises(KdnbError, match="several pairs of networks; name one of them: --only resnet32x4-resnet8x4 or "):
+        steps.of_table("slkd/table1", "pilot", ["at"])
+    assert steps.of_table("slkd/table1", "pilot", ["resnet32x4-resnet8x4"]).networks == ("resnet20", "resnet8")
+    with pytest.raises(KdnbError, match="None of these rows"):
+        steps.of_table("leaderboard/first", "demo", ["at"])
+
+
+def test_the_command_times_a_table_and_its_file_says_which(tmp_path):
+    target = tmp_path / "steps.json"
+    asked = ["bench", "--methods", "--exhibit", "leaderboard/first", "--profile", "demo", "--only", "crd+kd"]
+    done = CliRunner().invoke(app, [*asked, "--rounds", "2", "--out", str(target)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(target.read_text())
+    assert found["networks"] == "resnet14 -> resnet8" and found["table"] == "leaderboard/first at demo scale"
+    assert found["images"] == "250 images of Digits" and found["rounds"] == 2
+    kd, crd = found["methods"]
+    assert crd["arguments"] == {"negatives": 16384} and "arguments" not in kd
+    assert crd["lowest"] <= crd["ratio_to_kd"] <= crd["highest"]
+    without = CliRunner().invoke(app, ["bench", "--exhibit", "leaderboard/first"])
+    assert isinstance(without.exception, KdnbError) and "--methods" in str(without.exception)
 
 
 def test_a_part_of_a_set_is_named_as_one(tmp_path, monkeypatch):
     samples.write_layout(tmp_path / "data", "cifar100", samples.splits("cifar100"))
     monkeypatch.setattr(speed, "LEAST_IMAGES", 300)
-    assert speed._images()[-1] == "300 images of CIFAR-100"
+    assert speed.images()[-1] == "300 images of CIFAR-100"
 
 
 @pytest.mark.usefixtures("empty_project")

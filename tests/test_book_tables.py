@@ -182,7 +182,7 @@ def test_the_command_below_results_asks_for_their_runs_and_no_others(store):
     assert commands_of(table) == [] and command.endswith("--profile demo --rows plain,kd --seeds 3")
     frame = table.frame[table.frame["runs"] > 0]
     assert asked_for(command) == {(fingerprint, seed) for fingerprint in frame["fingerprint"] for seed in (1, 2, 3)}
-    assert "Trained on: CPU, 2 threads." in table.demo.rerun and "kdnb run --like" in table.demo.rerun
+    assert " on CPU, 2 threads. What is stored" in table.demo.rerun and "kdnb run --like" in table.demo.rerun
     assert "--rows" not in commands_of(tables.results("comparison/table1").demo)[0]
 
 
@@ -247,7 +247,7 @@ def test_costs_are_epochs_times_what_a_step_costs_and_count_a_first_step_with_ea
     bench.mkdir(parents=True)
     steps = {("kd", "train"): 1.0, ("fitnet", "hint"): 0.5, ("fitnet", "train"): 0.7, ("fitnet+kd", "train"): 1.1}
     lines = [{"method": method, "stage": stage, "ratio_to_kd": ratio} for (method, stage), ratio in steps.items()]
-    (bench / "here.json").write_text(json.dumps({"methods": lines}))
+    (bench / "here.json").write_text(json.dumps({"methods": lines, "networks": "resnet56 -> resnet20"}))
     table = tables.costs(runs)
     kd, fitnet, both = texts(table.body)
     first = int(fitnet[2])
@@ -256,6 +256,7 @@ def test_costs_are_epochs_times_what_a_step_costs_and_count_a_first_step_with_ea
     assert both[2] == fitnet[2]
     for path in (store.home(runs.cells[0].experiment).results).rglob("fitnet@hint*/*.json"):
         path.unlink()
+    assert "with ResNet56 → ResNet20, each method with its defaults, whatever networks ran here." in table.note
     told = [[entry.text for entry in entries[2:4]] for entries in tables.costs(runs).body]
     assert told == [["–", "10"], ["–", "–"], ["–", "–"]]  # half a cost is none
     fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/table1")
@@ -485,6 +486,15 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
         ["CRD", "train", "1.70", "170", "1.20", "16,640"],
     ]
     assert method_costs(["at+kd"])[0].body[-1][0].text == "AT + KD"  # which no table has
+    of_a_table = {**measured, "networks": "resnet20 -> resnet8", "table": "slkd/table1 at pilot scale", "others": 0.7}
+    of_a_table["methods"] = [METHODS[0], {**METHODS[1], "arguments": {"negatives": 16384}}]
+    (bench / "pilot.json").write_text(json.dumps(of_a_table))
+    first, second = method_costs(["crd"])
+    assert "ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; time" in second.caption
+    assert "settings of" not in first.caption and "Other processes had 70 %" in second.note
+    assert second.frame["arguments"].iloc[1] == "negatives 16384"
+    assert len(method_costs(["pkt"])) == 1  # the second has no line for it
+    (bench / "pilot.json").unlink()
     measured["methods"] = [{**METHODS[0], "method": name, "extra_parameters": -1} for name in methods.catalogue()]
     (bench / "methods.json").write_text(json.dumps(measured))
     every = texts(method_costs()[0].body)

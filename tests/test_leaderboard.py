@@ -18,7 +18,7 @@ from study_samples import experiment, record
 from kdnb import exhibits, losses, models, paths, plots, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd, wanted
-from kdnb.exhibits.costs import step_needs
+from kdnb.exhibits.costs import Step, Steps, steps_for, timed_with
 from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.status import progress
 from kdnb.methods import catalogue, get
@@ -175,8 +175,16 @@ def test_places_are_intervals_over_all_pairs():
     assert layout.probability("a", "b") + layout.probability("b", "a") == pytest.approx(1)
 
 
+def timed(tmp_path) -> None:
+    """The steps that were timed first, whatever is timed later."""
+    (tmp_path / "published" / "bench").mkdir(parents=True)
+    shutil.copy(
+        paths.ROOT / "data" / "results" / "bench" / "cpu-2-cores-methods.json", tmp_path / "published" / "bench"
+    )
+
+
 def test_the_table_has_the_gains_of_the_whole_column_and_is_sorted(tmp_path):
-    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    timed(tmp_path)
     fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
     (table,) = tables.ranking("leaderboard/first", "pilot", settings=leaderboard.SETTINGS)
     frame = table.frame.dropna(subset=["mean"])
@@ -312,16 +320,24 @@ def test_the_page_says_first_whether_it_answers_yet():
     assert tables.standing("leaderboard/first").text.endswith(f" of {count} runs at pilot scale.")
 
 
-def bench(tmp_path, steps: dict[tuple[str, str], float]) -> None:
-    """What steps cost beside KD's, and what they need: a tenth of that in GiB, and a hundred parameters a unit."""
+def bench(tmp_path, steps: dict[tuple[str, str], float], name: str = "here", **told: str) -> None:
+    """What steps cost beside KD's, and what they need: a tenth of that in GiB, and a hundred parameters a unit.
+
+    But for KD's own, rounds are a tenth lower and higher.
+    """
     folder = tmp_path / "published" / "bench"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [
         {"method": method, "stage": stage, "ratio_to_kd": ratio, "peak_gib": ratio / 10,
+         "lowest": ratio - 0.1 * (method != "kd"), "highest": ratio + 0.1 * (method != "kd"),
          "extra_parameters": round(100 * ratio)}
         for (method, stage), ratio in steps.items()
     ]  # fmt: skip
-    (folder / "here.json").write_text(json.dumps({"methods": lines, "networks": "this -> that"}))
+    (folder / f"{name}.json").write_text(json.dumps({"methods": lines, "networks": "this -> that", **told}))
+
+
+#: The steps of some rows.
+SOME = {("kd", "train"): 1.0, ("plain", "train"): 0.5, ("crd", "train"): 1.3, ("tf-kd", "train"): 0.7}
 
 
 def test_steps_of_the_teacher_alone_are_part_of_the_cost(tmp_path):
@@ -340,19 +356,107 @@ def test_steps_of_the_teacher_alone_are_part_of_the_cost(tmp_path):
         Store.open().write(step, record(step, metrics={"epochs": 5}), "leaderboard")
     (table,) = tables.ranking("leaderboard/first", "pilot")
     assert table.frame.set_index("row")["cost_in_kd"]["ft"] == pytest.approx((1.2 * kd + 0.6 * 5) / kd)
-    assert "for this -> that." in table.note
+    told = "step by step, with this → that, each method with its defaults; this table's networks are ResNet20 → ResNet8"
+    assert told in table.note
 
 
 def test_with_kd_a_method_needs_what_its_first_step_needs_and_a_teacher_needs_nothing(tmp_path):
     steps = {("kd", "train"): 1.0, ("plain", "train"): 0.5, ("srm", "predict"): 9.0, ("srm", "train"): 0.5}
     bench(tmp_path, {**steps, ("srm+kd", "train"): 1.0})
-    needs = step_needs()
-    assert needs["srm"] == needs["srm+kd"] == (0.9, 900) and needs["kd"] == (0.1, 100)
+    found = steps_for(FIRST.cells("pilot"))
+    assert found.needs("srm") == found.needs("srm+kd") == (0.9, 900) and found.needs("kd") == (0.1, 100)
+    assert found.needs("crd") == (None, None)
     score("teacher", 0, 60)
     score("plain", 1, 28)
     (table,) = tables.ranking("leaderboard/first", "pilot")
     told = {entries[0].text: [entry.text for entry in entries[-2:]] for entries in table.body}
     assert told["Teacher"] == ["–", "–"] and told["Plain student"] == ["0.05", "50"]
+
+
+def test_costs_are_counted_by_what_was_timed_with_the_tables_networks(tmp_path):
+    """Where that is there and knows as much as another measurement; the note and the picture say which it was."""
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first", rows=["plain", "kd", "crd"])
+
+    def seen() -> tuple[float, str]:
+        (table,) = tables.ranking("leaderboard/first", "pilot")
+        picture = plots.frontier("leaderboard/first", "leaderboard/patience", "pilot")
+        costs = table.frame.set_index("row")["cost_in_kd"]
+        assert dict(zip(picture.frame["row"], picture.frame["cost_in_kd"], strict=True))["crd"] == costs["crd"]
+        told = table.note.partition("step by step, with ")[2].partition(". ")[0].rstrip(".")
+        assert f"Steps were timed with {told.partition(';')[0]}." in picture.caption
+        return costs["crd"], told
+
+    bench(tmp_path, SOME, networks="resnet56 -> resnet20")
+    own = "; this table's networks are ResNet20 → ResNet8"
+    assert seen() == (1.3, f"ResNet56 → ResNet20, each method with its defaults{own}")
+    where = {"networks": "resnet20 -> resnet8", "table": "leaderboard/first at pilot scale"}
+    bench(tmp_path, {("kd", "train"): 1.0, ("tf-kd", "train"): 0.9}, "part", **where)
+    assert seen()[0] == 1.3  # not all rows are in it, and numbers of two are not compared
+    bench(tmp_path, {**SOME, ("crd", "train"): 1.6}, "pilot", **where)
+    assert seen() == (1.6, "ResNet20 → ResNet8, each method with its settings in leaderboard/first at pilot scale")
+    bench(tmp_path, {**SOME, ("crd", "train"): 1.7}, "earlier", networks="resnet20 -> resnet8")
+    assert seen()[0] == 1.6  # the table's own settings
+    (plain,) = FIRST.cells("pilot", asked=["plain"])
+    assert steps_for([plain]).networks == ("resnet20", "resnet8")  # nobody teaches it; its size tells
+
+
+def test_a_caption_tells_scales_apart_where_steps_were_timed_with_several_networks():
+    step = {("kd", "train"): Step(1.0)}
+    one, other = (
+        Steps(step, ("resnet56", "resnet20")),
+        Steps(step, ("resnet20", "resnet8"), "slkd/table1 at pilot scale"),
+    )
+    assert timed_with({("paper", "cifar100", ""): Steps()}) == ""
+    each = {("paper", "cifar100", ""): one, ("pilot", "cifar10", ""): other, ("pilot", "cifar100", ""): other}
+    assert timed_with(each) == (
+        " Steps were timed with ResNet56 → ResNet20, each method with its defaults (paper); "
+        "ResNet20 → ResNet8, each method with its settings in slkd/table1 at pilot scale (pilot)."
+    )
+
+
+def test_a_cost_has_the_range_of_the_rounds_that_it_was_measured_in(tmp_path):
+    bench(tmp_path, SOME)
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first", rows=["plain", "kd", "crd", "tf-kd", "at"])
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    costs = table.frame.set_index("row")[["cost_low", "cost_in_kd", "cost_high"]]
+    assert list(costs.loc["crd"]) == pytest.approx([1.2, 1.3, 1.4]) and list(costs.loc["kd"]) == [1, 1, 1]
+    assert "By some rounds of the bench more and by others less (`cost_low`, `cost_high`): CRD." in table.note
+    assert "Not all steps were timed of: AT." in table.note and costs.loc["at"].isna().all()
+
+
+def test_a_method_that_teaches_itself_has_the_cost_of_its_own_step(tmp_path):
+    """Its first training is a teacher's, and told not to be counted."""
+    bench(tmp_path, SOME)
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/first", rows=["kd", "tf-kd", "kd-self"])
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    costs = table.frame.set_index("row")["cost_in_kd"]
+    assert costs["tf-kd"] == costs["kd-self"] == 0.7
+    assert table.note.endswith("nor the first training of what teaches itself: Tf-KD, taught by itself.")
+    assert "tf-kd" in set(plots.frontier("leaderboard/first", "leaderboard/patience", "pilot").frame["row"])
+
+
+def test_below_the_command_stands_how_long_its_runs_took_and_what_they_go_on_from(tmp_path):
+    """A run in two tables once; seconds of a device together; nothing where records tell none."""
+
+    def train(key: str, seconds: float, device: str) -> None:
+        (cell,) = FIRST.cells("pilot", asked=[key])
+        (own,) = cell.runs(1)
+        for run in [own, *own.shared_stages(), *([own.teacher] if own.teacher else [])]:
+            cost = {"wall_seconds": seconds, "images_per_s": 1.0, "cohort_size": 4, "device": device}
+            Store.open().write(run, record(run, cost=cost), "leaderboard")
+
+    train("kd", 1800, "CPU, 1 threads")
+    train("fitnet", 3600, "CPU, 1 threads")  # its hint took as long, and the teacher of both
+    train("plain", 60, "H100")
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    assert "go on from took 3.5 h on CPU, 1 thread; 60 s on H100. What is stored" in table.rerun
+    train("plain", 0, "H100")
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    assert "go on from took 3.5 h on CPU, 1 thread. What is stored" in table.rerun
+    for key in ("kd", "fitnet"):
+        train(key, 0, "CPU, 1 threads")
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    assert "took" not in table.rerun and "What is stored" in table.rerun
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -403,7 +507,7 @@ def test_patience_takes_the_first_rounds_seeds_alone():
 
 
 def test_what_costs_more_than_kd_stands_beside_kd_that_trained_longer(tmp_path):
-    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    timed(tmp_path)
     assert "not yet" in tables.beside_longer("leaderboard/first", "leaderboard/patience", "pilot").text
     longer()
     table = tables.beside_longer("leaderboard/first", "leaderboard/patience", "pilot")
@@ -413,7 +517,7 @@ def test_what_costs_more_than_kd_stands_beside_kd_that_trained_longer(tmp_path):
 
 
 def test_the_picture_names_what_no_cheaper_method_reaches(tmp_path):
-    shutil.copytree(paths.ROOT / "data" / "results" / "bench", tmp_path / "published" / "bench")
+    timed(tmp_path)
     longer()
     for cell in FIRST.cells("pilot", asked=["at", "mmd-gaussian+kd", "label-smoothing", "reviewkd"]):
         percent = {"at": 36, "mmd-gaussian+kd": 40, "label-smoothing": 50, "reviewkd": 30}[cell.row.key]

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,13 @@ class Stopwatch:
         (before, cores), (after, _) = self._busy, busy
         others = (after - before - own) / (cores * seconds)
         return Pace(images, seconds, own, min(1.0, max(0.0, others)))
+
+
+def others(paces: Sequence[Pace]) -> float | None:
+    """The share of the machine that others had, over all that was timed; None where the system does not tell."""
+    told = [(pace.others, pace.seconds) for pace in paces if pace.others is not None]
+    whole = sum(seconds for _, seconds in told)
+    return round(sum(share * seconds for share, seconds in told) / whole, 2) if whole else None
 
 
 def _own_seconds() -> float:

@@ -6,7 +6,9 @@ The seconds in a record do not tell it: runs of a cohort step side by side, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
@@ -14,9 +16,11 @@ import pandas as pd
 
 from kdnb import methods, paths
 from kdnb.errors import KdnbError
-from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.exhibit import Cell, Exhibit, Networks
+from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import first_steps, records_of, steps_before
 from kdnb.kinds import parsed
+from kdnb.methods.registry import Method
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
@@ -36,45 +40,133 @@ def bench_files() -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def step_costs() -> dict[tuple[str, str], float]:
-    """(method, stage) -> what a step costs beside KD's, from the first measurement that there is."""
-    return {(step["method"], step["stage"]): step["ratio_to_kd"] for step in _steps()}
-
-
-def step_needs() -> dict[str, tuple[float | None, int]]:
-    """Method -> the memory of its heaviest stage in GiB, None where it was not measured, and its extra parameters.
-
-    A method with KD has the first steps of the method by itself.
+@dataclass(frozen=True)
+class Step:
+    """A stage's step: how long it takes beside KD's, in the median of the rounds of a bench, in its fastest and in its
+    slowest; the memory that it takes in GiB, and what it trains beside a student.  None where it is not told.
     """
-    stages: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in _steps():
-        stages.setdefault(entry["method"], {})[entry["stage"]] = entry
-    found = {}
-    for method, own in stages.items():
-        of_all = {**stages.get(method.partition("+")[0], {}), **own}.values()
-        peaks = [entry["peak_gib"] for entry in of_all if entry["peak_gib"] is not None]
-        found[method] = max(peaks, default=None), max(0, *(entry["extra_parameters"] for entry in of_all))
-    return found
+
+    ratio: float
+    low: float | None = None
+    high: float | None = None
+    peak_gib: float | None = None
+    extra_parameters: int | None = None
 
 
-def _steps() -> list[dict[str, Any]]:
-    """Every step of the first measurement; a method whose step is another's has that one's, measured itself or not:
-    two numbers for one step would be noise told as a difference.
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one measurement by method and stage, the networks that it was made with, teacher and student, and
+    the table whose settings methods had: `leaderboard/first at pilot scale`; their defaults where that is empty.
     """
-    lines: list[dict[str, Any]] = next((content["methods"] for _, content in bench_files() if "methods" in content), [])
+
+    found: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+    networks: Networks = ("", "")
+    table: str = ""
+
+    @property
+    def methods(self) -> set[str]:
+        return {method for method, _ in self.found}
+
+    @property
+    def told(self) -> str:
+        """`ResNet56 → ResNet20, each method with its defaults`, for a sentence; empty where nothing was measured."""
+        if not self.found:
+            return ""
+        settings = f"each method with its settings in {self.table}" if self.table else "each method with its defaults"
+        return f"{pair_title(*self.networks)}, {settings}" if all(self.networks) else settings
+
+    def needs(self, method: str) -> tuple[float | None, int | None]:
+        """The memory of a method's heaviest stage in GiB, and its extra parameters; None where they were not measured.
+
+        A method with KD has the first steps of the method by itself, and any has its steps of the teacher alone.
+        """
+        own = {stage: step for (name, stage), step in self.found.items() if name == method}
+        if not own:
+            return None, None
+        alone = _of(method)
+        stages = [*own.values(), *(self.found[name, STEP] for name in alone.after if (name, STEP) in self.found)]
+        stages += [step for (name, stage), step in self.found.items() if name == alone.name and stage not in own]
+        peaks = [step.peak_gib for step in stages if step.peak_gib is not None]
+        extra = [step.extra_parameters for step in stages if step.extra_parameters is not None]
+        return max(peaks, default=None), max(0, *extra) if extra else None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs in epochs of KD: by the median of the rounds in which steps were timed, and by the fastest
+    and the slowest round of each, None where they are not told.
+    """
+
+    epochs: float
+    low: float | None = None
+    high: float | None = None
+
+
+def steps_for(cells: Iterable[Cell]) -> Steps:
+    """The steps by which the costs of these cells, which one table compares, are counted; none where none were timed.
+
+    One measurement serves them all: numbers of two are not compared.  It is the one that knows most of their methods;
+    of several that know as many one with their networks, and of those the table's own before one of no table.
+    """
+    cells = [cell for cell in cells if cell.experiment is not None]
+    wanted = {name for cell in cells if cell.experiment for name in _with_steps(cell.experiment.method)}
+    tables = {f"{cell.exhibit} at {cell.profile.name} scale" for cell in cells}
+
+    def worth(steps: Steps) -> tuple[int, int, bool, bool]:
+        known = len(wanted & steps.methods)
+        return known, _alike(steps.networks, cells), steps.table in tables, not steps.table
+
+    return max(_measurements(), key=worth, default=Steps())
+
+
+def networks_of(cells: Iterable[Cell]) -> Networks | None:
+    """Teacher and student in most of these cells; None where nobody is taught, but by a network of its own kind."""
+    of = [cell.experiment for cell in cells if cell.experiment is not None]
+    taught = [(e.teacher.network, e.network) for e in of if e.teacher and not _of(e.method).teacher_alike]
+    found = Counter((teacher, student) for teacher, student in taught if teacher and student)
+    return found.most_common(1)[0][0] if found else None
+
+
+def _alike(networks: Networks, cells: Sequence[Cell]) -> int:
+    """How far networks are those of cells: 2, and 1 where the cells do not tell who teaches and have that student."""
+    own = networks_of(cells)
+    if own is not None:
+        return 2 * (networks == own)
+    return int(networks[1] in {cell.experiment.network for cell in cells if cell.experiment})
+
+
+def _measurements() -> Iterator[Steps]:
+    """The steps of every measurement; a method whose step is another's has that one's, measured itself or not: two
+    numbers for one step would be noise told as a difference.
+    """
     same = {name: entry.step_of for name, entry in methods.catalogue().items() if entry.step_of}
-    own = [step for step in lines if step["method"] not in same]
-    return own + [{**step, "method": name} for name, of in same.items() for step in own if step["method"] == of]
+    for _, content in bench_files():
+        if "methods" in content:
+            found = {(line["method"], line["stage"]): _step(line) for line in content["methods"]}
+            own = {key: step for key, step in found.items() if key[0] not in same}
+            again = {(name, stage): s for name, of in same.items() for (known, stage), s in own.items() if known == of}
+            teacher, _, student = str(content.get("networks", "")).partition(" -> ")
+            yield Steps({**own, **again}, (teacher, student), str(content.get("table", "")))
 
 
-def step_networks() -> str:
-    """The networks with which the steps were measured: `resnet56 -> resnet20`; empty where they were not."""
-    return next((str(content.get("networks", "")) for _, content in bench_files() if "methods" in content), "")
+def _step(line: Mapping[str, Any]) -> Step:
+    numbers = (line.get(name) for name in ("lowest", "highest", "peak_gib", "extra_parameters"))
+    return Step(line["ratio_to_kd"], *numbers)
 
 
-def epochs_of_kd(
-    cell: Cell, found: Sequence[Record], store: Store, steps: Mapping[tuple[str, str], float]
-) -> float | None:
+def _of(method: str) -> Method:
+    """The method itself, with KD or without; an unknown one, of an old measurement, is one without steps."""
+    base = method.partition("+")[0]
+    return methods.catalogue().get(base) or Method(base, revision=0)
+
+
+def _with_steps(method: str) -> list[str]:
+    """The methods whose steps a method has: those of the teacher alone, those of the method without KD, its own."""
+    entry = _of(method)
+    return [*entry.after, *([entry.name] if entry.shared else []), method]
+
+
+def epochs_of_kd(cell: Cell, found: Sequence[Record], store: Store, steps: Steps) -> Cost | None:
     """What a student's training costs, in epochs of KD, its first steps and its teacher's steps alone (a paraphraser's,
     dictionaries') included; None where one of them was not measured.
 
@@ -84,12 +176,24 @@ def epochs_of_kd(
     if cell.row.role == "teacher":
         return None
     method, first = cell.experiment.method, first_step_epochs(cell, store)
-    own = [ratio for (name, stage), ratio in steps.items() if name == method and stage not in first]
-    before = [(steps.get((method.partition("+")[0], stage)), epochs) for stage, epochs in first.items()]
-    before += [(steps.get((name, STEP)), epochs) for name, epochs in _epochs(steps_before(cell, store)).items()]
-    if not own or any(ratio is None or math.isnan(epochs) for ratio, epochs in before):
+    own = [step for (name, stage), step in steps.found.items() if name == method and stage not in first]
+    parts = [(steps.found.get((_of(method).name, stage)), epochs) for stage, epochs in first.items()]
+    parts += [(steps.found.get((name, STEP)), epochs) for name, epochs in _epochs(steps_before(cell, store)).items()]
+    parts.append((own[-1] if own else None, _mean_epochs(found)))
+    return _sum([(step, epochs) for step, epochs in parts if step is not None and not math.isnan(epochs)], len(parts))
+
+
+def _sum(parts: Sequence[tuple[Step, float]], count: int) -> Cost | None:
+    """Steps times epochs, all of so many; half a cost is none."""
+    if len(parts) < count:
         return None
-    return sum(ratio * epochs for ratio, epochs in before if ratio is not None) + own[-1] * _mean_epochs(found)
+    low = [step.low * epochs for step, epochs in parts if step.low is not None]
+    high = [step.high * epochs for step, epochs in parts if step.high is not None]
+    return Cost(
+        sum(step.ratio * epochs for step, epochs in parts),
+        sum(low) if len(low) == count else None,
+        sum(high) if len(high) == count else None,
+    )
 
 
 def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
@@ -108,12 +212,37 @@ def _mean_epochs(records: Sequence[Record]) -> float:
     return mean(record.metrics["epochs"] for record in records)
 
 
-def scores_and_costs(exhibit: Exhibit, frame: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """Mean score of every cell with runs in a frame, and what its training costs; NaN where no step was measured."""
-    steps, keys = step_costs(), ["profile", "dataset", "score", "pair", "line", "row"]
+def scores_and_costs(
+    exhibit: Exhibit, frame: pd.DataFrame, store: Store
+) -> tuple[pd.DataFrame, dict[tuple[str, str, str], Steps]]:
+    """Mean score of every cell with runs in a frame, and what its training costs, NaN where no step was measured; and
+    by which steps: profile, data set and pair -> steps.
+    """
+    keys = ["profile", "dataset", "score", "pair", "line", "row"]
     means = frame.groupby(keys, sort=False)["value"].mean().reset_index()
-    costs = []
-    for profile, dataset, score, row in means[["profile", "dataset", "score", "row"]].itertuples(index=False):
+    cells: dict[tuple[str, str, str], list[Cell]] = {}
+    for profile, dataset, score, pair, _, row in means[keys].itertuples(index=False):
         (cell,) = (cell for cell in exhibit.cells(profile, dataset, [row]) if cell.score.key == score)
-        costs.append(epochs_of_kd(cell, records_of(cell, store), store, steps))
-    return means.assign(epochs_of_kd=pd.Series(costs, dtype=float))
+        cells.setdefault((profile, dataset, pair), []).append(cell)
+    steps = {place: steps_for(of) for place, of in cells.items()}
+    costs = {}
+    for place, of in cells.items():
+        for cell in of:
+            cost = epochs_of_kd(cell, records_of(cell, store), store, steps[place])
+            costs[*place[:2], cell.score.key, cell.key] = math.nan if cost is None else cost.epochs
+    told = [costs[key] for key in means[["profile", "dataset", "score", "row"]].itertuples(index=False, name=None)]
+    return means.assign(epochs_of_kd=pd.Series(told, dtype=float)), steps
+
+
+def timed_with(steps: Mapping[tuple[str, str, str], Steps]) -> str:
+    """With which networks and settings the steps of these places (profile, data set, pair) were timed, a sentence;
+    begins with a blank, or is empty.
+    """
+    scales: dict[str, list[str]] = {}
+    for (profile, _, _), of in steps.items():
+        scales.setdefault(of.told, []).append(profile)
+    scales.pop("", None)
+    if len(scales) < 2:
+        return "".join(f" Steps were timed with {told}." for told in scales)
+    each = (f"{told} ({', '.join(dict.fromkeys(at))})" for told, at in scales.items())
+    return f" Steps were timed with {'; '.join(each)}."

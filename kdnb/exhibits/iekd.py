@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from kdnb import methods
 from kdnb.exhibits.courses import Courses, Line, Panel
 from kdnb.exhibits.exhibit import DIGITS, Absent, Column, Exhibit, Networks, Pair, Part, Row
 from kdnb.exhibits.score import ERROR, Score, error, percent
@@ -279,7 +280,7 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     if row.role == "baseline":
         return student
     # Self-training's teacher is what the student becomes alone, on the same images, with a teacher's seed.
-    source = student if row.method == "tf-kd" else teacher
+    source = student if methods.get(row.method).teacher_alike else teacher
     return replace(student, recipe=recipe(small, row), method=row.method, arguments=row.arguments, teacher=source)
 
 

@@ -196,7 +196,8 @@ def experiment(row: Row, dataset: str, profile: Profile) -> Experiment:
 def _teacher(row: Row, dataset: str, profile: Profile) -> Experiment:
     """Who teaches a row: the table's teacher, but for the controls that ask what it is worth."""
     big, small = NETWORKS[profile.scale]
-    known = slkd.plain(small if row.method == "tf-kd" else big, profile, dataset, None)
+    alike = methods.get(row.method).teacher_alike
+    known = slkd.plain(small if alike else big, profile, dataset, None)
     assert known.recipe is not None, "a teacher is trained"
     if row.key == "kd-untrained":
         return replace(known, recipe=replace(known.recipe, epochs=1, lr=0.0, milestones=()), note="untrained")

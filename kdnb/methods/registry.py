@@ -48,7 +48,8 @@ class Method:
     and `stage_arguments` what such a stage depends on beside the arguments that carry its name; `defaults`
     are the method's arguments, `kinds` their annotations, and `later` those that came after records were stored
     (behind the `*`).  A `label_free` method has no place for labels, and so none for KD in their stead.
-    `step_of` names a method whose step does the same work: what it costs need not be measured again.
+    `step_of` names a method whose step does the same work: what it costs need not be measured again.  The teacher of a
+    method with a `teacher_alike` has to have the student's architecture.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Method:
     kinds: dict[str, str] = field(default_factory=dict)
     later: tuple[str, ...] = ()
     step_of: str = ""
+    teacher_alike: bool = False
     file: str = ""
     function: str = ""
 
@@ -128,6 +130,7 @@ def method(
     after: tuple[str, ...] = (),
     stage_arguments: dict[str, tuple[str, ...]] | None = None,
     step_of: str = "",
+    teacher_alike: bool = False,
 ) -> Callable[[Build], Build]:
     """Register a function as a method; every argument must be a literal, since the source is read.
 

@@ -12,7 +12,7 @@ from kdnb.methods.registry import method
 from kdnb.methods.stage import Batch, Losses, Setup, Stage, Supervision
 
 
-@method("tf-kd", revision=1)
+@method("tf-kd", revision=1, teacher_alike=True)
 def tf_kd(
     setup: Setup,
     mix: float = 0.9,

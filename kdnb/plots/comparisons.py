@@ -13,7 +13,7 @@ from kdnb import exhibits
 from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
-from kdnb.exhibits.costs import scores_and_costs
+from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
 from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
@@ -133,7 +133,8 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     """Mean score against what training costs, in epochs of KD: filled alone, hollow with KD.  Panels as in `rows`."""
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
-    means = scores_and_costs(exhibit, frame[frame["line"] != "teacher"], Store.open()).dropna()
+    means, steps = scores_and_costs(exhibit, frame[frame["line"] != "teacher"], Store.open())
+    means = means.dropna()
     shown = panels(exhibit, means, profile, COMPARED) if len(means) else []
     with style():
         figure, places = grid(len(shown), 2.6)
@@ -146,9 +147,9 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
         _legend(figure, exhibit, means["row"].unique())
         figure = figure if shown else nothing_yet(exhibit.title)
     caption = "Score against the cost of training: epochs of every stage, first steps included, each counted by what "
-    caption += "its step costs beside KD's when it runs alone, with the method's defaults"
+    caption += "its step costs beside KD's when it runs alone"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
-    caption += _schedules_told(exhibit)
+    caption += timed_with(steps) + _schedules_told(exhibit)
     seen = _seen(shown, means, "value", labels(exhibit), "")
     return plot(exhibit, shown, figure, name or _named("accuracy-and-cost", exhibit), caption, means, seen)
 

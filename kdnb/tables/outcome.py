@@ -10,7 +10,7 @@ import pandas as pd
 from kdnb import exhibits
 from kdnb.exhibits import Cell, Exhibit, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
-from kdnb.exhibits.costs import epochs_of_kd, step_costs
+from kdnb.exhibits.costs import epochs_of_kd, steps_for
 from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
@@ -164,8 +164,8 @@ def _cost(exhibit: Exhibit, scale: str, row: str, place: _Place, store: Store) -
     for cell in exhibit.cells(scale, place.of.dataset, [row]):
         records = records_of(cell, store)
         if place.is_of(cell) and records:
-            cost = epochs_of_kd(cell, records, store, step_costs())
-            return "–" if cost is None else f"{cost:.0f}"
+            cost = epochs_of_kd(cell, records, store, steps_for([cell]))
+            return "–" if cost is None else f"{cost.epochs:.0f}"
     return "–"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ import pandas as pd
 from kdnb import datasets, exhibits, methods
 from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
-from kdnb.exhibits.costs import epochs_of_kd, step_costs, step_needs, step_networks
+from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
+from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
 from kdnb.exhibits.status import progress
 from kdnb.study.predictions import predictions
@@ -39,7 +40,7 @@ HEAD = (
 )  # fmt: skip
 
 
-#: Memory and extra parameters of what nobody measured.
+#: Memory and extra parameters, and the ends of a cost, of what nobody measured.
 UNKNOWN: tuple[None, None] = (None, None)
 #: What every row's gains are over: the plain student, and the method that all want to beat.
 PLAIN, KD = "plain", "kd"
@@ -49,7 +50,8 @@ PLAIN, KD = "plain", "kd"
 class Ranked:
     """A row with what its runs say: by themselves, and beside the others of its table.
 
-    `cost` is in trainings of KD, `needs` memory and extra parameters of its method; `over` has the gain over each
+    `cost` is in trainings of KD, and lies between what the fastest and the slowest rounds of the bench come to, where
+    it tells them; `needs` are memory and extra parameters of its method; `over` has the gain over each
     reference that it shares a seed with; `above` is how likely it is to have the better mean than KD, `place` the best
     and the worst rank among the methods that the runs leave open.  `likeness` is the share of test images on which it
     chooses the same class as the table's teacher.  `same` names the row whose runs these are, where it has no own.
@@ -59,6 +61,7 @@ class Ranked:
     records: list[Record]
     cost: float | None
     needs: tuple[float | None, int | None] = UNKNOWN
+    cost_between: tuple[float | None, float | None] = UNKNOWN
     over: Mapping[str, Difference] = field(default_factory=dict)
     above: float = math.nan
     place: tuple[int, int] | None = None
@@ -85,6 +88,12 @@ class Ranked:
     @property
     def dear(self) -> bool:
         return self.cost is not None and self.cost > DEAR
+
+    @property
+    def dear_by_some(self) -> bool:
+        """Whether by some rounds of the bench it costs too much to be compared with KD, and by others not."""
+        low, high = self.cost_between
+        return low is not None and high is not None and low <= DEAR < high
 
     def mean(self, metric: str) -> float:
         """The mean of a metric over seeds; NaN where a record does not tell."""
@@ -145,20 +154,28 @@ def _why_not(exhibit: Exhibit) -> str:
 
 def measured_rows(cells: Sequence[Cell], store: Store) -> list[Ranked]:
     """The rows that can run, with their records and what they cost beside KD."""
-    steps, needs, found = step_costs(), step_needs(), []
+    steps, found = steps_for(cells), []
     for cell in cells:
         if cell.experiment is not None:
             records = records_of(cell, store)
-            epochs = epochs_of_kd(cell, records, store, steps) if records else None
-            own = needs.get(cell.experiment.method, UNKNOWN) if cell.row.role != "teacher" else UNKNOWN
-            found.append(Ranked(cell, records, epochs, own))
-    of_kd = next((row.cost for row in found if row.key == KD), None)
+            needs = steps.needs(cell.experiment.method) if cell.row.role != "teacher" else UNKNOWN
+            cost = epochs_of_kd(cell, records, store, steps) if records else None
+            found.append((Ranked(cell, records, None, needs), cost))
+    of_kd = next((cost for row, cost in found if row.key == KD), None)
     first: dict[str, Ranked] = {}
-    return [
-        replace(row, cost=row.cost / of_kd if row.cost and of_kd else None, same="" if known is row else known.label)
-        for row in found
-        for known in [first.setdefault(_fingerprint(row), row)]
-    ]
+    rows = []
+    for row, cost in found:
+        known = first.setdefault(_fingerprint(row), row)
+        rows.append(replace(_in_kd(row, cost, of_kd), same="" if known is row else known.label))
+    return rows
+
+
+def _in_kd(row: Ranked, cost: Cost | None, of_kd: Cost | None) -> Ranked:
+    """A row with its cost in trainings of KD, where both are known."""
+    if cost is None or of_kd is None:
+        return row
+    low, high = (None if end is None else end / of_kd.epochs for end in (cost.low, cost.high))
+    return replace(row, cost=cost.epochs / of_kd.epochs, cost_between=(low, high))
 
 
 def _beside_each_other(rows: Iterable[Ranked], layout: Layout, places: Mapping[str, tuple[int, int]]) -> list[Ranked]:
@@ -170,7 +187,7 @@ def _beside_each_other(rows: Iterable[Ranked], layout: Layout, places: Mapping[s
         above = layout.probability(row.key, KD) if {row.key, KD} <= {*layout.rows} else math.nan
         found.append(replace(row, over=over, above=above, place=places.get(row.key)))
     plain = next((row.values.mean() for row in found if row.key == PLAIN and row.records), 0.0)
-    return sorted(found, key=lambda row: -_ahead(row, plain))
+    return sorted(found, key=lambda row: (-round(_ahead(row, plain), 3), row.same))
 
 
 def _ahead(row: Ranked, plain: float) -> float:
@@ -341,7 +358,8 @@ def _numbers(row: Ranked, settings: str) -> dict[str, object]:
     best, worst = row.place or (None, None)
     told |= {f"above_{KD}": row.above, "best_place": best, "worst_place": worst}
     told |= {"agreement": row.likeness, **{metric: row.mean(metric) for metric in ("ece", "nll")}}
-    told |= {"cost_in_kd": row.cost, "over_budget": row.dear}
+    told |= {"cost_in_kd": row.cost, **dict(zip(("cost_low", "cost_high"), row.cost_between, strict=True))}
+    told |= {"over_budget": row.dear}
     told |= dict(zip(("peak_gib", "extra_parameters"), row.needs, strict=True))
     told |= {"settings": settings, "weights": _weights(row.cell)}
     return told | {"fingerprint": row.cell.experiment and row.cell.experiment.fingerprint}
@@ -366,11 +384,27 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
         said.append(
             f"These vary more from seed to seed than the others, and are compared by their own runs alone: {odd}."
         )
-    said.append(
-        f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD. Cost, memory and extra "
-        f"parameters were measured step by step, each method with its defaults, for {step_networks()}."
-    )
-    return " ".join(said)
+    return " ".join([*said, *_costs_told([row for row in rows if row.records])])
+
+
+def _costs_told(rows: Sequence[Ranked]) -> Iterator[str]:
+    """What a flag means and how sure it is, with what steps were timed, and what is in no cost; sentences."""
+    cells = [row.cell for row in rows]
+    steps, own = steps_for(cells), networks_of(cells)
+    if not steps.found:
+        return
+    yield f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD."
+    close = [row.label for row in rows if row.dear_by_some]
+    if close:
+        yield f"By some rounds of the bench more and by others less (`cost_low`, `cost_high`): {', '.join(close)}."
+    other = f"; this table's networks are {pair_title(*own)}" if own not in (None, steps.networks) else ""
+    yield f"Cost, memory and extra parameters were measured step by step, with {steps.told}{other}."
+    unknown = [row.label for row in rows if row.cost is None and row.cell.row.role != "teacher" and not row.same]
+    if unknown:
+        yield f"Not all steps were timed of: {', '.join(unknown)}."
+    alone = [row.label for row in rows if methods.get(row.cell.row.method).teacher_alike and not row.same]
+    if alone:
+        yield f"No teacher's training is counted, nor the first training of what teaches itself: {', '.join(alone)}."
 
 
 def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *, name: str = "again") -> Table | Said:

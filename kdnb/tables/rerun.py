@@ -1,4 +1,4 @@
-"""How the numbers of a table are made once more: the command, and what has to be equal for equal digits."""
+"""How the numbers of a table are made once more: the command, how long it took, and what equal digits need."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import pandas as pd
 
 from kdnb.datasets import is_own
 from kdnb.exhibits import Cell, Exhibit
-from kdnb.study.experiment import TEACHER_SEED
+from kdnb.exhibits.runs import device_told
+from kdnb.study.experiment import TEACHER_SEED, Run
+from kdnb.study.plan import with_needs
 from kdnb.study.profile import PROFILES
+from kdnb.study.store import Store
+from kdnb.tables.runs import duration
 
 EQUAL_DIGITS = (
     "What is stored already is shown and not trained again. Digits are equal where these are: device, threads, "
@@ -17,20 +21,44 @@ EQUAL_DIGITS = (
     "instructions. `kdnb run --like RECORD.json` repeats one run under what its record says of them, compares, and "
     "writes nothing; records can be downloaded from the pages of runs."
 )
+TOOK = "In one process, these runs and the teachers and first steps that they go on from took"
 #: One scale of a table: its cells, and every run behind them.
 Scale = tuple[Sequence[Cell], pd.DataFrame]
 
 
 def rerun(exhibit: Exhibit, scales: Iterable[Scale]) -> str:
-    """A command for every scale with runs, then what equal digits need; empty where none can be given."""
-    told = [(command(exhibit, cells, runs), runs) for cells, runs in scales]
-    commands = [line for line, _ in told if line]
-    if not commands:
+    """A command for every scale with runs, then how long they took and what equal digits need; empty where no command
+    can be given.
+    """
+    told = {line: shown for shown in scales if (line := command(exhibit, *shown))}
+    if not told:
         return ""
-    console = "\n".join(f"$ {line}" for line in commands)
-    devices = dict.fromkeys(device for line, runs in told if line for device in runs["device"] if device)
-    trained = f" Trained on: {'; '.join(devices)}." if devices else ""
-    return f"```console\n{console}\n```\n\n{EQUAL_DIGITS}{trained}"
+    console = "\n".join(f"$ {line}" for line in told)
+    seconds = seconds_by_device([run for shown in told.values() for run in _trained(*shown)], Store.open())
+    took = "; ".join(f"{duration(of)} on {device}" for device, of in seconds.items())
+    below = f"{TOOK} {took}. {EQUAL_DIGITS}" if took else EQUAL_DIGITS
+    return f"```console\n{console}\n```\n\n{below}"
+
+
+def _trained(cells: Sequence[Cell], runs: pd.DataFrame) -> list[Run]:
+    """The runs of a frame, as far as they are of these cells."""
+    known = {cell.experiment.fingerprint: cell.experiment for cell in cells if cell.experiment is not None}
+    keys = runs[["fingerprint", "seed"]].drop_duplicates().itertuples(index=False, name=None)
+    return [Run(known[fingerprint], int(seed)) for fingerprint, seed in keys if fingerprint in known]
+
+
+def seconds_by_device(runs: Iterable[Run], store: Store) -> dict[str, float]:
+    """Device -> how long these runs took there, with all that they go on from, each once, as far as records tell.
+
+    A record has its share of the time in which runs trained side by side, so the sum is that of one process.
+    """
+    found: dict[str, float] = {}
+    for run in with_needs(runs):
+        record = store.get(*run.key)
+        if record is not None and (seconds := record.cost.get("wall_seconds")):
+            device = device_told(record.cost.get("device", "")) or "a machine that they do not name"
+            found[device] = found.get(device, 0.0) + seconds
+    return found
 
 
 def command(exhibit: Exhibit, cells: Sequence[Cell], runs: pd.DataFrame) -> str:

@@ -116,10 +116,12 @@ def _equal(what: str, found: Equivalence | None) -> list[Any]:
 def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs") -> list[Table]:
     """What a training step takes, each method alone, as a ratio to KD's: one table a measurement.
 
-    `rows` limits it to those rows' methods, and KD.
+    `rows` limits it to those rows' methods, and KD; a measurement that has none of them is left out.
     """
     wanted = None if rows is None else {"kd", *rows}
+    known = set(rows or ())
     found = [(stem, content) for stem, content in bench_files() if "methods" in content]
+    found = [(stem, of) for stem, of in found if not known or known & {line["method"] for line in of["methods"]}]
     return [_methods(name, stem, content, wanted) for stem, content in found] or [_methods(name, "", {}, wanted)]
 
 
@@ -140,15 +142,26 @@ def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | N
         )
         for m in chosen
     ]
-    where = f", on {content['device']}: {_networks(content)}" if content else ""
+    where = f", on {content['device']}: {_networks(content)}{_settings(content)}" if content else ""
     return Table(
         name=slug(f"{name} {stem}"),
         caption=f"What a training step takes, each method alone{where}; time as a ratio to KD's, memory, parameters.",
         head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
         body=body or [line(NOT_YET, *[""] * 5)],
-        frame=pd.DataFrame(chosen) if chosen else None,
-        note=_note_of_costs(chosen) if chosen else "",
+        frame=pd.DataFrame([_numbers(m) for m in chosen]) if chosen else None,
+        note=_note_of_costs(chosen) + _others(content) if chosen else "",
     )
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the CSV; arguments that are not the method's defaults as text."""
+    given = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.get("arguments", {}).items())
+    return {**measured, **({"arguments": given} if given else {})}
+
+
+def _settings(content: Mapping[str, Any]) -> str:
+    """Whose settings methods had, where they had not their defaults."""
+    return f", settings of {content['table']}" if "table" in content else ""
 
 
 def _computed(content: Mapping[str, Any]) -> str:

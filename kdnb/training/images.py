@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -91,6 +92,12 @@ class DeviceImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, count: int) -> DeviceImages:
+        """The first of the images, in the same memory."""
+        part = copy.copy(self)
+        part.padded, part.labels = self.padded[:count], self.labels[:count]
+        return part
 
     def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
         """Augmented, normalised images [B, 3, H, W] (channels last in memory) and their labels [B]."""
