@@ -19,6 +19,8 @@ from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, measured_rows
 from kdnb.tables.words import OF_A_DEMO, measured_at, title
 
 COLUMNS = ["row", "label", "profile", "dataset", "seeds", "cost_in_kd", "value", "named"]
+#: Controls so many points below all methods are not drawn: they would press the others together.
+ROOM = 2.0
 #: Ticks of the cost, in trainings of KD.
 TICKS = (0.5, 1, 2, 4, 8)
 
@@ -66,16 +68,20 @@ def unbeaten(rows: Sequence[Ranked]) -> list[Ranked]:
 
 def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset: str, name: str) -> Plot:
     best = unbeaten(rows)
+    lowest = min(_mean(row) for row in rows if row.competing)
+    shown = [row for row in rows if row.competing or _mean(row) >= lowest - ROOM]
     named = {row.key for row in best} | {row.key for row in rows if row.competing and row.dear} | {PLAIN, KD}
     with style():
         figure = Figure(figsize=(WIDTH, 4.2))
         axes = figure.subplots()
         if len(of_kd) > 1:
             axes.plot(*zip(*((_cost(row), _mean(row)) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)
-        for row in rows:
+        for row in shown:
             _mark(axes, row)
-            if row.key in named:
-                axes.annotate(row.label, (_cost(row), _mean(row)), (-5, 4), textcoords="offset points", ha="right")
+        for number, row in enumerate(sorted((row for row in shown if row.key in named), key=_cost)):
+            # What is unbeaten has room above it to the left; others have their names by turns above and below.
+            place = (-5, 4) if row in best or number % 2 else (-5, -11)
+            axes.annotate(row.label, (_cost(row), _mean(row)), place, textcoords="offset points", ha="right")
         axes.set_xscale("log", base=2)
         ticks = [tick for tick in TICKS if tick < 1.5 * max(map(_cost, rows))]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -96,6 +102,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
         f"{DEAR} times KD, and the methods whose mean no method of the same or a lower cost reaches; by chance another "
         "may be as good."
         + timed_with({(scale, dataset, ""): steps_for(row.cell for row in rows)})
+        + (" Controls far below all methods are left out." if len(shown) < len(rows) else "")
         + (" The line is KD that trains longer." if len(of_kd) > 1 else "")
         + (f" {OF_A_DEMO}" if scale == "demo" else "")
     )

@@ -36,7 +36,7 @@ WEIGHTS = ("weight", "alpha", "beta")
 DEAR = 1.25
 HEAD = (
     "Method", "Accuracy", "Over plain", "Over KD", "Above KD, %", "Place", "Like the teacher, %", "ECE, %", "NLL",
-    "Cost, × KD", "GiB", "Extra parameters",
+    "Cost, × KD", "GiB", "Extra weights, k",
 )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def choices(
 def _line(row: Ranked) -> Line:
     memory, parameters = row.needs
     return line(
-        row.label + (f" (the runs of {row.same})" if row.same else ""),
+        row.label + (f" (= {row.same})" if row.same else ""),
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _share(row.above) if row.key != KD else "–",
@@ -264,7 +264,7 @@ def _line(row: Ranked) -> Line:
         _number(row.mean("nll"), 3),
         f"{row.cost:.2f}{' ⚑' * row.dear}" if row.cost is not None else "–",
         _number(memory, 2),
-        "–" if parameters is None else f"{parameters:,}",
+        "–" if parameters is None else f"{parameters / 1000:,.0f}",
     )
 
 
