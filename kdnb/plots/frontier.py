@@ -86,7 +86,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
         ticks = [tick for tick in TICKS if tick < 1.5 * max(map(_cost, rows))]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set(xlabel="cost of training, × KD", ylabel="accuracy, %")
-        axes.margins(0.16, 0.08)
+        axes.margins(0.24, 0.08)
     seeds = sorted({len(row.records) for row in rows})
     numbers = pd.DataFrame(
         [
