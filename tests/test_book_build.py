@@ -414,7 +414,7 @@ def test_a_papers_page_says_what_was_found_and_has_its_pages_below_it(book, html
     monkeypatch.setenv("KDNB_STORE", str(book[1]))
     page, store = soup(html / "book" / "papers" / "comparison.html"), Store.open()
     known = status.progress(exhibits.get("comparison/table1"), "pilot", store)
-    assert f"At the scale pilot {known['measured']} of {known['cells']} cells are measured" in page.article.text
+    assert f"At pilot scale {known['measured']} of {known['cells']} cells are measured" in page.article.text
     assert "support 12 of its 17 claims" in page.article.text
     lines = {tr.th.text: [td.text for td in tr.find_all("td")] for tr in page.article.table.tbody.find_all("tr")}
     paper = exhibits.paper("comparison")
