@@ -57,6 +57,19 @@ def in_book(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_BOOK", str(paths.ROOT))
 
 
+def test_a_cell_tells_how_many_of_its_runs_diverged(store):
+    cells = {key: comparison.TABLE_1.cell("demo", key) for key in ("kd", "crd")}
+    runs = {key: cell.runs(3) for key, cell in cells.items()}
+    for run in (runs["kd"][0], *runs["crd"]):
+        lost = dataclasses.replace(store.get(*run.key), metrics={"epochs": 0, "diverged": 1}, correct="")
+        store.write(run, lost, "comparison")
+    shown = tables.results("comparison/table1", ["plain", "kd", "crd"])
+    texts = {entries[0].text.removesuffix(" †"): entries[-1].text for entries in (shown.demo or shown).body}
+    assert texts["CRD"] == "3 diverged" and texts["KD"].endswith("(2), 1 diverged")
+    assert "diverged" not in texts["Plain student"]
+    assert 3 in shown.frame.set_index("row").loc[["crd"], "diverged"].to_list()
+
+
 def by_verdict(lines):
     """The lines of the sentence that counts claims by their verdict."""
     return next(line for line in lines if "claims by verdict" in line).splitlines()

@@ -19,11 +19,13 @@ from kdnb import exhibits, losses, models, paths, plots, tables
 from kdnb.errors import KdnbError
 from kdnb.exhibits import leaderboard, slkd, wanted
 from kdnb.exhibits.costs import Step, Steps, steps_for, timed_with
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import diverged, runs_of
 from kdnb.exhibits.status import progress
 from kdnb.methods import catalogue, get
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
 from kdnb.models.network import Activations
+from kdnb.study import plan
+from kdnb.study.experiment import Run
 from kdnb.study.predictions import packed
 from kdnb.study.profile import PROFILES
 from kdnb.study.statistics import Layout, paired
@@ -160,6 +162,44 @@ def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():
         store.write(run, record(run), "leaderboard")
         chosen = {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment}
         assert chosen == others | {*begun[:count]} | {*best[count:]}
+
+
+def test_a_method_that_diverged_holds_nothing_up_and_comes_after_all_others():
+    fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
+    store, best = Store.open(), [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-1]
+    cell, other = FIRST.cell("pilot", best), FIRST.cell("pilot", "pkt")
+    lose(store, cell.runs(1)[0])
+    for stage in other.experiment.shared_stages():  # what a run goes on from is lost, and so is the run
+        for run in other.runs(3):
+            store.get(*run.key).path.unlink()
+            lose(store, Run(stage, run.seed))
+    store = Store.open()
+    assert diverged(cell, store) == [1] and diverged(other, store) == [1, 2, 3]
+    assert not plan.missing(other.runs(3), store)
+    chosen = {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment}
+    assert len(chosen) == 8 and best not in chosen
+    (shown, *_) = tables.ranking("leaderboard/first", "pilot")
+    assert f"Runs that diverged and have no score: {FIRST.row(best).label} (1 of 3), PKT (3 of 3)." in shown.note
+    assert "not measured yet" not in shown.note
+    assert list(shown.frame.set_index("row").loc[[best, "pkt"], "diverged"]) == [1, 3]
+
+
+def lose(store: Store, run: Run) -> None:
+    """A run that diverged in its third epoch, in place of the one that the store has."""
+    whole = record(run)
+    store.write(run, dataclasses.replace(whole, metrics={"epochs": 2, "diverged": 3}, correct=""), "leaderboard")
+
+
+def test_a_setting_that_diverged_is_not_chosen():
+    fill(Store.open(), "pilot", seeds=1, key="leaderboard/tuning")
+    store, cells = Store.open(), leaderboard.TUNING.cells("pilot")
+    taken = FIRST.cell("pilot", "kd-tuned").experiment.arguments
+    (best,) = (c for c in cells if c.row.method == "kd" and c.row.arguments.items() <= taken.items())
+    lose(store, best.runs(1)[0])
+    chosen = FIRST.cell("pilot", "kd-tuned").experiment
+    assert chosen is not None and chosen.arguments != taken
+    shown = {line[0].text: [entry.text for entry in line[1:]] for line in tables.search("leaderboard/tuning").body}
+    assert shown[best.row.label] == ["diverged", ""] and len(shown) == len(cells)
 
 
 # -- the table ---------------------------------------------------------------------------------------------

@@ -100,7 +100,9 @@ def test_two_seeds_differ_and_one_repeats(runs, reference):
 def test_a_loss_that_is_not_finite_ends_its_run_alone(runs):
     broken = Run(experiment("kd", TINY, arguments={"labels_weight": 1e39}), 1)
     store, outcome = train([broken, runs[0]])
-    assert store.get(*runs[0].key) is not None
-    assert store.get(*broken.key) is None
-    (reason,) = outcome.failed.values()
-    assert "not finite at step 0 of stage 'train'" in reason
+    assert store.records(runs[0].experiment.fingerprint) and not store.records(broken.experiment.fingerprint)
+    lost = store.get(*broken.key)
+    assert lost is not None and lost.metrics == {"epochs": 0, "diverged": 1} and outcome.recorded[-1] == runs[0]
+    assert "not finite at step 0 of stage 'train'" in lost.environment["diverged"]
+    _, again = train([broken, runs[0]])
+    assert not outcome.failed and not again.recorded and not again.left, "it is not trained again"

@@ -94,11 +94,21 @@ def test_a_cell_that_is_interrupted_ends_so_once_its_checkpoint_is_written(monke
     assert load_checkpoint(Store.open().running_folder(RUN)) is not None
 
 
-def test_a_cell_whose_run_fails_says_which_and_fails():
+def test_a_cell_whose_run_fails_says_which_and_fails(monkeypatch):
+    def refuses(*told: object) -> None:
+        raise KdnbError("the dog ate it")
+
+    monkeypatch.setattr(Recorder, "record", refuses)
+    with pytest.raises(KdnbError, match=r"1 run failed: plain resnet8 on digits, seed 1: .*the dog ate it"):
+        showing._train(Store.open(), [RUN], "comparison", "cpu")
+
+
+def test_a_cell_whose_run_diverges_says_which_and_goes_on(capsys):
     broken = Run(experiment("kd", arguments={"labels_weight": 1e39}), 1)
     keep_teacher(broken.experiment)
-    with pytest.raises(KdnbError, match=r"1 run failed: kd \(labels_weight 1e\+39\).*not finite"):
-        showing._train(Store.open(), [broken], "comparison", "cpu")
+    showing._train(Store.open(), [broken], "comparison", "cpu")
+    told = capsys.readouterr().out
+    assert f"{broken.label}: the loss was not finite at step 0" in told and "to train it again, remove" in told
 
 
 # -- lines that nobody takes -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from kdnb import datasets, methods
 from kdnb.exhibits import slkd
 from kdnb.exhibits.exhibit import Absent, Awaited, Column, Exhibit, Row
 from kdnb.exhibits.paper import Paper
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import diverged, runs_of
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import PROFILES, Profile
 from kdnb.study.store import Store
@@ -261,11 +261,13 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         row = next(row for row in _controls() if row.key == key)
         cells = [cell for cell in search.cells("pilot") if cell.row.method == method]
         seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
-        if len(seen) < len(cells):
+        if sum(len(diverged(cell, store)) for cell in cells) + len(seen) < len(cells):
             runs = tuple(run for cell in cells for run in cell.runs(1))
             found[key] = Awaited(f"its settings are not chosen yet: {_command(search)}", runs)
+        elif not seen:
+            found[key] = Absent("all candidates of its search diverged")
         else:
-            best = max((cell.row for cell in cells), key=lambda candidate: seen[candidate.key])
+            best = max((cell.row for cell in cells if cell.row.key in seen), key=lambda candidate: seen[candidate.key])
             found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
     return found
 
@@ -296,7 +298,8 @@ FINALISTS, BESIDE = 5, {"teacher", "plain", "kd"}
 def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     """Who has no part in the second round, and why: all but plain, KD and the five best of the first.
 
-    Who has begun stays in, whatever is added to the first round later.
+    Who has begun stays in, whatever is added to the first round later.  A method that diverged at a seed comes after
+    all that did not.
     """
     if profile.embedded_data:
         return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one round"))
@@ -306,12 +309,12 @@ def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         cells, means = first.cells(profile, asked=COMPETING), dict[str, list[float]]()
         for cell, record in runs_of(cells, store):
             means.setdefault(cell.row.key, []).append(cell.score.of(record))
-        seeds = first.seeds(profile)
-        if len(means) < len(COMPETING) or min(map(len, means.values())) < seeds:
+        seeds, lost = first.seeds(profile), {cell.row.key: len(diverged(cell, store)) for cell in cells}
+        if any(len(means.get(key, ())) + lost[key] < seeds for key in COMPETING):
             runs = tuple(run for cell in cells for run in cell.runs(seeds))
             waits = Awaited("the first round is not finished, which chooses the five best", runs)
             return {row.key: waits for row in ROWS if not begun or row.key not in begun | BESIDE}
-        best = sorted(means, key=lambda key: (key not in begun, -sum(means[key]) / len(means[key])))
+        best = sorted(means, key=lambda key: (key not in begun, lost[key], -sum(means[key]) / len(means[key])))
         begun = {*best[:FINALISTS]}
     why = "not among the five best of the first round"
     return {row.key: Absent(why) for row in ROWS if row.key not in begun | BESIDE}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdnb.exhibits.exhibit import Cell, Exhibit
 from kdnb.study.environment import commit_told, sources_told
+from kdnb.study.experiment import Run
 from kdnb.study.profile import Profile
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -40,6 +41,14 @@ def measured(cells: Iterable[Cell], store: Store) -> list[Cell]:
 def records_of(cell: Cell, store: Store) -> list[Record]:
     """Every stored run of one cell, by seed."""
     return [record for _, record in runs_of([cell], store)]
+
+
+def diverged(cell: Cell, store: Store) -> list[int]:
+    """The seeds at which a cell's run diverged, or what it goes on from: no score, and none to come."""
+    if cell.experiment is None:
+        return []
+    seeds = sorted(seed for seed in store.diverged_seeds() if cell.takes(seed))
+    return [seed for seed in seeds if store.diverged(Run(cell.experiment, seed))]
 
 
 def first_steps(cell: Cell, store: Store) -> dict[str, list[Record]]:

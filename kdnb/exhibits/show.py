@@ -67,7 +67,7 @@ def show(
         _train(store, awaited, exhibit.paper, device)
         cells = exhibit.cells(profile, dataset, rows)  # what they were waiting for is settled
     wanted = [run for cell in cells for run in of_cell(cell, seeds)]
-    if not os.environ.get("KDNB_BATCH") and any(not store.has(run) for run in wanted):
+    if not os.environ.get("KDNB_BATCH") and any(not store.settled(run) for run in wanted):
         _train(store, wanted, exhibit.paper, device)
     return _collect(exhibit, cells, wanted, store)
 
@@ -89,7 +89,7 @@ def published(shown: Shown) -> list[Shown]:
 
 def _collect(exhibit: Exhibit, cells: list[Cell], wanted: list[Run], store: Store) -> Shown:
     runs = list(runs_of(cells, store))
-    missing = [run for run in wanted if not store.has(run)]
+    missing = [run for run in wanted if not store.settled(run)]
     return Shown(exhibit, cells, framed(runs), [record for _, record in runs], missing)
 
 

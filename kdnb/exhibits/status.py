@@ -85,7 +85,7 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
 def progress(exhibit: Exhibit, profile: str, store: Store) -> dict[str, Any]:
     """Cells that have a run, and runs: one that fills several cells, as of several scores, is one."""
     cells = [cell for cell in exhibit.cells(profile) if cell.experiment is not None]
-    done = [{run.key: store.has(run) for run in of_cell(cell, exhibit.seeds(profile))} for cell in cells]
+    done = [{run.key: store.settled(run) for run in of_cell(cell, exhibit.seeds(profile))} for cell in cells]
     every = {key: True for runs in done for key in runs}
     every |= {key: False for runs in done for key, there in runs.items() if not there}
     costs = [record.cost["wall_seconds"] for _, record in runs_of(cells, store)]

@@ -87,6 +87,7 @@ def problem(content: Any) -> str:
         return "its seed is negative"
     experiment, history = content["experiment"], content["history"]
     scored = experiment.get("stage") is None and experiment.get("network") is not None
+    scored = scored and "diverged" not in content["metrics"]
     missing = [name for name in ("epochs", *(SCORES if scored else ())) if name not in content["metrics"]]
     if missing:
         return f"its metrics lack {', '.join(missing)}"

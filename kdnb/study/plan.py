@@ -57,6 +57,8 @@ def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
 
     def visit(run: Run, weights_needed: bool) -> None:
         run = whole.get(run.key, run)
+        if store.diverged(run):
+            return
         if store.has(run) and (not weights_needed or store.weights_folder(run) is not None):
             return
         for need in run.needs():

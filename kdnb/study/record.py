@@ -27,7 +27,8 @@ class Record:
     metrics      shares in 0..1: `headline` (the protocol's), `last`, `all_images`, `selected` (on the validation part),
                  `best_seen` (the best epoch's where the test images themselves are watched: selected on them),
                  `ece`, `agreement` (with the teacher's first choice); in nats `nll` and `teacher_kl`; `brier` in 0..2;
-                 `epochs`; and in units of their own what analyses found whose arrays are kept
+                 `epochs`; and in units of their own what analyses found whose arrays are kept.  Of a run that diverged
+                 `epochs` alone, which it ended, and `diverged`, the one in which its numbers were not finite any more
     correct      one packed bit per test image, in canonical order, of the headline's weights; empty where the images
                  are too many for a record: then the bits lie with the predictions (`kdnb.study.predictions`)
     history      column -> values, one an epoch (`epoch` counts from 1)
@@ -46,6 +47,11 @@ class Record:
     correct: str = ""
     arrays: str = ""
     path: Path | None = field(default=None, compare=False)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its numbers ceased to be finite: then it has no score, and is not trained again."""
+        return "diverged" in self.metrics
 
     def to_json(self) -> str:
         """The record as text; raises StoreError where a number is not finite, or the text too large."""

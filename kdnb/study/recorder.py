@@ -7,6 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,20 @@ class Recorder:
             self.store.save_weights(run, selected)
         self.store.write(run, record.with_history(work.history), self._filed_under(run), measured.arrays)
         return measured.metrics, [f"{run.label}: {reason}" for reason in measured.failures]
+
+    def record_diverged(self, work: Work) -> Path:
+        """Record that a run diverged: how far it came, and the numbers up to there."""
+        run, (epochs, history) = work.run, work.until_it_diverged()
+        record = Record(
+            experiment=run.experiment.canonical(),
+            fingerprint=run.experiment.fingerprint,
+            seed=run.seed,
+            metrics={"epochs": epochs, "diverged": min(epochs + 1, work.member.stage.epochs)},
+            history={},
+            cost=self._cost(work),
+            environment=self._environment(work) | {"diverged": str(work.member.failed)},
+        )
+        return self.store.write(run, record.with_history(history), self._filed_under(run))
 
     def add_arrays(self, run: Run) -> Measured:
         """Compute what the figures of a stored run need from the weights that it left."""

@@ -397,10 +397,10 @@ class Runner:
     def _settle(self, work: Work) -> None:
         """After a cohort: record a finished run, forget a failed one, keep the rest."""
         run = work.run
-        if work.member.failed is not None:  # its cohort has said so
+        if work.member.failed is not None and work.member.by_error:  # it may go on from its checkpoint another time
             self._drop(run, work.member.failed)
-            if not work.member.by_error:  # else it may go on from there another time
-                remove_checkpoint(self.store.running_folder(run))
+        elif work.member.failed is not None:
+            self._diverged(work)
         elif work.trained and self._keeps(work) and self._stopping():
             self.say(f"{run.label}: trained; the arrays that it keeps are computed next time")
         elif work.member.finished:
@@ -432,6 +432,20 @@ class Runner:
         self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
+
+    def _diverged(self, work: Work) -> None:
+        """Record a run that diverged, as its cohort has said: that is a result, and it is not trained again."""
+        run = work.run
+        try:
+            path = self.room(work.numerics)[1].record_diverged(work)
+        except StoreError as error:
+            self._fail(run, f"{run.label}: diverged, but not recorded ({reason(error)}).")
+            return
+        remove_checkpoint(self.store.running_folder(run))
+        self._works.pop(run.key, None)
+        self._release(run)
+        self.outcome.recorded.append(run)
+        self.say(f"{run.label}: recorded as diverged; to train it again, remove {path}")
 
     # -- arrays that figures need ------------------------------------------------------------------------
 

@@ -143,8 +143,24 @@ class Store:
         return self.get(*run.key) is not None and not self.lacking(run)
 
     def lacking(self, run: Run) -> list[str]:
-        """The measurements that the run keeps and that are not there, or not whole."""
-        return [name for name in run.keeps if not self._holds(run, name)]
+        """The measurements that the run keeps and that are not there, or not whole; one that diverged has none."""
+        record = self.get(*run.key)
+        return [] if record and record.diverged else [name for name in run.keeps if not self._holds(run, name)]
+
+    def diverged(self, run: Run) -> Record | None:
+        """The record that says why a run has no score and never will: it diverged, or what it would go on from."""
+        record = self.get(*run.key)
+        if record is not None:
+            return record if record.diverged else None
+        return next((found for need in run.needs() if (found := self.diverged(need))), None)
+
+    def settled(self, run: Run) -> bool:
+        """Whether nothing is left to train for a run: it has its record, or it diverged."""
+        return self.has(run) or self.diverged(run) is not None
+
+    def diverged_seeds(self) -> set[int]:
+        """The seeds at which any run diverged."""
+        return {record.seed for record in self.all() if record.diverged}
 
     def kept(self, run: Run) -> list[str]:
         """All measurements that are there, whoever asked for them; but for those that every run has."""
@@ -174,8 +190,9 @@ class Store:
             return {}
 
     def records(self, fingerprint: str) -> dict[int, Record]:
-        """All records of an experiment by seed, in order."""
-        return dict(sorted(self._index.get(fingerprint, {}).items()))
+        """All records of an experiment by seed, in order; not those of runs that diverged."""
+        found = self._index.get(fingerprint, {})
+        return {seed: found[seed] for seed in sorted(found) if not found[seed].diverged}
 
     def all(self) -> list[Record]:
         return [record for seeds in self._index.values() for record in seeds.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,19 @@ class Work:
         return True
 
     def _keep_history(self) -> None:
+        self.history |= self._own_history()
+
+    def _own_history(self) -> dict[str, list[float]]:
+        """The columns of this stage; but for the last stage's they carry its name."""
         prefix = "" if self.index + 1 == len(self.stages) else f"{self.member.stage.name}."
-        self.history |= {f"{prefix}{name}": column for name, column in self.member.history.items()}
+        return {f"{prefix}{name}": column for name, column in self.member.history.items()}
+
+    def until_it_diverged(self) -> tuple[int, dict[str, list[float]]]:
+        """Of a run that diverged, how many epochs of its stage are finite throughout, and its history so far."""
+        own = self._own_history()
+        finite = [all(map(math.isfinite, row)) for row in zip(*own.values(), strict=True)]
+        count = [*finite, False].index(False)
+        return count, {**self.history, **{name: column[:count] for name, column in own.items()}}
 
     def save(self, store: Store) -> None:
         tensors, meta = self.member.state()

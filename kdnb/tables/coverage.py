@@ -16,6 +16,8 @@ from kdnb.tables.sheet import Line, Table, line
 
 #: The form of `register.csv`: raised when a column changes its meaning or goes.
 REGISTER = 1
+#: Its columns of metrics; `diverged` is the epoch in which a run's numbers ceased to be finite, of those that did.
+SCORES = ("headline", "last", "all_images", "epochs", "diverged", "agreement", "ece", "nll")
 SCALES = ("pilot", "short", "paper")
 
 
@@ -79,7 +81,7 @@ def _line(record: Record) -> dict[str, Any]:
         "method": e["method"]["name"],
         "arguments": " ".join(f"{name}={value}" for name, value in e["method"]["arguments"].items()),
         "stage": e["stage"] or "",
-        **{name: metrics.get(name) for name in ("headline", "last", "all_images", "epochs", "agreement", "ece", "nll")},
+        **{name: metrics.get(name) for name in SCORES},
         "wall_seconds": record.cost.get("wall_seconds"),
         "device": device_told(record.cost.get("device", "")),
         "commit": commit_told(record.environment),

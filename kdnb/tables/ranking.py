@@ -20,7 +20,7 @@ from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import SCALES, framed, records_of, runs_of
+from kdnb.exhibits.runs import SCALES, diverged, framed, records_of, runs_of
 from kdnb.exhibits.status import progress
 from kdnb.study.predictions import predictions
 from kdnb.study.record import Record
@@ -54,7 +54,8 @@ class Ranked:
     it tells them; `needs` are memory and extra parameters of its method; `over` has the gain over each
     reference that it shares a seed with; `above` is how likely it is to have the better mean than KD, `place` the best
     and the worst rank among the methods that the runs leave open.  `likeness` is the share of test images on which it
-    chooses the same class as the table's teacher.  `same` names the row whose runs these are, where it has no own.
+    chooses the same class as the table's teacher.  `same` names the row whose runs these are, where it has no own;
+    `lost` counts the runs that diverged.
     """
 
     cell: Cell
@@ -67,6 +68,7 @@ class Ranked:
     place: tuple[int, int] | None = None
     likeness: float = math.nan
     same: str = ""
+    lost: int = 0
 
     @property
     def key(self) -> str:
@@ -160,7 +162,7 @@ def measured_rows(cells: Sequence[Cell], store: Store) -> list[Ranked]:
             records = records_of(cell, store)
             needs = steps.needs(cell.experiment.method) if cell.row.role != "teacher" else UNKNOWN
             cost = epochs_of_kd(cell, records, store, steps) if records else None
-            found.append((Ranked(cell, records, None, needs), cost))
+            found.append((Ranked(cell, records, None, needs, lost=len(diverged(cell, store))), cost))
     of_kd = next((cost for row, cost in found if row.key == KD), None)
     first: dict[str, Ranked] = {}
     rows = []
@@ -348,7 +350,7 @@ def _number(value: float | None, decimals: int) -> str:
 
 def _numbers(row: Ranked, settings: str) -> dict[str, object]:
     """A row of the CSV."""
-    told: dict[str, object] = {"row": row.key, "label": row.label, "runs": len(row.records)}
+    told: dict[str, object] = {"row": row.key, "label": row.label, "runs": len(row.records), "diverged": row.lost}
     told |= {"mean": row.values.mean() if row.records else None, "std": row.values.std(ddof=1)}
     told |= {"seeds": " ".join(str(record.seed) for record in row.records)}
     for reference in (PLAIN, KD):
@@ -369,8 +371,10 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
     """What is missing, how wide intervals are, what a flag means, and what may not be read into a demo."""
     if scale == "demo":
         return OF_A_DEMO
-    missing = [row.label for row in rows if not row.records]
+    missing = [row.label for row in rows if not row.records and not row.lost]
     said = [f"{len(missing)} rows are not measured yet: {', '.join(missing)}."] if missing else []
+    lost = [f"{row.label} ({row.lost} of {row.lost + len(row.records)})" for row in rows if row.lost]
+    said += [f"Runs that diverged and have no score: {', '.join(lost)}."] if lost else []
     known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
     if known:
         half = sum(gain.high - gain.low for gain in known) / len(known) / 2
@@ -467,7 +471,8 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
     if not found:
         return Said(f"**{exhibit.title}, {measured_at(profile)}:** {NOT_YET}.")
     frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy", "row"])
-    wanted = Counter(cell.row.method for cell in cells)
+    lost = [cell.row for cell in cells if diverged(cell, store)]
+    wanted = Counter(cell.row.method for cell in cells) - Counter(row.method for row in lost)
     whole = [method for method, there in frame.groupby("method").size().items() if there == wanted[str(method)]]
     taken = {frame.loc[part["accuracy"].idxmax(), "row"] for name, part in frame.groupby("method") if name in whole}
     frame = frame.sort_values("accuracy", ascending=False, kind="stable").reset_index(drop=True)
@@ -475,13 +480,14 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
         line(candidate, f"{accuracy:.2f}", "taken" if row in taken else "")
         for candidate, _, accuracy, row in frame.itertuples(index=False, name=None)
     ]
+    body += [line(row.label, "diverged", "") for row in lost]
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(profile)}: accuracy on held-out training images, %.",
         head=[line("Candidate", "Accuracy", "")],
         body=body,
         frame=frame,
-        note=f"{len(frame)} of {len(cells)} candidates are measured, one seed each.",
+        note=f"{len(body)} of {len(cells)} candidates are measured, one seed each.",
     )
 
 

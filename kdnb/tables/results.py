@@ -6,7 +6,7 @@ every scale (`pairs`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -17,7 +17,7 @@ from kdnb.exhibits import Cell, Column, Exhibit, Row
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.runs import diverged, framed, runs_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.rerun import rerun
@@ -61,6 +61,8 @@ class _Block:
     columns: tuple[Column, ...]
     cells: dict[tuple[str, Column], Cell]
     frame: pd.DataFrame
+    #: How many runs of a cell diverged, where any did.
+    lost: Mapping[tuple[str, Column], int]
 
     def runs(self, row: str, column: Column) -> pd.DataFrame:
         """The runs of a cell."""
@@ -80,7 +82,7 @@ class _Block:
         return pair_title(*networks) if networks else "–"
 
     def narrowed(self, columns: Iterable[Column]) -> _Block:
-        return _Block(self.exhibit, self.profile, tuple(columns), self.cells, self.frame)
+        return replace(self, columns=tuple(columns))
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,10 @@ class _Place:
             return Entry(printed(cell) if cell else "–")
         if cell is None or cell.experiment is None:
             return Entry("–")
-        values = self.block.values(row, self.column)
-        return Entry(spread(values, self.column.score), target=runs_target(cell)) if len(values) else Entry("not yet")
+        values, lost = self.block.values(row, self.column), self.block.lost.get((row, self.column), 0)
+        told = [spread(values, self.column.score)] if len(values) else []
+        told += [f"{lost} diverged"] if lost else []
+        return Entry(", ".join(told), target=runs_target(cell) if len(values) else "") if told else Entry("not yet")
 
     def gain(self, gain: Gain) -> Entry:
         """One row less another: the printed numbers, or runs of the same seed."""
@@ -126,10 +130,10 @@ def results(
     `profile` is the one that the notebook shows beside the published study; a demo is marked as such.
     """
     exhibit = exhibits.get(exhibit)
-    parts = exhibit.parts(rows)
-    frame = measured(exhibit, parts, store or Store.open(), profile)
-    blocks = _side_by_side(exhibit, parts, frame, profile)
-    paper = [] if exhibit.ablation else [_block(exhibit, parts, "paper", frame)]
+    parts, store = exhibit.parts(rows), store or Store.open()
+    frame = measured(exhibit, parts, store, profile)
+    blocks = _side_by_side(exhibit, parts, frame, profile, store)
+    paper = [] if exhibit.ablation else [_block(exhibit, parts, "paper", frame, store)]
     published = [block for block in blocks if block.profile != "demo"]
     demo = [block for block in blocks if block.profile == "demo"]
     name, frame = name or slug(exhibit.key), _frame(blocks, _rows(parts))
@@ -253,11 +257,12 @@ def pairs(
     rows = [row for row in exhibit.rows if lines is None or row.key in lines]
     pairs = [pair for pair in exhibit.pairs if only is None or pair.key in only]
     parts = [Part(row) for row in rows] if only is None else [Part(row, pair) for pair in pairs for row in rows]
-    frame = measured(exhibit, parts, store or Store.open(), profile)
+    store = store or Store.open()
+    frame = measured(exhibit, parts, store, profile)
     name, gain = name or slug(exhibit.key), gain or exhibit.gain
     gain = gain if gain and {*gain} <= {row.key for row in rows} else None
     tables: list[Table | Said] = []
-    paper = _block(exhibit, parts, "paper", frame)
+    paper = _block(exhibit, parts, "paper", frame, store)
     reasons = {cell.why_not for cell in paper.cells.values() if cell.experiment is None}
     known = len(paper.frame) or any(cell.printed is not None for cell in paper.cells.values())
     if not known and len(reasons) == 1 and all(cell.experiment is None for cell in paper.cells.values()):
@@ -267,7 +272,7 @@ def pairs(
     for scale in (scale for scale in TITLES if scale != "paper"):
         if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
             for dataset in exhibit.datasets_of(scale):
-                every = _block(exhibit, parts, scale, frame, dataset)
+                every = _block(exhibit, parts, scale, frame, store, dataset)
                 able = [c for c in every.columns if any(every.cells[r.key, c].experiment for r in rows)]
                 if able:
                     tables.append(_of_relatives(every.narrowed(able), every.columns, _rows(parts), gain, name))
@@ -299,11 +304,12 @@ def _body(exhibit: Exhibit, rows: dict[str, Row], places: Sequence[_Place], gain
 
 
 def _block(
-    exhibit: Exhibit, parts: Sequence[Part], profile: str, frame: pd.DataFrame, dataset: str | None = None
+    exhibit: Exhibit, parts: Sequence[Part], profile: str, frame: pd.DataFrame, store: Store, dataset: str | None = None
 ) -> _Block:
     cells = {(cell.row.key, cell.column): cell for cell in exhibit.cells(profile, dataset, parts)}
     here = frame[frame["profile"] == profile]
-    return _Block(exhibit, profile, tuple(dict.fromkeys(column for _, column in cells)), cells, here)
+    lost = {at: len(seeds) for at, cell in cells.items() if (seeds := diverged(cell, store))}
+    return _Block(exhibit, profile, tuple(dict.fromkeys(column for _, column in cells)), cells, here, lost)
 
 
 def _summary(block: _Block, rows: Iterable[str], networks: bool = False) -> pd.DataFrame:
@@ -313,7 +319,8 @@ def _summary(block: _Block, rows: Iterable[str], networks: bool = False) -> pd.D
         trained = {"pair": column.pair.title, "trained": block.relatives(column)} if networks and column.pair else {}
         for row in rows:
             if (row, column) in block.cells:
-                lines.append({**trained, **_summary_line(block.cells[row, column], block.runs(row, column))})
+                cell, lost = block.cells[row, column], block.lost.get((row, column), 0)
+                lines.append({**trained, **_summary_line(cell, block.runs(row, column)), "diverged": lost})
     return pd.DataFrame(lines)
 
 
@@ -348,11 +355,13 @@ def _rerun(blocks: Iterable[_Block]) -> str:
 # -- scales side by side -----------------------------------------------------------------------------------
 
 
-def _side_by_side(exhibit: Exhibit, parts: Sequence[Part], frame: pd.DataFrame, profile: str) -> list[_Block]:
+def _side_by_side(
+    exhibit: Exhibit, parts: Sequence[Part], frame: pd.DataFrame, profile: str, store: Store
+) -> list[_Block]:
     """What was measured: paper scale and the notebook's own profile always, others where columns of them have runs."""
     found = []
     for name in dict.fromkeys([*TITLES, profile]):
-        block = _block(exhibit, parts, name, frame)
+        block = _block(exhibit, parts, name, frame, store)
         if name in ("paper", profile):
             found.append(block)
         elif name != "demo" and len(block.frame):

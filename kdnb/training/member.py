@@ -139,7 +139,7 @@ class Member:
         if bad >= 0 and self.failed is None:
             self.failed = (
                 f"{self.label}: the loss was not finite at step {bad} of stage '{self.stage.name}' "
-                f"(epoch {self.epoch + 1} of {self.stage.epochs}); the run ends and leaves no record."
+                f"(epoch {self.epoch + 1} of {self.stage.epochs}); the run has diverged and ends."
             )
         return self.failed is None
 
@@ -264,7 +264,7 @@ class Member:
         if columns and self.failed is None:
             self.failed = (
                 f"{self.label}: {', '.join(columns)} not finite after epoch {self.epoch} of {self.stage.epochs} "
-                f"of stage '{self.stage.name}'; the run ends and leaves no record."
+                f"of stage '{self.stage.name}'; the run has diverged and ends."
             )
 
     def _learned(self) -> list[Tensor]:
