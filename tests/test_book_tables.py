@@ -57,6 +57,13 @@ def in_book(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_BOOK", str(paths.ROOT))
 
 
+def test_a_claim_of_a_row_on_a_schedule_of_its_own_is_marked():
+    shown = tables.claims("comparison", ids=["C2", "C3", "C10"])
+    assert ["†" in entries[1].text for entries in shown.body] == [False, False, True]
+    assert "† trained on a schedule of their own." in shown.note
+    assert "†" not in tables.claims("comparison", ids=["C3"]).note
+
+
 def test_a_cell_tells_how_many_of_its_runs_diverged(store):
     cells = {key: comparison.TABLE_1.cell("demo", key) for key in ("kd", "crd")}
     runs = {key: cell.runs(3) for key, cell in cells.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.places import frames as frames_of
-from kdnb.exhibits.claims.predicates import Finding
+from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.words import (
     FAILS,
     HOLDS,
@@ -25,9 +25,11 @@ from kdnb.exhibits.claims.words import (
     OUR_READING,
     WORDS,
 )
+from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
+from kdnb.tables.schedules import about_own_schedules, own_schedules_told
 from kdnb.tables.sheet import Entry, Line, Table, line
 from kdnb.tables.words import NOT_YET, TITLES, columns, slug
 
@@ -62,12 +64,13 @@ def claims(
     chosen = [claim for claim in of.claims if rows is None or claim.is_about(asked, lambda row: of.row_of(row)[0])]
     if ids is not None:
         chosen = [of.claim(key) for key in ids]
-    found = verdicts(of)
+    found, apart = verdicts(of), about_own_schedules(of, chosen)
     body: list[Line] = []
     for claim in chosen:
         verdicts_here = [judged[claim.id] for judged in found.values()]
         told = [Entry(told_of(verdict, of), target=evidence_target(verdict)) for verdict in verdicts_here]
-        body.append(line(claim.id, f"{claim.sentence} {claim.remark}".strip(), IN_PRINT[in_print[claim.id]], *told))
+        says = " ".join(filter(None, [claim.sentence, DAGGER if claim in apart else "", claim.remark]))
+        body.append(line(claim.id, says, IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     if not found:
         body = [
@@ -80,9 +83,15 @@ def claims(
         head=[line("Id", "Claim", "In print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),
-        note="A demo says nothing about a claim." if not found else "",
+        note=" ".join([*["A demo says nothing about a claim."] * (not found), *_schedules_told(of, apart, found)]),
         css="kdnb-claims",
     )
+
+
+def _schedules_told(paper: Paper, apart: Sequence[Claim], scales: Iterable[str]) -> list[str]:
+    """What the dagger beside claims says, where any has one."""
+    rows = [row for claim in apart if claim.predicate for leaf in claim.predicate.leaves() for row in leaf.sides()]
+    return [own_schedules_told(paper, filter(None, rows), scales, Store.open())] if apart else []
 
 
 def _key(row: Asked) -> str:

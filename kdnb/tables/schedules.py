@@ -8,6 +8,7 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Exhibit, Paper, measure
+from kdnb.exhibits.claims.predicates import Claim
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.runs import students
 from kdnb.study.statistics import Layout
@@ -34,6 +35,12 @@ def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], sto
 def marked(paper: Paper, row: str) -> str:
     """What a row of a paper's claims is called where rows are ranked: one on a schedule of its own has a dagger."""
     return f"{paper.label(row)} {DAGGER}" if _apart(paper, row) else paper.label(row)
+
+
+def about_own_schedules(paper: Paper, claims: Iterable[Claim]) -> list[Claim]:
+    """Those of a paper's claims that say something of a row on a schedule of its own."""
+    rows = {row for exhibit in paper.judged for row in exhibit.controls}
+    return [claim for claim in claims if claim.is_about(rows, lambda row: paper.row_of(row)[0])]
 
 
 def own_schedules_told(paper: Paper, rows: Iterable[str], scales: Iterable[str], store: Store, first: str = "") -> str:
