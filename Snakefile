@@ -162,6 +162,8 @@ onstart:
 onsuccess:
     if workflow.is_main_process:
         shutil.rmtree(STAMPS / RUN, ignore_errors=True)
+        for line in BOOK.waiting():
+            print(line, flush=True)
 
 
 onerror:

@@ -22,6 +22,7 @@ from kdnb.errors import KdnbError
 from kdnb.exhibits import wanted
 from kdnb.exhibits.wanted import Planned
 from kdnb.kinds import MOST_SEEDS
+from kdnb.study import plan
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
 
@@ -70,6 +71,18 @@ class Book:
         chosen = wanted.select(self.exhibits)
         runs = wanted.runs(chosen, get_profile(self.profile), seeds=self.seeds)
         return {job.id: job for job in wanted.jobs(runs, self.store)}
+
+    def waiting(self) -> list[str]:
+        """Which rows can be trained by the same command once more: what settles them is measured now, or is not yet.
+
+        The plan of a build is made when it begins.
+        """
+        chosen, profile = wanted.select(self.exhibits), get_profile(self.profile)
+        planned = {run.key for job in self.jobs.values() for run in job.runs}
+        runs = wanted.runs(chosen, profile, seeds=self.seeds)
+        new = [run for run in plan.missing(runs, Store.open()) if run.key not in planned]
+        again = [f"{len(new)} runs can be made now, since what they waited for is: run the same command again"]
+        return [*again * bool(new), *wanted.awaited(chosen, profile)]
 
     @functools.cached_property
     def pages(self) -> list[str]:

@@ -169,11 +169,11 @@ def _add(found: Any, path: Path) -> None:
 
 
 def _records_shown(source: Path, profile: str, store: Store | None) -> Iterator[str]:
-    """One line a record of the exhibits' cells, and of the first steps that they start from, in every profile."""
+    """One line a record of the exhibits' cells, and of the steps that they start from, in every profile."""
     store = store or Store.open()
     for key in exhibits_of(source):
         for cell, fingerprint in _experiments(key, profile, shows_demo(source)):
-            for seed, record in store.records(fingerprint).items():
+            for seed, record in store.every(fingerprint).items():
                 # A demo's page says whether the sources of today made its runs.
                 made = made_now(record.environment) if cell.startswith("demo ") else ""
                 yield f"{key} {cell} {seed} {made} {record.to_json()}"
@@ -190,7 +190,7 @@ def _experiments_of(key: str, profile: str) -> list[tuple[str, str]]:
     found = []
     for cell in exhibits.get(key).cells(profile):
         if cell.experiment is not None:
-            for experiment in (cell.experiment, *cell.experiment.shared_stages()):
+            for experiment in (cell.experiment, *cell.experiment.shared_stages(), *cell.experiment.steps()):
                 found.append((f"{cell.profile.name} {cell.dataset} {cell.key}", experiment.fingerprint))
     return found
 

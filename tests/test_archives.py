@@ -539,3 +539,12 @@ def test_a_teachers_record_stays_that_of_its_weights(same, tmp_path, elsewhere):
     keep_teacher(taught, store)
     assert len(list(import_archives(store, [packed]))) == same
     assert store.has(teacher) == same and store.get(*teacher.key).metrics["headline"] == 0.5
+
+
+def test_what_was_kept_aside_of_a_run_that_has_ended_does_not_travel(tmp_path):
+    keep(RUN)
+    folder = Store.open().running_folder(RUN)
+    aside = folder.with_name(f"{folder.name}~1")
+    save_checkpoint(aside, {"a": torch.zeros(1)}, {"fingerprint": RUN.experiment.fingerprint, "seed": 1})
+    exported = export_store(Store.open(), tmp_path / "out.tar.gz")
+    assert [path.name for path in exported.archives] == ["out.tar.gz"] and aside.exists()

@@ -75,6 +75,24 @@ def test_a_fifth_of_every_class_is_kept_for_tests_whatever_the_files_are_called(
     assert "3 copies of images of the same class were left out." in told
 
 
+def test_an_image_in_two_classes_is_told_where_it_would_be_learned_and_tested(photos):
+    datasets.prepare("flowers", photos)
+    learned = {image.tobytes() for image in datasets.load("flowers").train.images}
+    shutil.rmtree(photos / CLASSES[1])
+    (photos / CLASSES[1]).mkdir()
+    for path in (photos / CLASSES[0]).iterdir():
+        if np.asarray(Image.open(path)).tobytes() in learned:
+            shutil.copy(path, photos / CLASSES[1] / path.name)
+    datasets.prepare("flowers", photos)
+    assert "3 of the test images have the pixels of a training image." in datasets.check("flowers")
+
+
+@pytest.mark.parametrize("name", ["custom", "unfinished", "results"])
+def test_folders_of_the_store_are_no_names(name, photos):
+    with pytest.raises(KdnbError, match=name):
+        datasets.prepare(name, photos)
+
+
 def test_test_images_of_another_class_do_not_depend_on_the_classes_beside_it(photos):
     def tulips() -> set[bytes]:
         data = datasets.load("flowers")

@@ -14,9 +14,11 @@ from kdnb import exhibits
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST, SECOND
 from kdnb.exhibits.runs import records_of
 from kdnb.exhibits.status import progress
+from kdnb.study.experiment import Run
 from kdnb.study.store import Store
 from kdnb.tables import front
-from kdnb.tables.in_short import in_short, students_of
+from kdnb.tables.in_short import in_short, students_of, told_of_gains
+from kdnb.tables.ledger import judged
 
 
 @pytest.mark.parametrize(
@@ -47,10 +49,10 @@ def test_without_runs_nothing_is_answered():
 
 @pytest.mark.usefixtures("empty_project")
 def test_no_control_is_the_method_to_use():
-    """In this store what stands last in the table has the best mean, and last stand the controls."""
+    """In this store what stands last in the table gains most, and last stand the controls."""
     fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
     text = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
-    assert f"| {FIRST.row(COMPETING[-1]).label} has the best mean" in text and " over KD; its place is 1 to " in text
+    assert f"| {FIRST.row(COMPETING[-1]).label} gains most:" in text and " over KD; its place is 1 to " in text
     assert "2 seeds, measured at pilot scale, CIFAR-100 (" in text and "rows are not measured yet" not in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
 
@@ -61,14 +63,41 @@ def test_fresh_seeds_have_the_last_word_and_what_is_missing_is_said():
     fill(store, "pilot", seeds=3, key="leaderboard/first", rows=["plain", "kd", "dkd"])
     told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
     able = sum(row.role in ("baseline", "student") for row in FIRST.rows)
-    assert "| DKD has the best mean" in told and f"; {able - 3} of {able} rows are not measured yet (" in told
+    assert "| DKD gains most:" in told and f"; {able - 3} of {able} rows are not measured yet (" in told
     for cell in SECOND.every("pilot"):
         if cell.row.key in ("plain", "kd", "dkd", "at"):
             for run in cell.runs(3):
                 percent = {"plain": 28, "kd": 37, "dkd": 38, "at": 39}[cell.row.key] + run.seed % 3 / 10
                 store.write(run, record(run, percent / 100), "leaderboard")
     told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
-    assert "| AT has the best mean, 39" in told and "3 seeds" in told
+    assert "| AT gains most: 39" in told and "3 seeds" in told
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_one_seed_at_a_larger_scale_hides_no_answer_of_several_at_a_smaller_one():
+    store, table = Store.open(), exhibits.get("comparison/table1")
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
+    paper = exhibits.paper("comparison")
+    before = {one.claim.id: one.verdict.profile for one in judged(paper, store) if one.verdict}
+    fill(store, "short", seeds=1, dataset="cifar100", key="comparison/table1", rows=["plain", "kd", "crd"])
+    cells = front(table, "leaderboard/first", "leaderboard/second", Store.open()).texts["in-one-minute"]
+    assert "3 seeds, one teacher, measured at pilot scale" in cells
+    after = {one.claim.id: one.verdict.profile for one in judged(paper, Store.open()) if one.verdict}
+    assert after == before and set(after.values()) == {"pilot"}
+    assert all("measured at pilot scale" in line.lower() for line in told_of_gains(table, Store.open())[:1])
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_row_that_shares_no_seed_with_the_plain_student_has_no_gain():
+    store = Store.open()
+    rows = ["teacher", "plain", "fsp", "kd", "crd"]
+    fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/table1", rows=rows)
+    cell = exhibits.get("comparison/table1").cell("pilot", "kd", "cifar100")
+    for own in store.records(cell.experiment.fingerprint).values():
+        own.path.unlink()
+    store.write(Run(cell.experiment, 7), record(Run(cell.experiment, 7), 0.99), "comparison")
+    (told, *_) = told_of_gains(exhibits.get("comparison/table1"), Store.open())
+    assert "nan" not in told and "KD gains" not in told
 
 
 @pytest.mark.usefixtures("empty_project")

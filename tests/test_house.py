@@ -16,7 +16,7 @@ PACKAGE = ROOT / "kdnb"
 
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
-    ("catalogue", "errors", "growth", "randomness"),
+    ("catalogue", "errors", "growth", "lock", "randomness"),
     ("kinds", "paths"),
     ("datasets", "losses"),
     ("models",),

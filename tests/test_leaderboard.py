@@ -164,6 +164,21 @@ def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():
         assert chosen == others | {*begun[:count]} | {*best[count:]}
 
 
+def test_the_five_best_are_chosen_by_the_seeds_of_the_first_round_once_all_have_them():
+    fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
+    store, best = Store.open(), [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-5:]
+    easy = Run(FIRST.cell("pilot", "at").experiment, 4)  # of an easy seed, that others do not have
+    store.write(easy, record(easy, 0.99), "leaderboard")
+    assert {cell.row.key for cell in SECOND.cells("pilot") if cell.experiment} == {"teacher", "plain", "kd", *best}
+    early = [cell for cell in SECOND.every("pilot") if cell.row.key in ("at", "sp", "rkd", "ofd", "crd", "dkd")]
+    store.get(*FIRST.cell("pilot", "vid").runs(3)[2].key).path.unlink()
+    for cell in early:  # as another table of seeds 11 and more leaves them
+        store.write(cell.runs(1)[0], record(cell.runs(1)[0]), "slkd")
+    waits = {cell.row.key for cell in SECOND.cells("pilot") if cell.waits}
+    assert waits == {row.key for row in leaderboard.ROWS} - {cell.row.key for cell in early} - leaderboard.BESIDE
+    assert [run.seed for run in FIRST.cell("pilot", "kd").runs(12)] == list(range(1, 11))  # others count elsewhere
+
+
 def test_a_method_that_diverged_holds_nothing_up_and_comes_after_all_others():
     fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
     store, best = Store.open(), [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 
 import pytest
-from study_samples import TINY, experiment
+from study_samples import TINY, experiment, keep, keep_teacher
 
 from kdnb.study.experiment import TEACHER_SEED, Run
 from kdnb.study.runner import Runner
@@ -106,3 +107,20 @@ def test_a_loss_that_is_not_finite_ends_its_run_alone(runs):
     assert "not finite at step 0 of stage 'train'" in lost.environment["diverged"]
     _, again = train([broken, runs[0]])
     assert not outcome.failed and not again.recorded and not again.left, "it is not trained again"
+
+
+def test_a_record_stays_when_its_run_diverges_on_another_try(runs):
+    broken = Run(experiment("kd", TINY, arguments={"labels_weight": 1e39}), 1)
+    keep_teacher(broken.experiment)
+    keep(broken, 0.4)
+    needs_arrays = broken.keeping(["plane"])
+    store, outcome = train([needs_arrays])
+    assert store.get(*broken.key).metrics["headline"] == 0.4 and broken.key in outcome.failed
+
+
+def test_a_teacher_that_diverges_has_failed_and_its_students_wait(runs):
+    student = experiment("kd", TINY)
+    hot = dataclasses.replace(student.teacher, recipe=dataclasses.replace(student.teacher.recipe, lr=1e30))
+    run = Run(dataclasses.replace(student, teacher=hot), 1)
+    store, outcome = train([run])
+    assert store.get(*run.teacher.key) is None and [*outcome.failed] == [run.teacher.key] and outcome.left == 2

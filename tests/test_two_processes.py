@@ -11,8 +11,8 @@ import time
 import pytest
 from study_samples import experiment, keep, keep_teacher
 
+from kdnb.lock import acquire
 from kdnb.study.experiment import Run
-from kdnb.study.lock import acquire
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.training.numerics import detect
@@ -33,7 +33,7 @@ print(*[f'{run.experiment.fingerprint}-{run.seed}' for run in done.recorded], fl
 """
 
 HOLDING = """
-import sys; from pathlib import Path; from kdnb.study.lock import acquire
+import sys; from pathlib import Path; from kdnb.lock import acquire
 lock = acquire(Path(sys.argv[1])); print(lock is not None, flush=True); sys.stdin.readline()
 """
 

@@ -112,6 +112,8 @@ class Conformity:
         outcome.check()
         for line, run in runs.items():
             record = store.get(*run.key)
+            if record is not None and record.diverged:
+                raise KdnbError(f"{run.label} diverged in {way}, so that it conforms with nothing: {record.path}.")
             if record is not None:
                 told = record.environment["numerics"]
                 self._keep(way, line, seed, told, record.metrics["all_images"], record.correct)

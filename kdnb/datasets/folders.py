@@ -120,9 +120,14 @@ def _of_two_levels(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, 
     for name in sorted(in_test - set(names)):
         raise DataError(f"{folder / 'train' / name}: is missing; every class needs images to learn from.")
     splits = {split: _joined(reading.classes(folder / split, names)) for split in SPLITS}
+    return splits, names, _shared(splits)
+
+
+def _shared(splits: Splits) -> list[str]:
+    """A remark on test images that are training images too, whatever their class, where there are some."""
     seen = set(_pixels(splits["train"][0]))
     both = sum(item in seen for item in _pixels(splits["test"][0]))
-    return splits, names, [f"{both} of the test images have the pixels of a training image."] if both else []
+    return [f"{both} of the test images have the pixels of a training image."] if both else []
 
 
 def _of_one_level(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, ...], list[str]]:
@@ -146,7 +151,8 @@ def _of_one_level(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, .
         parts["train"].append(images[order[tests:]])
     told = ["A fifth of every class was kept apart for tests: the images with the smallest digests."]
     told += [f"{copies} copies of images of the same class were left out."] if copies else []
-    return {split: _joined(of_classes) for split, of_classes in parts.items()}, names, told
+    splits = {split: _joined(of_classes) for split, of_classes in parts.items()}
+    return splits, names, [*told, *_shared(splits)]
 
 
 def _is_split(folder: Path) -> bool:

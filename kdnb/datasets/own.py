@@ -28,7 +28,7 @@ REVISION = 1
 MOST_CLASSES = 256
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 #: Folders beside the data sets: names that none can have.
-TAKEN = ("checkpoints", "demo", "reported", "results")
+TAKEN = ("checkpoints", "custom", "demo", "reported", "results", "unfinished")
 #: The part of meta.json that other sets do not have.
 KEY = "own"
 

@@ -229,11 +229,14 @@ class Cell:
         return self.column.keeps.get(self.row.key, ())
 
     def runs(self, seeds: int) -> list[Run]:
-        """The runs that fill the cell: seeds 1, 2, ...; a teacher's first seed is the one that teaches."""
+        """The runs that fill the cell: seeds 1, 2, ..., as far as they count here; a teacher's first is the one that
+        teaches.
+        """
         if self.experiment is None:
             return []
         first = TEACHER_SEED if self.row.role == "teacher" else (self.seeds_between or (1, 0))[0]
-        return [Run(self.experiment, first + i, keeps=self.keeps) for i in range(seeds)]
+        counted = (seed for seed in range(first, first + seeds) if self.takes(seed))
+        return [Run(self.experiment, seed, keeps=self.keeps) for seed in counted]
 
 
 @dataclass(frozen=True)

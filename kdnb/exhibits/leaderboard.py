@@ -11,12 +11,14 @@ A paper that is added adds its methods to `METHODS`, a line each; what has no ro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdnb import datasets, methods
 from kdnb.exhibits import slkd
+from kdnb.exhibits.choosing import search
 from kdnb.exhibits.exhibit import Absent, Awaited, Column, Exhibit, Row
 from kdnb.exhibits.paper import Paper
 from kdnb.exhibits.runs import diverged, runs_of
@@ -256,19 +258,18 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     if profile.embedded_data:
         return dict.fromkeys(("plain-tuned", "kd-tuned"), Absent("the demo searches for no settings"))
     store = Store.open()
-    search, found = TUNING.on(dataset), dict[str, Row | Absent]()
+    tuning, found = TUNING.on(dataset), dict[str, Row | Absent]()
     for key, method in (("plain-tuned", "plain"), ("kd-tuned", "kd")):
         row = next(row for row in _controls() if row.key == key)
-        cells = [cell for cell in search.cells("pilot") if cell.row.method == method]
-        seen = {cell.row.key: record.history["validation_accuracy"][-1] for cell, record in runs_of(cells, store)}
-        if sum(len(diverged(cell, store)) for cell in cells) + len(seen) < len(cells):
+        cells = [cell for cell in tuning.cells("pilot") if cell.row.method == method]
+        chosen = search(cells, lambda cell, record: record.history["validation_accuracy"][-1], store)
+        if chosen.left:
             runs = tuple(run for cell in cells for run in cell.runs(1))
-            found[key] = Awaited(f"its settings are not chosen yet: {_command(search)}", runs)
-        elif not seen:
+            found[key] = Awaited(f"its settings are not chosen yet: {_command(tuning)}", runs)
+        elif chosen.best is None:
             found[key] = Absent("all candidates of its search diverged")
         else:
-            best = max((cell.row for cell in cells if cell.row.key in seen), key=lambda candidate: seen[candidate.key])
-            found[key] = replace(row, arguments=best.arguments, schedule=best.schedule)
+            found[key] = replace(row, arguments=chosen.best.arguments, schedule=chosen.best.schedule)
     return found
 
 
@@ -298,26 +299,31 @@ FINALISTS, BESIDE = 5, {"teacher", "plain", "kd"}
 def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     """Who has no part in the second round, and why: all but plain, KD and the five best of the first.
 
-    Who has begun stays in, whatever is added to the first round later.  A method that diverged at a seed comes after
-    all that did not.
+    They are chosen by the seeds that the first round asks for, a method that diverged at one of these after all others.
+    Who has begun stays in when a method is added to the first round later, and is shown meanwhile once it has all of
+    its seeds.
     """
     if profile.embedded_data:
         return dict.fromkeys((row.key for row in ROWS), Absent("the demo has one round"))
     store, first, second = Store.open(), FIRST.on(dataset), SECOND.on(dataset)
-    begun = {cell.row.key for cell, _ in runs_of(second.every(profile), store)} & {*COMPETING}
-    if len(begun) < FINALISTS:
-        cells, means = first.cells(profile, asked=COMPETING), dict[str, list[float]]()
+    begun = Counter(cell.row.key for cell, _ in runs_of(second.every(profile), store) if cell.row.key in COMPETING)
+    chosen = {key for key, count in begun.items() if count >= SECOND.study_seeds}
+    if len(chosen) < FINALISTS:
+        cells, seeds = first.cells(profile, asked=COMPETING), range(1, first.seeds(profile) + 1)
+        scores: dict[str, list[float]] = {key: [] for key in COMPETING}
         for cell, record in runs_of(cells, store):
-            means.setdefault(cell.row.key, []).append(cell.score.of(record))
-        seeds, lost = first.seeds(profile), {cell.row.key: len(diverged(cell, store)) for cell in cells}
-        if any(len(means.get(key, ())) + lost[key] < seeds for key in COMPETING):
-            runs = tuple(run for cell in cells for run in cell.runs(seeds))
+            if record.seed in seeds:
+                scores[cell.row.key].append(cell.score.of(record))
+        lost = {cell.row.key: len({*diverged(cell, store)} & {*seeds}) for cell in cells}
+        if any(len(scores[key]) + lost[key] < len(seeds) for key in COMPETING):
+            runs = tuple(run for cell in cells for run in cell.runs(len(seeds)))
             waits = Awaited("the first round is not finished, which chooses the five best", runs)
-            return {row.key: waits for row in ROWS if not begun or row.key not in begun | BESIDE}
-        best = sorted(means, key=lambda key: (key not in begun, lost[key], -sum(means[key]) / len(means[key])))
-        begun = {*best[:FINALISTS]}
+            return {row.key: waits for row in ROWS if not begun or row.key not in {*begun} | BESIDE}
+        whole = [key for key in COMPETING if scores[key]]
+        best = sorted(whole, key=lambda key: (key not in begun, lost[key], -sum(scores[key]) / len(scores[key])))
+        chosen = {*best[:FINALISTS]}
     why = "not among the five best of the first round"
-    return {row.key: Absent(why) for row in ROWS if row.key not in begun | BESIDE}
+    return {row.key: Absent(why) for row in ROWS if row.key not in chosen | BESIDE}
 
 
 SECOND = Exhibit(

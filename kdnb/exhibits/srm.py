@@ -7,14 +7,13 @@ published code; what had to be decided stands beside each choice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from kdnb.exhibits.choosing import search
 from kdnb.exhibits.exhibit import DIGITS, Absent, Awaited, Build, Column, Exhibit, Pair, Part, Row
-from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.score import ACCURACY, ERROR, Score, percent
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
@@ -330,20 +329,19 @@ ALPHA_TEMPERATURE = _table(
 )
 
 
-def choice(of: str, profile: Profile, store: Store) -> Row | Awaited:
+def choice(of: str, profile: Profile, store: Store) -> Row | Absent:
     """The best cell of the grid at a scale for `kd`, `fitnet` or `srm`, or what has to be measured before.
 
     Of equally good cells it is the first one: with the smaller alpha, then the lower temperature.
     """
     _, method = TUNED[of]
     cells = [cell for cell in ALPHA_TEMPERATURE.cells(profile) if cell.row.method == method]
-    seen = {cell.row.key: cell.score.of(record) for cell, record in runs_of(cells, store)}
-    seen = {key: accuracy for key, accuracy in seen.items() if math.isfinite(accuracy)}
-    if len(seen) < len(cells):
-        why = f"alpha and temperature are not chosen at this scale yet, {len(seen)} of {len(cells)} pairs are "
-        why += f"measured: `kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}`"
+    found = search(cells, lambda cell, record: cell.score.of(record), store)
+    if found.left:
+        why = f"alpha and temperature are not chosen at this scale yet, {len(cells) - found.left} of {len(cells)} "
+        why += f"pairs are measured: `kdnb study --exhibit {ALPHA_TEMPERATURE.key} --profile {profile.name}`"
         return Awaited(why, tuple(run for cell in cells for run in cell.runs(1)))
-    return max((cell.row for cell in cells), key=lambda row: seen[row.key])
+    return found.best or Absent("with every alpha and temperature of the grid it diverged")
 
 
 def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
@@ -358,9 +356,9 @@ def _tuned(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
     return {row.key: _with(chosen[row.method], row) for row in ROWS.values() if _ends_with_kd(row)}
 
 
-def _with(chosen: Row | Awaited, row: Row) -> Row | Awaited:
+def _with(chosen: Row | Absent, row: Row) -> Row | Absent:
     """What was chosen, on the row's own schedule; its own arguments go before when the cell is made."""
-    return chosen if isinstance(chosen, Awaited) else replace(row, arguments=chosen.arguments)
+    return chosen if isinstance(chosen, Absent) else replace(row, arguments=chosen.arguments)
 
 
 def _exhibit(name: str, title: str, rows: Iterable[str], **more: Any) -> Exhibit:

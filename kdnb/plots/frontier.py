@@ -15,7 +15,7 @@ from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import nothing_yet
 from kdnb.plots.style import WIDTH, Plot, colour, combined, style
 from kdnb.study.store import Store
-from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, measured_rows
+from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, standings
 from kdnb.tables.words import OF_A_DEMO, measured_at, title
 
 COLUMNS = ["row", "label", "profile", "dataset", "seeds", "cost_in_kd", "value", "named"]
@@ -26,7 +26,7 @@ TICKS = (0.5, 1, 2, 4, 8)
 
 
 def frontier(board: Exhibit | str, longer: Exhibit | str, profile: str = "demo", name: str = "frontier") -> Plot:
-    """Mean accuracy of every row against its cost in trainings of KD, at the largest scale that has runs.
+    """Accuracy of every row, by its gain, against its cost in trainings of KD, at the largest scale that has runs.
 
     Named are the rows that no cheaper one reaches, and dear ones; controls are crosses; a line joins KD trained longer,
     of `longer`.
@@ -34,9 +34,9 @@ def frontier(board: Exhibit | str, longer: Exhibit | str, profile: str = "demo",
     board, longer, store = exhibits.get(board), exhibits.get(longer), Store.open()
     for scale in dict.fromkeys([*SCALES, profile]):
         dataset = board.datasets_of(scale)[0]
-        rows = _placed(measured_rows(board.cells(scale, dataset), store))
+        rows = _placed(standings(board, scale, dataset, store)[0])
         if len(rows) > 1:
-            trained = _placed(measured_rows(longer.cells(scale, dataset), store))
+            trained = _placed(standings(longer, scale, dataset, store)[0])
             of_kd = sorted((row for row in trained if row.cell.row.method == KD), key=_cost)
             return _drawn(rows, of_kd, scale, dataset, name)
     with style():
@@ -53,35 +53,31 @@ def _cost(row: Ranked) -> float:
     return row.cost or 0.0
 
 
-def _mean(row: Ranked) -> float:
-    return float(row.values.mean())
-
-
 def unbeaten(rows: Sequence[Ranked]) -> list[Ranked]:
     """The methods with a mean that no method has at its cost or a lower one, from the cheapest on."""
     found: list[Ranked] = []
-    for row in sorted((row for row in rows if row.competing), key=lambda row: (_cost(row), -_mean(row))):
-        if not found or _mean(row) > _mean(found[-1]):
+    for row in sorted((row for row in rows if row.competing), key=lambda row: (_cost(row), -row.level)):
+        if not found or row.level > found[-1].level:
             found.append(row)
     return found
 
 
 def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset: str, name: str) -> Plot:
     best = unbeaten(rows)
-    lowest = min(_mean(row) for row in rows if row.competing)
-    shown = [row for row in rows if row.competing or _mean(row) >= lowest - ROOM]
+    lowest = min(row.level for row in rows if row.competing)
+    shown = [row for row in rows if row.competing or row.level >= lowest - ROOM]
     named = {row.key for row in best} | {row.key for row in rows if row.competing and row.dear} | {PLAIN, KD}
     with style():
         figure = Figure(figsize=(WIDTH, 4.2))
         axes = figure.subplots()
         if len(of_kd) > 1:
-            axes.plot(*zip(*((_cost(row), _mean(row)) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)
+            axes.plot(*zip(*((_cost(row), row.level) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)
         for row in shown:
             _mark(axes, row)
         for number, row in enumerate(sorted((row for row in shown if row.key in named), key=_cost)):
             # What is unbeaten has room above it to the left; others have their names by turns above and below.
             place = (-5, 4) if row in best or number % 2 else (-5, -11)
-            axes.annotate(row.label, (_cost(row), _mean(row)), place, textcoords="offset points", ha="right")
+            axes.annotate(row.label, (_cost(row), row.level), place, textcoords="offset points", ha="right")
         axes.set_xscale("log", base=2)
         ticks = [tick for tick in TICKS if tick < 1.5 * max(map(_cost, rows))]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -89,10 +85,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
         axes.margins(0.24, 0.08)
     seeds = sorted({len(row.records) for row in rows})
     numbers = pd.DataFrame(
-        [
-            (row.key, row.label, scale, dataset, len(row.records), row.cost, _mean(row), row.key in named)
-            for row in rows
-        ],
+        [(row.key, row.label, scale, dataset, len(row.records), row.cost, row.level, row.key in named) for row in rows],
         columns=COLUMNS,
     )
     caption = (
@@ -106,7 +99,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
         + (" The line is KD that trains longer." if len(of_kd) > 1 else "")
         + (f" {OF_A_DEMO}" if scale == "demo" else "")
     )
-    told = ", ".join(f"{row.label} {_mean(row):.1f} % at {_cost(row):.2f}" for row in best)
+    told = ", ".join(f"{row.label} {row.level:.1f} % at {_cost(row):.2f}" for row in best)
     seen = f"From the cheapest on, each is the best at its cost: {told}."
     return Plot(figure, name, caption, numbers, seen, of_demo=scale == "demo")
 
@@ -115,6 +108,6 @@ def _mark(axes: Axes, row: Ranked) -> None:
     hue = colour(row.key)
     if row.competing:
         face = "none" if combined(row.key) else hue
-        axes.scatter(_cost(row), _mean(row), s=42, facecolors=[face], edgecolors=[hue], linewidths=1.6)
+        axes.scatter(_cost(row), row.level, s=42, facecolors=[face], edgecolors=[hue], linewidths=1.6)
     else:
-        axes.scatter(_cost(row), _mean(row), s=36, marker="x", color="#8a8a8a", linewidths=1.4)
+        axes.scatter(_cost(row), row.level, s=36, marker="x", color="#8a8a8a", linewidths=1.4)

@@ -52,7 +52,8 @@ def export_store(store: Store, target: Path, everything: bool = False) -> Export
     home = _home(store)
     try:
         ledger = {} if store.own is None or everything else _ledger(home)
-        fresh = [u for u in [*_records(home), *_checkpoint_folders(home)] if not _went(home, u, ledger, target)]
+        units = [*_records(home), *(u for u in _checkpoint_folders(home) if not store.has_ended(u[0].parent.name))]
+        fresh = [unit for unit in units if not _went(home, unit, ledger, target)]
         packed, left = _fitting(fresh) if store.own is not None else (fresh, [])
         archives = _packed(home, target, packed)
         if store.own is not None:
@@ -202,7 +203,7 @@ def _checked(record: Record, place: Path, arrays: bytes) -> frozenset[str]:
 def _is_news(store: Store, record: Record, names: frozenset[str]) -> bool:
     """Whether a record is missing here, or brings all arrays that ours has and others beside."""
     here = store.get(record.fingerprint, record.seed)
-    if here is None:
+    if here is None or (here.diverged and not record.diverged):
         return True
     same_training = (here.history, here.correct) == (record.history, record.correct)
     if record.seed == TEACHER_SEED and not same_training:
@@ -218,9 +219,7 @@ def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
         return
     folder = place.parent
     here = _progress(place.read_bytes()) if is_whole(folder) else None
-    fingerprint, _, seed = folder.name.partition("-seed")
-    running = folder.parent.name == "running" and seed.isdigit()
-    if running and store.get(fingerprint, int(seed)) is not None:
+    if folder.parent.name == "running" and store.has_ended(folder.name):
         remove_checkpoint(folder)  # the run has ended since
         return
     if here is not None and not _alike(here, theirs):

@@ -57,7 +57,7 @@ def missing(wanted: Iterable[Run], store: Store) -> list[Run]:
 
     def visit(run: Run, weights_needed: bool) -> None:
         run = whole.get(run.key, run)
-        if store.diverged(run):
+        if store.diverged(run) and not (weights_needed and run.experiment.scored):
             return
         if store.has(run) and (not weights_needed or store.weights_folder(run) is not None):
             return

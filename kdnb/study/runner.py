@@ -13,10 +13,10 @@ import torch
 
 from kdnb import analysis
 from kdnb.errors import DataError, KdnbError, StoreError, is_memory, reason
+from kdnb.lock import Lock
 from kdnb.study import plan
 from kdnb.study.environment import commit, environment, source_digest
 from kdnb.study.experiment import Run
-from kdnb.study.lock import Lock
 from kdnb.study.progress import say as said
 from kdnb.study.recorder import Recorder
 from kdnb.study.store import Store
@@ -426,22 +426,29 @@ class Runner:
             self._fail(run, f"{run.label}: trained, but not recorded ({reason(error)}); {kept}.")
             return
         self._not_analysed(run, failures)
-        if not failures:  # else its weights are there for another try
-            remove_checkpoint(self.store.running_folder(run))
+        if not self.store.lacking(run):  # else its weights are there for another try
+            self.store.forget_running(run)
         self._works.pop(run.key, None)
         self._release(run)
         self.outcome.recorded.append(run)
         self.say(f"{run.label}: {_told(metrics)} in {work.seconds:.0f} s")
 
     def _diverged(self, work: Work) -> None:
-        """Record a run that diverged, as its cohort has said: that is a result, and it is not trained again."""
-        run = work.run
+        """Record a run that diverged, as its cohort has said: that is a result, and it is not trained again.
+
+        One that has a record, or that teaches others, has failed: the record stays, and the others wait for a teacher.
+        """
+        run, stored = work.run, self.store.get(*work.run.key)
+        if stored is not None or (run.key in self._needed and run.experiment.scored):
+            self._drop(run, str(work.member.failed))
+            self.store.forget_running(run)
+            return
         try:
             path = self.room(work.numerics)[1].record_diverged(work)
         except StoreError as error:
             self._fail(run, f"{run.label}: diverged, but not recorded ({reason(error)}).")
             return
-        remove_checkpoint(self.store.running_folder(run))
+        self.store.forget_running(run)
         self._works.pop(run.key, None)
         self._release(run)
         self.outcome.recorded.append(run)
@@ -540,7 +547,7 @@ def listening(stop: Callable[[int, object], None]) -> Iterator[None]:
 
 
 class _Watch:
-    """Asked between any two steps whether to stop; writes checkpoints now and then."""
+    """Asked after every step of all cohorts whether to stop; writes checkpoints now and then."""
 
     def __init__(self, runner: Runner, works: list[Work], cohorts: list[Cohort]) -> None:
         self.runner, self.works, self.cohorts = runner, works, cohorts
@@ -551,9 +558,9 @@ class _Watch:
         self.steps += 1
         for cohort in self.cohorts:
             self.runner.on_step(cohort)
-        if self.steps == STEPS_TO_START * len(self.cohorts):
+        if self.steps == STEPS_TO_START:
             self.began = time.monotonic()
-        if self.steps == STEPS_TO_ESTIMATE * len(self.cohorts) and self._hopeless():
+        if self.steps == STEPS_TO_ESTIMATE and self._hopeless():
             return True
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.runner._save(self.works)

@@ -16,8 +16,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,8 @@ from kdnb.errors import KdnbError, unknown
 
 LEVEL = 0.95
 POWER = 0.8
+#: Noise below this share of the largest value is that of arithmetic.
+ROUNDING = 1e-9
 #: Below this p-value the variances are too unequal to pool.
 UNEQUAL = 0.01
 #: Of so many rows one may be set aside for its variance; where more would have to be, variances differ altogether.
@@ -80,11 +81,6 @@ class Difference:
     def turned(self) -> Difference:
         """The same comparison seen from the other side: `b` less `a`."""
         return replace(self, a=self.b, b=self.a, value=-self.value, low=-self.high, high=-self.low)
-
-
-def to_frame(results: Iterable[Any]) -> pd.DataFrame:
-    """Summaries, differences, correlations, ... as a table: one line each, one column a field."""
-    return pd.DataFrame([asdict(result) for result in results])
 
 
 def summaries(frame: pd.DataFrame) -> list[Summary]:
@@ -330,11 +326,23 @@ def _fit(table: pd.DataFrame) -> _Fit:
         rows,
         effects=(solve @ values)[: len(rows)],
         inverse=(solve @ solve.T)[: len(rows), : len(rows)],
-        sd=math.sqrt(float(residual @ residual) / df) if df > 0 else math.nan,
+        sd=_noise(math.sqrt(float(residual @ residual) / df), values) if df > 0 else math.nan,
         df=df,
         equal=equal_variances(residual, rest, row),
         noisiest=rows[int(np.argmax(np.where(due > 1e-9, squares / np.maximum(due, 1e-9), 0)))] if rows else "",
     )
+
+
+def _noise(sd: float, values: np.ndarray) -> float:
+    """The standard deviation, or, where runs of few test images repeat each other to the last, that of rounding.
+
+    Scores of N images are multiples of 1/N, and rounding to steps of a width varies by width / sqrt(12); the width is
+    the least distance of two values.  Where all runs have one value there is no width to be seen.
+    """
+    if sd > ROUNDING * max(1.0, float(np.abs(values).max())):
+        return sd
+    steps = np.diff(np.unique(np.round(values, 9)))
+    return float(steps.min()) / math.sqrt(12) if len(steps) else sd
 
 
 def _left(level: float, part: int, family: int) -> float:
@@ -456,11 +464,6 @@ def _root(correlation: np.ndarray) -> np.ndarray:
             columns.append(rest[:, place] / math.sqrt(rest[place, place]))
             rest -= np.outer(columns[-1], columns[-1])
     return np.stack(columns, axis=1)
-
-
-def largest_t(covariance: np.ndarray, df: float, level: float = LEVEL) -> float:
-    """The level-quantile of max |t_i| for contrasts of this covariance and a pooled variance of `df`."""
-    return LargestT(covariance).critical(df, level)
 
 
 def seeds_needed(

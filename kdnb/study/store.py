@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from kdnb import analysis, paths
 from kdnb.errors import StoreError
 from kdnb.kinds import parsed
+from kdnb.lock import Lock, acquire
 from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED, Experiment, Run
-from kdnb.study.lock import Lock, acquire
 from kdnb.study.record import Record, read
 
 if TYPE_CHECKING:
@@ -148,11 +148,15 @@ class Store:
         return [] if record and record.diverged else [name for name in run.keeps if not self._holds(run, name)]
 
     def diverged(self, run: Run) -> Record | None:
-        """The record that says why a run has no score and never will: it diverged, or what it would go on from."""
+        """The record that says why a run has no score and never will: it diverged, or a first step of its own seed.
+
+        A teacher that diverged says nothing of its students: it is trained until it can teach.
+        """
         record = self.get(*run.key)
         if record is not None:
             return record if record.diverged else None
-        return next((found for need in run.needs() if (found := self.diverged(need))), None)
+        steps = (need for need in run.needs() if not need.experiment.scored)
+        return next((found for step in steps if (found := self.diverged(step))), None)
 
     def settled(self, run: Run) -> bool:
         """Whether nothing is left to train for a run: it has its record, or it diverged."""
@@ -191,8 +195,11 @@ class Store:
 
     def records(self, fingerprint: str) -> dict[int, Record]:
         """All records of an experiment by seed, in order; not those of runs that diverged."""
-        found = self._index.get(fingerprint, {})
-        return {seed: found[seed] for seed in sorted(found) if not found[seed].diverged}
+        return {seed: record for seed, record in self.every(fingerprint).items() if not record.diverged}
+
+    def every(self, fingerprint: str) -> dict[int, Record]:
+        """The same with those of runs that diverged."""
+        return dict(sorted(self._index.get(fingerprint, {}).items()))
 
     def all(self) -> list[Record]:
         return [record for seeds in self._index.values() for record in seeds.values()]
@@ -283,6 +290,17 @@ class Store:
         """Where the checkpoint of an unfinished run lies."""
         fingerprint, seed = run.key
         return self.home(run.experiment).checkpoints / "running" / f"{fingerprint}-seed{seed}"
+
+    def forget_running(self, run: Run) -> None:
+        """Remove the checkpoint of a run that has ended; what was kept aside stays for whoever was told of it."""
+        from kdnb.training.checkpoint import remove_checkpoint
+
+        remove_checkpoint(self.running_folder(run))
+
+    def has_ended(self, running: str) -> bool:
+        """Whether a folder among those of running checkpoints, or one kept aside, is of a run that has its record."""
+        fingerprint, _, seed = running.partition("~")[0].partition("-seed")
+        return seed.isdigit() and self.get(fingerprint, int(seed)) is not None
 
 
 def record_path(run: Run, paper: str) -> Path:

@@ -12,9 +12,9 @@ from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.exhibit import Cell
 from kdnb.exhibits.runs import SCALES, measured, records_of, students
 from kdnb.exhibits.status import progress
-from kdnb.study.statistics import Difference, Layout, paired
+from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
-from kdnb.tables.in_short import students_of
+from kdnb.tables.in_short import strongest_gains
 from kdnb.tables.ledger import verdicts_told
 from kdnb.tables.ranking import KD, Ranked, runs_told, standings
 from kdnb.tables.sheet import Included
@@ -54,7 +54,7 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
     rows = methods_told(gain.a for gain in gains)
     answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student. The median gain is {median:.1f} points."
-    sure = f"{seeds} seeds, one teacher, {measured_at(scale)}: {place}"
+    sure = f"{seeds} seed{'s' * (seeds > 1)}, one teacher, {measured_at(scale)}: {place}"
     return answer, f"{sure}. Ranks may change at full size."
 
 
@@ -66,7 +66,7 @@ def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[s
     found = _gains(exhibit, store)
     if found is None:
         return NOT_YET, "–"
-    scale, _, gains, seeds = found
+    scale, _, gains, _ = found
     by_row = {gain.a: gain for gain in gains}
     best = max(gains, key=lambda gain: gain.value)
     equal = gains_at_equal_schedule(exhibit, scale, exhibit.datasets_of(scale)[0], store)
@@ -74,7 +74,7 @@ def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[s
     answer += f", {equal[best.a].value:+.1f} over one on its longer schedule." if best.a in equal else "."
     kd = by_row.get("kd")
     answer += f" KD alone gains {kd.value:+.1f}." if kd else ""
-    sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {seeds} seeds" if best.known else "one seed"
+    sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {best.n} seeds" if best.known else "one seed"
     sure += f", {measured_at(scale)}"
     board = boards[-1]
     terms = f"all methods on equal terms: {_link('the leaderboard', board.paper, board.paper)}"
@@ -93,10 +93,10 @@ def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
 
 
 def _leads(best: Ranked, count: int) -> str:
-    """`CRD + KD has the best mean, 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`, and what it costs."""
+    """`CRD + KD gains most: 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`, and what it costs."""
     gain = f", {ACCURACY.difference(best.over[KD])} over KD" if KD in best.over else ""
     low, high = best.place or (1, count)
-    told = f"{best.label} has the best mean, {best.values.mean():.1f} %{gain}; its place is {low} to {high} of {count}."
+    told = f"{best.label} gains most: {best.values.mean():.1f} %{gain}; its place is {low} to {high} of {count}."
     if best.dear:
         told += f" It costs {best.cost:.1f} times as much as KD: KD that trains longer may do as well."
     return told
@@ -154,12 +154,13 @@ def _apart(cells: list[Cell], store: Store) -> str:
 
 
 def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:
-    """Scale, place, gains over the plain student and seeds, at the strongest scale that has some."""
-    for scale in SCALES:
-        for place, of in students_of(exhibit, scale, store).items():
-            if "plain" in {*of.runs["row"]} and of.runs["row"].nunique() > 2:
-                return scale, place, paired(of.runs), int(of.runs["seed"].nunique())
-    return None
+    """Scale, place, gains over the plain student of several rows, and how many seeds each rests on at least."""
+    found = strongest_gains(exhibit, store)
+    if found is None:
+        return None
+    scale, _, places = found
+    some = ((place, gains) for place, gains in places.items() if len(gains) > 1)
+    return next(((scale, place, gains, min(gain.n for gain in gains)) for place, gains in some), None)
 
 
 def _link(text: str, paper: str, name: str) -> str:

@@ -13,7 +13,7 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Exhibit, Pair, Score, measure
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import SCALES, records_of, runs_of, students
+from kdnb.exhibits.runs import SCALES, diverged, records_of, runs_of, students
 from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
 from kdnb.study.statistics import Difference, paired
@@ -75,19 +75,36 @@ def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
     One sentence for a data set or pair of networks, one for all of them where they are many.
     """
     store = store or Store.open()
+    found = strongest_gains(exhibit, store)
+    if found is None:
+        return []
+    scale, places, gains = found
+    labels = {row.key: row.label for row in exhibit.rows}
+    if len(gains) > FEW_PLACES:
+        return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {_over_places(gains, labels)}"]
+    told = [
+        f"{TITLES[scale]}, {place}: {_sentence(of, places[place].score, places[place].runs, labels)}"
+        for place, of in gains.items()
+    ]
+    return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
+
+
+def strongest_gains(
+    exhibit: Exhibit, store: Store
+) -> tuple[str, dict[str, Students], dict[str, list[Difference]]] | None:
+    """The largest scale whose gains over the plain student have intervals, or, where none has, that has gains at all.
+
+    Scale, its places, and the gains at each of those that have some: of rows that share a seed with the plain student.
+    """
+    first = None
     for scale in SCALES:
         places = students_of(exhibit, scale, store)
-        gains = {place: paired(of.runs) for place, of in places.items() if _has_gains(of.runs)}
-        if gains:
-            labels = {row.key: row.label for row in exhibit.rows}
-            if len(gains) > FEW_PLACES:
-                return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {_over_places(gains, labels)}"]
-            told = [
-                f"{TITLES[scale]}, {place}: {_sentence(found, places[place].score, places[place].runs, labels)}"
-                for place, found in gains.items()
-            ]
-            return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
-    return []
+        of_places = {place: paired(of.runs) for place, of in places.items() if _has_gains(of.runs)}
+        gains = {place: [gain for gain in of if gain.n] for place, of in of_places.items()}
+        if any(gain.known for of in gains.values() for gain in of):
+            return scale, places, gains
+        first = first or ((scale, places, gains) if gains else None)
+    return first
 
 
 def _counted(exhibit: Exhibit, places: int) -> str:
@@ -195,7 +212,10 @@ def told_of_measured(paper: str, profile: str, store: Store) -> str:
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
     shared = _shared(cells, runs) if count < done else ""
-    return f"{where} {done} of {total} cells{able} are measured, with {count} run{'s' * (count > 1)}{shared}{seeds}."
+    lost = len({(cell.experiment, seed) for cell in cells for seed in diverged(cell, store)})
+    told = f"; {lost} more diverged, and no claim is judged by what they leave" if lost else ""
+    runs_told = f"{count} run{'s' * (count > 1)}"
+    return f"{where} {done} of {total} cells{able} are measured, with {runs_told}{shared}{seeds}{told}."
 
 
 def _nothing_told(paper: str, store: Store) -> str:

@@ -18,7 +18,7 @@ from kdnb.exhibits.claims.places import printed
 from kdnb.exhibits.claims.predicates import Claim, Finding, Printed
 from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
-from kdnb.exhibits.claims.words import JUDGEMENT, NOT_MEASURED, WORDS
+from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_to_settle
@@ -108,19 +108,27 @@ def ledger(store: Store | None = None) -> list[Table]:
 
 
 def judged(paper: Paper, store: Store) -> list[Judged]:
-    """The claims of a paper; scales are asked from the strongest down."""
+    """The claims of a paper; scales are asked from the strongest down, and one seed gives way to a verdict below."""
     by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
     nothing = judge_all(paper, {}, SCALES[0])
     in_print, linked = judge.words_in_print(paper), links(paper)
 
     def strongest(claim: Claim) -> Verdict | None:
         told = [verdicts[claim.id] for verdicts in by_scale.values()]
-        return next((verdict for verdict in told if verdict.findings or verdict.evidence), None)
+        there = [verdict for verdict in told if verdict.findings or verdict.evidence]
+        return next(filter(_of_several_seeds, there), next(iter(there), None))
 
     return [
         Judged(claim, in_print[claim.id], strongest(claim), linked[claim.id], len(nothing[claim.id].missing))
         for claim in paper.claims
     ]
+
+
+def _of_several_seeds(verdict: Verdict) -> bool:
+    """Whether a verdict, or what stands beside a judgement, rests on more than one seed."""
+    if verdict.findings:
+        return verdict.status != NO_VERDICT
+    return any(finding.difference is not None and finding.difference.known for finding in verdict.evidence)
 
 
 def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: Store) -> Table:
@@ -169,7 +177,8 @@ def closest(verdict: Verdict) -> Finding | None:
     that comes nearest to being decided.
     """
     known = [f for f in verdict.findings if f.difference is not None and f.difference.known]
-    decided = {word: truth for truth, word in WORDS.get(verdict.profile, {}).items()}.get(verdict.status)
+    truths = {word: truth for truth, word in WORDS.get(verdict.profile, {}).items()} | {OUR_READING: False}
+    decided = truths.get(verdict.status)
     among = [f for f in known if f.truth is decided] or known
     if not among:
         return None

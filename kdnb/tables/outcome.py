@@ -161,10 +161,11 @@ def _says(gain: Difference | None, baseline: str) -> str:
 
 def _cost(exhibit: Exhibit, scale: str, row: str, place: _Place, store: Store) -> str:
     """What a run cost at a place, first steps included."""
-    for cell in exhibit.cells(scale, place.of.dataset, [row]):
+    cells = [cell for cell in exhibit.cells(scale, place.of.dataset) if place.is_of(cell)]
+    for cell in cells:
         records = records_of(cell, store)
-        if place.is_of(cell) and records:
-            cost = epochs_of_kd(cell, records, store, steps_for([cell]))
+        if cell.row.key == row and records:
+            cost = epochs_of_kd(cell, records, store, steps_for(cells))
             return "–" if cost is None else f"{cost.epochs:.0f}"
     return "–"
 

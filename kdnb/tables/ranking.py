@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +16,7 @@ import pandas as pd
 
 from kdnb import datasets, exhibits, methods
 from kdnb.errors import StoreError
-from kdnb.exhibits import ACCURACY, Cell, Exhibit
+from kdnb.exhibits import ACCURACY, Cell, Exhibit, choosing
 from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, diverged, framed, records_of, runs_of
@@ -28,7 +27,7 @@ from kdnb.study.statistics import LEVEL, Difference, Layout
 from kdnb.study.store import Store
 from kdnb.tables.rerun import rerun
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
-from kdnb.tables.words import NOT_YET, OF_A_DEMO, measured_at, runs_target, slug, spread, title
+from kdnb.tables.words import NOT_YET, OF_A_DEMO, measured_at, runs_target, slug, spread, title, widths_told
 
 #: Arguments of a method that weigh a term of its loss, by the last word of their names.
 WEIGHTS = ("weight", "alpha", "beta")
@@ -55,7 +54,8 @@ class Ranked:
     reference that it shares a seed with; `above` is how likely it is to have the better mean than KD, `place` the best
     and the worst rank among the methods that the runs leave open.  `likeness` is the share of test images on which it
     chooses the same class as the table's teacher.  `same` names the row whose runs these are, where it has no own;
-    `lost` counts the runs that diverged.
+    `lost` counts the runs that diverged.  `level` is the plain student's mean and its gain
+    over that: where seeds are missing, means mislead.
     """
 
     cell: Cell
@@ -69,6 +69,7 @@ class Ranked:
     likeness: float = math.nan
     same: str = ""
     lost: int = 0
+    level: float = math.nan
 
     @property
     def key(self) -> str:
@@ -181,32 +182,38 @@ def _in_kd(row: Ranked, cost: Cost | None, of_kd: Cost | None) -> Ranked:
 
 
 def _beside_each_other(rows: Iterable[Ranked], layout: Layout, places: Mapping[str, tuple[int, int]]) -> list[Ranked]:
-    """The rows with their gains and chances, the largest gain first: where seeds are missing, means mislead."""
+    """The rows with their gains and chances, the largest gain first."""
     gains = {reference: _gains(layout, reference) for reference in (PLAIN, KD)}
     found = []
     for row in rows:
         over = {reference: of[row.key] for reference, of in gains.items() if row.key in of}
         above = layout.probability(row.key, KD) if {row.key, KD} <= {*layout.rows} else math.nan
         found.append(replace(row, over=over, above=above, place=places.get(row.key)))
-    plain = next((row.values.mean() for row in found if row.key == PLAIN and row.records), 0.0)
-    return sorted(found, key=lambda row: (-round(_ahead(row, plain), 3), row.same))
+    plain = next((float(row.values.mean()) for row in found if row.key == PLAIN and row.records), 0.0)
+    found = [replace(row, level=_level(row, plain)) for row in found]
+    return sorted(found, key=lambda row: (-round(row.level, 3), row.same))
 
 
-def _ahead(row: Ranked, plain: float) -> float:
-    """What a row has over the plain student; without its gain, by the means."""
+def _level(row: Ranked, plain: float) -> float:
+    """The plain student's mean and what a row has over it; without that gain, its own mean."""
     if not row.records:
         return -math.inf
-    return row.over[PLAIN].value if PLAIN in row.over else float(row.values.mean()) - plain
+    return plain + row.over[PLAIN].value if PLAIN in row.over else float(row.values.mean())
 
 
 def standings(exhibit: Exhibit, scale: str, dataset: str, store: Store) -> tuple[list[Ranked], Layout]:
     """The rows of a table with all that their runs say beside each other, the largest gain first, and the layout."""
     rows = measured_rows(exhibit.cells(scale, dataset), store)
-    compared = [row for row in rows if row.records and row.cell.row.role != "teacher" and not row.same]
-    layout = Layout(frame_of(compared))
-    ranked = [row.key for row in compared if row.competing]
+    students = compared(rows)
+    layout = Layout(frame_of(students))
+    ranked = [row.key for row in students if row.competing]
     places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
     return _beside_each_other(_with_likeness(rows, dataset, store), layout, places), layout
+
+
+def compared(rows: Sequence[Ranked]) -> list[Ranked]:
+    """The rows whose runs stand beside each other: students, each training once."""
+    return [row for row in rows if row.records and row.cell.row.role != "teacher" and not row.same]
 
 
 def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, str], name: str, store: Store) -> Table:
@@ -236,7 +243,7 @@ def choices(
     scale that has runs, or as they will be at pilot scale.  `left_out` says why methods have no row.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
-    scale = next((scale for scale in SCALES if runs_of(exhibit.cells(scale), store)), "pilot")
+    scale = next((scale for scale in SCALES if any(True for _ in runs_of(exhibit.cells(scale), store))), "pilot")
     cells = [cell for cell in exhibit.cells(scale) if cell.experiment is not None or cell.waits]
     without = "; ".join(f"{method} ({why})" for method, why in (left_out or {}).items())
     told = {cell.row: (settings.get(cell.row.key, "") or "–", _weights(cell) or "–") for cell in cells}
@@ -377,10 +384,10 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
     said += [f"Runs that diverged and have no score: {', '.join(lost)}."] if lost else []
     known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
     if known:
-        half = sum(gain.high - gain.low for gain in known) / len(known) / 2
+        halves = widths_told(known, ACCURACY)
         said.append(
-            f"Intervals hold together for all {len(known)} rows of a column (95 %): ± {half:.2f} points over KD on "
-            f"average, so a smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
+            f"Intervals hold together for all {len(known)} rows of a column (95 %): {halves} points over KD, and a "
+            f"smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
             f"({layout.df} degrees of freedom{'' if layout.pooled else '; not pooled, variances differ'})."
         )
     if layout.odd:
@@ -419,7 +426,7 @@ def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *,
     exhibit, store = exhibits.get(exhibit), Store.open()
     for scale in dict.fromkeys([*SCALES, profile]):
         cells = exhibit.cells(scale, exhibit.datasets_of(scale)[0])
-        found = [row for row in measured_rows(cells, store) if row.records and row.cell.row.role != "teacher"]
+        found = compared(measured_rows(cells, store))
         there = [row.key for row in found if row.key in rows]
         layout = Layout(frame_of(found)) if len(there) > 1 else None
         if layout is not None and layout.df > 0:
@@ -464,23 +471,24 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
     cells = exhibit.cells(profile)
-    found = [
-        (cell.row.label, cell.row.method, _on_held_out(cell, record), cell.row.key)
-        for cell, record in runs_of(cells, store)
+    of_method = {cell.row.method: [c for c in cells if c.row.method == cell.row.method] for cell in cells}
+    found = {method: choosing.search(those, _on_held_out, store) for method, those in of_method.items()}
+    lines = [
+        (cell.row.label, cell.row.method, found[cell.row.method].scores[cell.row.key], cell.row.key)
+        for cell in cells
+        if cell.row.key in found[cell.row.method].scores
     ]
-    if not found:
+    lost = [cell.row.label for cell in cells if cell.row.key in found[cell.row.method].lost]
+    if not lines and not lost:
         return Said(f"**{exhibit.title}, {measured_at(profile)}:** {NOT_YET}.")
-    frame = pd.DataFrame(found, columns=["candidate", "method", "accuracy", "row"])
-    lost = [cell.row for cell in cells if diverged(cell, store)]
-    wanted = Counter(cell.row.method for cell in cells) - Counter(row.method for row in lost)
-    whole = [method for method, there in frame.groupby("method").size().items() if there == wanted[str(method)]]
-    taken = {frame.loc[part["accuracy"].idxmax(), "row"] for name, part in frame.groupby("method") if name in whole}
+    frame = pd.DataFrame(lines, columns=["candidate", "method", "accuracy", "row"])
+    taken = {one.best.key for one in found.values() if one.best}
     frame = frame.sort_values("accuracy", ascending=False, kind="stable").reset_index(drop=True)
     body = [
         line(candidate, f"{accuracy:.2f}", "taken" if row in taken else "")
         for candidate, _, accuracy, row in frame.itertuples(index=False, name=None)
     ]
-    body += [line(row.label, "diverged", "") for row in lost]
+    body += [line(label, "diverged", "") for label in lost]
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(profile)}: accuracy on held-out training images, %.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 import pandas as pd
 
@@ -38,6 +37,7 @@ from kdnb.tables.words import (
     title,
     unbroken,
     unit,
+    widths_told,
 )
 
 #: A line below the others: what one row gains over another, run by run of the same seed.
@@ -220,11 +220,11 @@ def _told_apart(exhibit: Exhibit, blocks: Iterable[_Block]) -> list[str]:
     for block in blocks if plain else ():
         halves = {}
         for column, heading in zip(block.columns, headings(block.columns), strict=True):
-            known = [(d.high - d.low) / 2 for d in _from_plain(block, column, plain) if d.known]
+            known = [d for d in _from_plain(block, column, plain) if d.known]
             if len(known) >= ROWS_TO_TELL_APART and block.profile != "demo":
-                halves[column] = column.score.text(fmean(known)) + f" ({heading})" * (len(block.columns) > 1)
+                halves[column] = widths_told(known, column.score) + f" ({heading})" * (len(block.columns) > 1)
         if 0 < len(halves) <= MOST_TOLD_APART:
-            told = f"beyond ± {', '.join(halves.values())}, {measured_at(block.profile)}"
+            told = f"beyond {', '.join(halves.values())}, {measured_at(block.profile)}"
             found.append(f"A difference from the plain student is more than chance {told}.")
     return found
 

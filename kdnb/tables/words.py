@@ -96,6 +96,13 @@ def printed(cell: Cell) -> str:
     return value if cell.printed.std is None else f"{value} ± {cell.score.text(cell.printed.std)}"
 
 
+def widths_told(gains: Iterable[Difference], score: Score = ACCURACY) -> str:
+    """`± 1.87`, or `± 1.87 to 2.12` where intervals are not of one width: what a gain has to exceed."""
+    halves = [score.text((gain.high - gain.low) / 2) for gain in gains]
+    low, high = min(halves, key=float), max(halves, key=float)
+    return f"± {low}" if low == high else f"± {low} to {high}"
+
+
 def columns(found: Difference, called: str = "difference") -> dict[str, Any]:
     """A difference in a CSV: its value, under the name that it has there, its interval, and the seeds behind it."""
     return {called: found.value, "low": found.low, "high": found.high, "seeds": found.n, "interval": found.method}

@@ -59,13 +59,13 @@ def write_atomically(path: Path, content: bytes, instead: str = "point $KDNB_STO
 
 def try_to_write(path: Path, instead: str = ANOTHER_FILE) -> None:
     """Raises StoreError, naming the file and what to do, where it could not be written; what is there stays."""
-    trial = path.with_name(f".{path.name}.trial")
+    trial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.trial")
     try:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         trial.touch()
-        trial.unlink()
+        trial.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror or error}); {instead}.") from error
 

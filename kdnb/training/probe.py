@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from kdnb import models, paths
 from kdnb.errors import StoreError
 from kdnb.kinds import parsed
+from kdnb.lock import acquire
 from kdnb.training.checkpoint import write_atomically
 from kdnb.training.numerics import instruction_set, processor
 
@@ -281,21 +282,26 @@ def _measured(told: Any) -> Measured:
     return Measured({dtype: float(seconds) for dtype, seconds in told["seconds"].items()}, bool(told["agrees"]))
 
 
+#: Seconds for which another process's measurement is waited for; after that this one measures, too.
+LONGEST_PROBE = 600.0
+
+
 @contextlib.contextmanager
 def _kept() -> Iterator[_Kept]:
     """What is kept so far, while no other process measures; where there can be no file, nothing is kept."""
-    from filelock import FileLock
-
     text = json.dumps(_place(), sort_keys=True)
     path = paths.cache() / f"precision-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
-    with contextlib.ExitStack() as held:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(f"{path}.lock"))
-        except (OSError, NotImplementedError):
-            yield _Kept(None)
-            return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        yield _Kept(None)
+        return
+    held = acquire(path.with_name(f"{path.name}.lock"), LONGEST_PROBE)
+    try:
         yield _Kept(path)
+    finally:
+        if held is not None:
+            held.release()
 
 
 def _place() -> dict[str, Any]:

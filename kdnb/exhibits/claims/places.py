@@ -12,7 +12,7 @@ import pandas as pd
 from kdnb.errors import KdnbError
 from kdnb.exhibits.claims.predicates import Printed
 from kdnb.exhibits.paper import Paper
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.runs import diverged, runs_of
 from kdnb.study.profile import Profile
 from kdnb.study.store import Store
 
@@ -20,8 +20,12 @@ Frames = Mapping[str, pd.DataFrame]
 
 
 def frames(paper: Paper, profile: str | Profile, store: Store) -> dict[str, pd.DataFrame]:
-    """The evidence of a profile: place -> runs (row, seed, value); one that stands in several tables counts once."""
-    cells = (cell for exhibit in paper.judged for cell in exhibit.cells(profile))
+    """The evidence of a profile: place -> runs (row, seed, value); one that stands in several tables counts once.
+
+    A cell of which a run diverged is no evidence: the seeds that are left would speak for it too well.
+    """
+    every = (cell for exhibit in paper.judged for cell in exhibit.cells(profile))
+    cells = (cell for cell in every if not diverged(cell, store))
     lines = [
         (place, row, record.seed, value, record.fingerprint)
         for cell, record in runs_of(cells, store)

@@ -37,10 +37,10 @@ class Lock:
             self._held = None
 
 
-def acquire(path: Path) -> Lock | None:
-    """The lock of a path, or None while another holds it."""
+def acquire(path: Path, seconds: float = 0) -> Lock | None:
+    """The lock of a path, or None where another holds it, and still does after so many seconds."""
     for place in (path, _on_this_machine(path)):
-        held = FileLock(str(place), timeout=0, thread_local=False, **_WITHOUT_MARKS)
+        held = FileLock(str(place), timeout=seconds, thread_local=False, **_WITHOUT_MARKS)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             held.acquire()
