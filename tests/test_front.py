@@ -24,12 +24,18 @@ from kdnb.tables.ledger import judged
 @pytest.mark.parametrize(
     ("lows", "says"),
     [
-        ((1.0, 2.0, 3.0), "Yes, here: 3 of 3 methods beat the plain student. The median gain is 2.5 points."),
+        (
+            (1.0, 2.0, 3.0),
+            "Yes, here: 3 of 3 methods beat the plain student by more than chance explains. The median gain is 2.5 points.",
+        ),
         (
             (1.0, -2.0, -3.0),
-            "Some methods here: 1 of 3 methods beat the plain student. The median gain is -1.5 points.",
+            "Some methods here: 1 of 3 methods beat the plain student by more than chance explains. The median gain is -1.5 points.",
         ),
-        ((-1.0, -2.0), "Not that we can tell here: 0 of 2 methods beat the plain student."),
+        (
+            (-1.0, -2.0),
+            "Not that we can tell here: 0 of 2 methods beat the plain student by more than chance explains.",
+        ),
     ],
 )
 def test_whether_distilling_helps_is_said_as_the_gains_have_it(lows, says, monkeypatch):

@@ -18,10 +18,14 @@ MetricOf = Callable[[Mapping[str, str]], str]
 
 @dataclass(frozen=True)
 class Printed:
-    """A number as a paper prints it, in the unit of its score, with the spread behind its ± where it has one."""
+    """A number as a paper prints it, in the unit of its score, with the spread behind its ± where it has one.
+
+    One that is `misprinted`, as the note beside it has it, stands in tables and counts in no gain.
+    """
 
     value: float
     std: float | None = None
+    misprinted: bool = False
 
 
 def key_of_method(line: Mapping[str, str]) -> str:
@@ -48,7 +52,8 @@ def reported(
     found: dict[tuple[str, str, str], Printed] = {}
     for line in lines:
         key = line["dataset"], metric_of(line), key_of(line)
-        printed = Printed(float(line["value"]), float(line["std"]) if line["std"] else None)
+        std, misprinted = float(line["std"]) if line["std"] else None, line["note"].startswith("typo")
+        printed = Printed(float(line["value"]), std, misprinted)
         if found.setdefault(key, printed) != printed:
             raise KdnbError(
                 f"{path} prints two numbers in {exhibit} for {', '.join(key)}: {found[key].value:g} and "

@@ -17,7 +17,7 @@ from kdnb.study.store import Store
 
 COLUMNS = [
     "row", "label", "dataset", "profile", "seed", "value", "last", "all_images", "fingerprint", "path",
-    "teacher", "student", "device", "wall_seconds", "commit", "pair", "line", "score", "sources",
+    "teacher", "student", "device", "precision", "wall_seconds", "commit", "pair", "line", "score", "sources",
 ]  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def _line(cell: Cell, record: Record) -> dict[str, Any]:
         "teacher": teacher.network if teacher else "",
         "student": cell.experiment.network,
         "device": device_told(record.cost.get("device", "")),
+        "precision": precision_told(record),
         "wall_seconds": record.cost.get("wall_seconds"),
         "commit": commit_told(record.environment),
         "pair": pair.key if pair else "",
@@ -108,6 +109,11 @@ def _line(cell: Cell, record: Record) -> dict[str, Any]:
         "score": score.key,
         "sources": sources_told(record.environment),
     }
+
+
+def precision_told(record: Record) -> str:
+    """In which precision a run was trained: `float32` or `bfloat16`; empty where its record does not tell."""
+    return str((record.environment.get("numerics") or {}).get("dtype", ""))
 
 
 def device_told(device: object) -> str:

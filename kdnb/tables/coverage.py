@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kdnb import exhibits
-from kdnb.exhibits.runs import device_told
+from kdnb.exhibits.runs import device_told, precision_told
 from kdnb.exhibits.status import report
 from kdnb.study.environment import commit_told
 from kdnb.study.record import Record
@@ -39,7 +39,8 @@ def _of_paper(key: str, entries: list[dict[str, Any]]) -> Table:
         body.append(line(exhibit.title, printed or "–", entry["cells"], entry["runnable"], *scales, entry["why_not"]))
     return Table(
         name=f"coverage-{key}",
-        caption=f"{exhibits.paper(key).heading}: runs that are measured, of those that the study wants.",
+        caption=f"{exhibits.paper(key).heading}: runs that are measured, of those that the study wants. "
+        "Hours left are of one process, at the speed of the runs that there are.",
         head=[line("Exhibit", "Printed", "Cells", "Can run", *(scale.capitalize() for scale in SCALES), "Why not all")],
         body=body,
         css="kdnb-claims",
@@ -84,6 +85,7 @@ def _line(record: Record) -> dict[str, Any]:
         **{name: metrics.get(name) for name in SCORES},
         "wall_seconds": record.cost.get("wall_seconds"),
         "device": device_told(record.cost.get("device", "")),
+        "precision": precision_told(record),
         "commit": commit_told(record.environment),
         "sources": record.environment.get("sources", ""),
     }

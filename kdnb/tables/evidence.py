@@ -23,6 +23,8 @@ from kdnb.tables.words import measured_at, runs_label
 HEAD = ("In print", "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
 JUDGED = " No number decides it: the comparisons stand here for who judges."
+#: No two scores in percent lie further apart: of an interval that is wider the width is not printed.
+WIDER_THAN_ALL = 100.0
 #: What has to be ahead by anything at all, beside others of a table that need a margin.
 ANY = {True: "more than 0", False: "less than 0"}
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
@@ -131,6 +133,8 @@ def _numbers(finding: Finding) -> tuple[str, str, str]:
     if r is not None:
         return printed, f"r = {r.pearson:.2f} [{r.low:.2f}, {r.high:.2f}]", f"{r.n} points"
     assert d is not None, "a finding is a difference or a correlation"
+    if d.known and score.unit == "percent" and d.high - d.low > WIDER_THAN_ALL:
+        return printed, f"{score.text(d.value, signed=True)}, interval wider than the scale", str(d.n)
     return printed, score.difference(d), str(d.n)
 
 

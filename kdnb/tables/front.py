@@ -53,7 +53,8 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     median = statistics.median(gain.value for gain in gains)
     word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
     rows = methods_told(gain.a for gain in gains)
-    answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student. The median gain is {median:.1f} points."
+    answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student by more than chance explains. "
+    answer += f"The median gain is {median:.1f} points."
     sure = f"{seeds} seed{'s' * (seeds > 1)}, one teacher, {measured_at(scale)}: {place}"
     return answer, f"{sure}. Ranks may change at full size."
 
@@ -124,8 +125,8 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
         return NOT_YET, "–"
     (alone,) = Layout(runs).differences([(row, "plain")])
     less = sum(gain.value < alone.value for gain in gains)
-    answer = f"A longer schedule alone gives the plain student {alone.value:+.1f} points: more than {less} of the "
-    answer += f"{len(gains)} rows give. Compare methods on one schedule."
+    answer = f"A longer schedule alone gives the plain student {alone.value:+.1f} points, where {less} of the "
+    answer += f"{len(gains)} rows gain less in the mean. Compare methods on one schedule."
     sure = f"[{alone.low:.1f}, {alone.high:.1f}], {alone.n} seeds" if alone.known else "one seed"
     return answer, f"{sure}; {_link('the controls', control.paper, control.name)}"
 
@@ -138,7 +139,9 @@ def _claims(store: Store) -> tuple[str, str]:
     ledger = _link("the ledger", "evidence", "ledger")
     done = measured(cells, store)
     of_all = f"{len(done)} of {len(cells)} printed numbers are measured at the papers' own size"
-    return answer, f"{of_all}{_apart(done, store)}; {ledger}"
+    taught = any(cell.experiment is not None and cell.experiment.teacher is not None for cell in done)
+    alone = ", all of networks that no teacher taught" if done and not taught else ""
+    return answer, f"{of_all}{alone}{_apart(done, store)}; {ledger}"
 
 
 def _apart(cells: list[Cell], store: Store) -> str:

@@ -43,7 +43,7 @@ def found(paper: Paper, store: Store | None = None) -> Table:
         note="How sure: of the comparisons that a claim comes to, how many speak for it; then, of those with an "
         "interval, the one that is nearest to deciding otherwise. A claim can be open because another comparison has "
         f"no interval yet. {schedules}".strip(),
-        css="kdnb-claims",
+        css="kdnb-claims kdnb-stacked",
     )
 
 

@@ -154,7 +154,7 @@ def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: 
         head=[line(*HEAD)],
         body=body,
         note=own_schedules_told(paper, rows_of_calls(claims), SCALES, store),
-        css="kdnb-claims kdnb-ledger",
+        css="kdnb-claims kdnb-stacked kdnb-ledger",
         fold=as_taken(paper, [one.claim for one in claims], in_print),
     )
 
@@ -194,13 +194,13 @@ def _slack(finding: Finding) -> float:
 
 
 def call_told(paper: Paper, finding: Finding | None) -> str:
-    """`CRD − KD: +1.81 [0.14, 3.49]`; where a margin is claimed, that too: `..., more than +1 is claimed`."""
+    """`CRD − KD: +1.81 [0.14, 3.49] (CIFAR-100)`; a margin that is claimed too: `..., more than +1 is claimed (..)`."""
     if finding is None or finding.difference is None:
         return "–"
     leaf = finding.leaf
     compared = " − ".join(marked(paper, row) for row in leaf.sides() if row) or leaf.text()
     claimed = f", {leaf.claimed()} is claimed" if leaf.claimed() else ""
-    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
+    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed} ({paper.title(finding.place)})"
 
 
 def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:

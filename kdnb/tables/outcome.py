@@ -174,7 +174,7 @@ def _in_print(exhibit: Exhibit, row: str, place: _Place | None = None) -> str:
     """`+0.92 to +1.48`: what the paper prints the row gains, at all places or at one; empty where it prints none."""
     score, baseline = exhibit.columns[0].score, _baseline(exhibit)
     cells = (c for c in exhibit.cells("paper") if c.score == score and (place is None or place.is_of(c)))
-    of = {(cell.row.key, cell.column): cell.reported for cell in cells}
+    of = {(c.row.key, c.column): c.reported for c in cells if c.printed is None or not c.printed.misprinted}
     both = [(of[key, column], of.get((baseline, column))) for key, column in of if key == row]
     gains = [score.direction * (own - plain) for own, plain in both if own is not None and plain is not None]
     if not gains:

@@ -19,7 +19,7 @@ from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit, choosing
 from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
 from kdnb.exhibits.names import pair_title
-from kdnb.exhibits.runs import SCALES, diverged, framed, records_of, runs_of
+from kdnb.exhibits.runs import SCALES, diverged, framed, precision_told, records_of, runs_of
 from kdnb.exhibits.status import progress
 from kdnb.study.predictions import predictions
 from kdnb.study.record import Record
@@ -206,7 +206,7 @@ def standings(exhibit: Exhibit, scale: str, dataset: str, store: Store) -> tuple
     rows = measured_rows(exhibit.cells(scale, dataset), store)
     students = compared(rows)
     layout = Layout(frame_of(students))
-    ranked = [row.key for row in students if row.competing]
+    ranked = [row.key for row in students if row.competing and len(row.records) > 1]
     places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
     return _beside_each_other(_with_likeness(rows, dataset, store), layout, places), layout
 
@@ -266,7 +266,7 @@ def _line(row: Ranked) -> Line:
         row.label + (f" (= {row.same})" if row.same else ""),
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
-        _share(row.above) if row.key != KD else "–",
+        _chance(row.above) if row.key != KD else "–",
         f"{row.place[0]} to {row.place[1]}" if row.place else "–",
         _share(row.likeness),
         _share(row.mean("ece")),
@@ -340,6 +340,11 @@ def _share(value: float) -> str:
     return _number(100 * value, 1)
 
 
+def _chance(value: float) -> str:
+    """The like of a probability, which is never quite 0 or 1."""
+    return "> 99.9" if value > 0.9995 else "< 0.1" if value < 0.0005 else _share(value)
+
+
 def _weights(cell: Cell) -> str:
     """What the terms of a row's loss weigh: `weight 30000`, `labels weight 0.1, soft weight 0.9`; what is calibrated
     before training has no number here.
@@ -379,7 +384,7 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
     if scale == "demo":
         return OF_A_DEMO
     missing = [row.label for row in rows if not row.records and not row.lost]
-    said = [f"{len(missing)} rows are not measured yet: {', '.join(missing)}."] if missing else []
+    said = [f"{len(missing)} rows are not measured yet: {'; '.join(missing)}."] if missing else []
     lost = [f"{row.label} ({row.lost} of {row.lost + len(row.records)})" for row in rows if row.lost]
     said += [f"Runs that diverged and have no score: {', '.join(lost)}."] if lost else []
     known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
@@ -395,6 +400,8 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
         said.append(
             f"These vary more from seed to seed than the others, and are compared by their own runs alone: {odd}."
         )
+    ways = sorted({precision_told(record) for row in rows for record in row.records} - {""})
+    said += [f"Trained in {' and '.join(ways)}, scored in float32."] if ways else []
     return " ".join([*said, *_costs_told([row for row in rows if row.records])])
 
 
@@ -407,7 +414,7 @@ def _costs_told(rows: Sequence[Ranked]) -> Iterator[str]:
     yield f"⚑ costs more than {DEAR} times KD: compare it with KD trained longer, not with KD."
     close = [row.label for row in rows if row.dear_by_some]
     if close:
-        yield f"By some rounds of the bench more and by others less (`cost_low`, `cost_high`): {', '.join(close)}."
+        yield f"Above that in some rounds of timing, below it in others (`cost_low`, `cost_high`): {', '.join(close)}."
     other = f"; this table's networks are {pair_title(*own)}" if own not in (None, steps.networks) else ""
     yield f"Cost, memory and extra parameters were measured step by step, with {steps.told}{other}."
     unknown = [row.label for row in rows if row.cost is None and row.cell.row.role != "teacher" and not row.same]

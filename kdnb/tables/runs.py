@@ -92,11 +92,17 @@ def _copy_of(what: str, record: Record) -> str:
 
 def _line(cell: Cell, run: dict[Hashable, object], label: str, exhibit: Exhibit) -> Line:
     numbers = ["–" if pd.isna(run[c]) else cell.score.text(float(str(run[c]))) for c in ("value", "last", "all_images")]
+    made_on = ", ".join(filter(None, [str(run["device"]), str(run["precision"])]))
     return [
         Entry(cell.title, label=label),
         *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
-        *line(*numbers, run["device"], duration(run["wall_seconds"]), _short(str(run["commit"]))),
+        *line(
+            *numbers,
+            made_on,
+            duration(run["wall_seconds"]),
+            _short(str(run["commit"])),
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ from kdnb.exhibits import Exhibit, Paper, measure
 from kdnb.exhibits.claims.predicates import Claim
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.runs import students
-from kdnb.study.statistics import Layout
+from kdnb.study.statistics import POOLED, Layout
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Line, Table, line
 from kdnb.tables.words import NOT_YET, TITLES, columns, slug, title
@@ -72,6 +72,12 @@ def interval(low: float, high: float) -> str:
     return f"[{low:.2f}, {high:.2f}]" if low == low and high == high else "(one seed)"
 
 
+def _critical(layout: Layout, pairs: Sequence[tuple[str, str]]) -> str:
+    """`, critical value 2.75`, of the pairs that share their noise; or nothing."""
+    known = next((d for d in layout.differences(pairs) if d.known and d.method == POOLED), None)
+    return f", critical value {known.critical:.2f}" if known else ""
+
+
 def differences(
     exhibit: Exhibit | str, pairs: Sequence[tuple[str, str]], profile: str = "demo", *, name: str = ""
 ) -> Table:
@@ -95,7 +101,8 @@ def differences(
                 body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
                 frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **columns(d, "value")})
             notes.append(
-                f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom."
+                f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, "
+                f"{len(there)} differences together{_critical(layout, there)}."
             )
     return Table(
         name=name or slug(f"differences {exhibit.key}"),
