@@ -26,11 +26,11 @@ from kdnb.tables.ledger import judged
     [
         (
             (1.0, 2.0, 3.0),
-            "Yes, here: 3 of 3 methods beat the plain student by more than chance explains. The median gain is 2.5 points.",
+            "Yes, here: 3 of 3 methods beat the plain student by more than chance explains. The median",
         ),
         (
             (1.0, -2.0, -3.0),
-            "Some methods here: 1 of 3 methods beat the plain student by more than chance explains. The median gain is -1.5 points.",
+            "Some methods here: 1 of 3 methods beat the plain student by more than chance explains. The median",
         ),
         (
             (-1.0, -2.0),
