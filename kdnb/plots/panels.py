@@ -15,7 +15,7 @@ from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
 from kdnb.plots.style import WIDTH, Plot
 from kdnb.study.profile import get_profile
-from kdnb.tables.words import NOT_YET, TITLES, title
+from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, title
 
 #: So many pairs that were not measured are named in a caption; more are counted.
 MOST_NAMED = 2
@@ -153,12 +153,13 @@ def strongest(profile: str, measured: Callable[[str], int]) -> str | None:
 
 
 def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
-    """What a caption adds where an exhibit has several pairs: how scales were chosen, what is missing, what a demo is.
+    """What a caption adds: what a demo is, and, of several pairs, how scales were chosen and what is missing.
 
     Begins with a blank, or is empty.
     """
     if not exhibit.pairs:
-        return ""
+        scales = {panel.profile for panel in shown}
+        return f" {OF_A_DEMO}" if "demo" in scales and len(scales) > 1 else ""
     said = []
     if len({panel.profile for panel in shown}) > 1:
         said.append("Each pair stands at the scale at which most of it is measured.")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kdnb.errors import KdnbError, StoreError, reason, unknown
+from kdnb.training.allocator import keep_freed_memory
 
 #: Records of old have the mode.  Compiled steps took a minute to make, and then ResNet-8 and ResNet-20 trained at 0.91
 #: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
@@ -149,6 +150,7 @@ def apply(numerics: Numerics) -> None:
     """Set the process-wide switches that these numerics stand for."""
     if numerics.device == "cpu":
         torch.set_num_threads(numerics.threads)
+        keep_freed_memory()
         return
     torch.backends.cuda.matmul.allow_tf32 = False  # what is computed in float32 is meant to be: losses, scores
     torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,52 @@
+"""Memory that is freed is taken up again without the system's help."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+ROUNDS = """
+import json, resource, torch
+from kdnb.training.numerics import apply, detect
+from kdnb.training.allocator import keep_freed_memory
+if {keep}:
+    apply(detect("cpu", threads=1))
+
+def step():
+    held = [torch.ones(2**20) for _ in range(64)]  # 4 MiB each, all of them given back at once
+
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    step()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(json.dumps([faults, bool({keep}) and keep_freed_memory()]))
+"""
+
+
+def faults(keep: bool, **environment: str) -> tuple[int, bool]:
+    """Page faults of four steps that hold 256 MiB each, and whether memory is kept."""
+    code = ROUNDS.format(keep=keep)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=plain | environment, capture_output=True, text=True, check=True
+    )
+    count, kept = json.loads(done.stdout)
+    return count, kept
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+def test_a_step_after_the_first_takes_no_page_from_the_system():
+    before, _ = faults(keep=False)
+    after, kept = faults(keep=True)
+    assert kept and after < 1000 < before, (before, after)
+
+
+def test_who_has_chosen_for_the_c_library_is_left_alone():
+    assert faults(keep=True, MALLOC_TOP_PAD_="131072")[1] is False
