@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
@@ -21,6 +24,15 @@ from kdnb.tables.words import OF_A_DEMO, measured_at, title
 COLUMNS = ["row", "label", "profile", "dataset", "seeds", "cost_in_kd", "value", "named"]
 #: Controls so many points below all methods are not drawn: they would press the others together.
 ROOM = 2.0
+#: Where a name may stand beside its mark, in points, the best first.
+PLACES: tuple[tuple[Literal["left", "center", "right"], tuple[float, float]], ...] = (
+    ("right", (-5, 4)),
+    ("right", (-5, -11)),
+    ("left", (6, 3)),
+    ("left", (6, -10)),
+    ("center", (0, 8)),
+    ("center", (0, -16)),
+)
 #: Ticks of the cost, in trainings of KD.
 TICKS = (0.5, 1, 2, 4, 8)
 
@@ -74,15 +86,12 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
             axes.plot(*zip(*((_cost(row), row.level) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)
         for row in shown:
             _mark(axes, row)
-        for number, row in enumerate(sorted((row for row in shown if row.key in named), key=_cost)):
-            # What is unbeaten has room above it to the left; others have their names by turns above and below.
-            place = (-5, 4) if row in best or number % 2 else (-5, -11)
-            axes.annotate(row.label, (_cost(row), row.level), place, textcoords="offset points", ha="right")
         axes.set_xscale("log", base=2)
         ticks = [tick for tick in TICKS if tick < 1.5 * max(map(_cost, rows))]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set(xlabel="cost of training, × KD", ylabel="accuracy, %")
         axes.margins(0.24, 0.08)
+        _name(axes, sorted((row for row in shown if row.key in named), key=_cost), shown)
     seeds = sorted({len(row.records) for row in rows})
     numbers = pd.DataFrame(
         [(row.key, row.label, scale, dataset, len(row.records), row.cost, row.level, row.key in named) for row in rows],
@@ -102,6 +111,28 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
     told = ", ".join(f"{row.label} {row.level:.1f} % at {_cost(row):.2f}" for row in best)
     seen = f"From the cheapest on, each is the best at its cost: {told}."
     return Plot(figure, name, caption, numbers, seen, of_demo=scale == "demo")
+
+
+def _name(axes: Axes, rows: Sequence[Ranked], shown: Sequence[Ranked]) -> None:
+    """Write the names of rows beside their marks, each where it stands over the fewest marks and other names."""
+    renderer = FigureCanvasAgg(axes.figure.get_figure(root=True)).get_renderer()
+    axes.figure.get_figure(root=True).draw_without_rendering()
+    marks = axes.transData.transform([(_cost(row), row.level) for row in shown])
+    taken: list[Bbox] = [axes.get_window_extent(renderer)]
+    for row in rows:
+        tried = []
+        for side, place in PLACES:
+            text = axes.annotate(row.label, (_cost(row), row.level), place, textcoords="offset points", ha=side)
+            box = text.get_window_extent(renderer)
+            over = sum(box.overlaps(other) for other in taken[1:]) + box.count_contains(marks)
+            tried.append(
+                (over + (not taken[0].fully_contains(*box.min) or not taken[0].fully_contains(*box.max)), text)
+            )
+        _, kept = min(tried, key=lambda one: one[0])
+        taken.append(kept.get_window_extent(renderer))
+        for _, text in tried:
+            if text is not kept:
+                text.remove()
 
 
 def _mark(axes: Axes, row: Ranked) -> None:

@@ -96,8 +96,7 @@ def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
 def _leads(best: Ranked, count: int) -> str:
     """`CRD + KD gains most: 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`, and what it costs."""
     gain = f", {ACCURACY.difference(best.over[KD])} over KD" if KD in best.over else ""
-    low, high = best.place or (1, count)
-    told = f"{best.label} gains most: {best.values.mean():.1f} %{gain}; its place is {low} to {high} of {count}."
+    told = f"{best.label} gains most: {best.values.mean():.1f} %{gain}; its place is {best.place_told} of {count}."
     if best.dear:
         told += f" It costs {best.cost:.1f} times as much as KD: KD that trains longer may do as well."
     return told

@@ -98,6 +98,14 @@ class Ranked:
         low, high = self.cost_between
         return low is not None and high is not None and low <= DEAR < high
 
+    @property
+    def place_told(self) -> str:
+        """`2 to 5`, or `1` where the runs leave one place open; empty where there is none."""
+        if self.place is None:
+            return ""
+        best, worst = self.place
+        return str(best) if best == worst else f"{best} to {worst}"
+
     def mean(self, metric: str) -> float:
         """The mean of a metric over seeds; NaN where a record does not tell."""
         told = [record.metrics.get(metric, math.nan) for record in self.records]
@@ -267,7 +275,7 @@ def _line(row: Ranked) -> Line:
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _chance(row.above) if row.key != KD else "–",
-        f"{row.place[0]} to {row.place[1]}" if row.place else "–",
+        row.place_told or "–",
         _share(row.likeness),
         _share(row.mean("ece")),
         _number(row.mean("nll"), 3),
