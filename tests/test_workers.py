@@ -61,11 +61,15 @@ def two_cohorts(rows: tuple[str, ...] = ("plain", "kd"), epochs: int = 2) -> lis
 
 def test_two_workers_make_what_one_makes_a_cohort_each_and_try_nothing_twice(tmp_path, monkeypatch):
     runs, watched = two_cohorts(), Watched()
-    broken = [Run(experiment("kd", runs[0].experiment.profile, arguments={"labels_weight": 1e39}), s) for s in (1, 2)]
-    outcome = study([*runs, *broken], watched)
-    assert Counter(run.key for run in outcome.recorded) == Counter(run.key for run in runs), watched.lines
+    profile, recipe = runs[0].experiment.profile, runs[0].experiment.recipe
+    hot = [Run(experiment("kd", profile, arguments={"labels_weight": 1e39}), seed) for seed in (1, 2)]
+    of_nobody = dataclasses.replace(recipe, optimiser="lbfgs")
+    broken = [Run(experiment("plain", profile, recipe=of_nobody), seed) for seed in (1, 2)]
+    outcome = study([*runs, *hot, *broken], watched)
+    assert Counter(run.key for run in outcome.recorded) == Counter(run.key for run in [*runs, *hot]), watched.lines
     assert outcome.failed.keys() == {run.key for run in broken} and (outcome.left, outcome.lost) == (2, 0)
     assert len([line for line in watched.lines if "not finite" in line]) == 2
+    assert len([line for line in watched.lines if "cannot be trained" in line]) == 2
     assert watched.lines[0] == "2 workers with 1 thread each"
     assert watched.seen == {1, 2}
     assert all(f"[{number}] epoch " in watched.stream.getvalue() for number in (1, 2))

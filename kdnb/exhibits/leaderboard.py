@@ -382,6 +382,7 @@ WEIGHTS = Exhibit(
     _beyond_the_demo,
     ablation=True,
     seeds_between=(1, 10),
+    for_own_images=True,
 )
 
 
