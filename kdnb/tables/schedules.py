@@ -102,7 +102,7 @@ def differences(
                 frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **columns(d, "value")})
             notes.append(
                 f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, "
-                f"{len(there)} differences together{_critical(layout, there)}."
+                f"{len(there)} difference{'s' * (len(there) > 1)} together{_critical(layout, there)}."
             )
     return Table(
         name=name or slug(f"differences {exhibit.key}"),
