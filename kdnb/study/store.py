@@ -69,6 +69,8 @@ class Store:
     #: Fingerprint -> seed -> record.
     _index: dict[str, dict[int, Record]] = field(default_factory=dict)
     _arrays: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    #: The seeds at which any run diverged.
+    _lost: set[int] = field(default_factory=set)
 
     @classmethod
     def open(cls) -> Store:
@@ -89,7 +91,7 @@ class Store:
 
     def refresh(self) -> None:
         """Read the records again: another process may have written some."""
-        self._index, self._arrays, self.problems = {}, {}, []
+        self._index, self._arrays, self._lost, self.problems = {}, {}, set(), []
         for home in self.homes():
             for path in _record_files(home.results):
                 try:
@@ -126,6 +128,7 @@ class Store:
     def _take(self, record: Record) -> None:
         key = record.fingerprint, record.seed
         self._index.setdefault(record.fingerprint, {})[record.seed] = record
+        self._lost |= {record.seed} if record.diverged else set()
         self._arrays[key] = frozenset()
         if record.arrays and record.path is not None:
             path = array_files.file_beside(record.path)
@@ -164,7 +167,7 @@ class Store:
 
     def diverged_seeds(self) -> set[int]:
         """The seeds at which any run diverged."""
-        return {record.seed for record in self.all() if record.diverged}
+        return self._lost
 
     def kept(self, run: Run) -> list[str]:
         """All measurements that are there, whoever asked for them; but for those that every run has."""
