@@ -116,6 +116,7 @@ CONTROLS = {
     "kd-mismatched": "the teacher answers for another image",
     "kd-early": "the teacher stopped after an eighth of its epochs",
     "kd-self": "the teacher has the student's architecture",
+    "kd-labels": "labels weigh 1 and not 0.1, as beside most methods: is a gain over KD the labels'?",
     **{key: "KD again: initial weights moved by a relative 1e-6, the same batches" for key in AGAIN},
 }
 
@@ -142,6 +143,9 @@ def _rows() -> tuple[Row, ...]:
     return tuple(rows)
 
 
+KD_LABELS = Row("kd-labels", "KD, labels in full", "kd", {"labels_weight": 1.0})
+
+
 def _controls() -> tuple[Row, ...]:
     rows = (
         Row("label-smoothing", "Plain, smoothed labels", "label-smoothing"),
@@ -151,6 +155,7 @@ def _controls() -> tuple[Row, ...]:
         Row("kd-mismatched", "KD, answers of other images", "kd-mismatched"),
         Row("kd-early", "KD, teacher stopped early", "kd"),
         Row("kd-self", "KD, teacher like the student", "tf-kd"),  # at these settings its loss is KD's: one training
+        KD_LABELS,
         *(Row(key, f"KD again, {key[-1]}", "kd-again", {"copy": int(key[-1])}) for key in AGAIN),
     )
     return tuple(replace(row, role="control") for row in rows)
@@ -376,7 +381,7 @@ WEIGHTS = Exhibit(
         *(row for row in ROWS if row.key in ("plain", "kd", "dkd")),
         Row("dkd-2", "DKD, beta 2", "dkd", {"beta": 2.0}),
         Row("dkd-1", "DKD, beta 1", "dkd", {"beta": 1.0}),
-        Row("kd-labels", "KD, labels in full", "kd", {"labels_weight": 1.0}),
+        KD_LABELS,
     ),
     (Column("cifar100"),),
     _beyond_the_demo,
