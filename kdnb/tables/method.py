@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -63,12 +63,15 @@ def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str,
                 found |= {
                     f"{scale}: networks": _networks(cell.experiment),
                     f"{scale}: epochs": str(profile.scaled(recipe.epochs)),
-                    f"{scale}: × {recipe.factor:g} after epochs": ", ".join(
-                        str(profile.scaled(milestone)) for milestone in recipe.milestones
-                    ),
+                    f"{scale}: × {recipe.factor:g} after epochs": _after(map(profile.scaled, recipe.milestones)),
                     f"{scale}: training images": "all" if images is None else f"{images:,}",
                 }
     return found
+
+
+def _after(milestones: Iterable[int]) -> str:
+    """The epochs after which a learning rate falls: `150, 180`, or `none`."""
+    return ", ".join(map(str, milestones)) or "none"
 
 
 def _recipe(experiment: Experiment) -> Recipe:
@@ -96,14 +99,13 @@ def _settings_of(exhibit: Exhibit, row: Part) -> dict[str, str]:
 
 def _settings(experiment: Experiment) -> dict[str, str]:
     recipe = _recipe(experiment)
-    milestones = ", ".join(str(m) for m in recipe.milestones)
     best = {"best": "best validation accuracy", "steps": "best validation accuracy where a rate's epochs end"}
     chosen = best.get(recipe.selection, "last epoch")
     settings: dict[str, Any] = {
         "networks": _networks(experiment),
         "epochs": recipe.epochs,
         "learning rate": recipe.lr,
-        f"× {recipe.factor:g} after epochs": milestones,
+        f"× {recipe.factor:g} after epochs": _after(recipe.milestones),
         "batch size": recipe.batch_size,
         **_optimiser(recipe),
         "weight decay": recipe.weight_decay,
