@@ -91,7 +91,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set(xlabel="cost of training, × KD", ylabel="accuracy, %")
         axes.margins(0.24, 0.08)
-        _name(axes, sorted((row for row in shown if row.key in named), key=_cost), shown)
+        _name(figure, axes, sorted((row for row in shown if row.key in named), key=_cost), shown)
     seeds = sorted({len(row.records) for row in rows})
     numbers = pd.DataFrame(
         [(row.key, row.label, scale, dataset, len(row.records), row.cost, row.level, row.key in named) for row in rows],
@@ -113,21 +113,20 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
     return Plot(figure, name, caption, numbers, seen, of_demo=scale == "demo")
 
 
-def _name(axes: Axes, rows: Sequence[Ranked], shown: Sequence[Ranked]) -> None:
+def _name(figure: Figure, axes: Axes, rows: Sequence[Ranked], shown: Sequence[Ranked]) -> None:
     """Write the names of rows beside their marks, each where it stands over the fewest marks and other names."""
-    renderer = FigureCanvasAgg(axes.figure.get_figure(root=True)).get_renderer()
-    axes.figure.get_figure(root=True).draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
     marks = axes.transData.transform([(_cost(row), row.level) for row in shown])
-    taken: list[Bbox] = [axes.get_window_extent(renderer)]
+    inside, taken = axes.get_window_extent(renderer), list[Bbox]()
     for row in rows:
         tried = []
         for side, place in PLACES:
             text = axes.annotate(row.label, (_cost(row), row.level), place, textcoords="offset points", ha=side)
             box = text.get_window_extent(renderer)
-            over = sum(box.overlaps(other) for other in taken[1:]) + box.count_contains(marks)
-            tried.append(
-                (over + (not taken[0].fully_contains(*box.min) or not taken[0].fully_contains(*box.max)), text)
-            )
+            over = sum(box.overlaps(other) for other in taken) + box.count_contains(marks)
+            outside = not (inside.fully_contains(*box.min) and inside.fully_contains(*box.max))
+            tried.append((over + outside, text))
         _, kept = min(tried, key=lambda one: one[0])
         taken.append(kept.get_window_extent(renderer))
         for _, text in tried:

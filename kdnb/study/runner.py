@@ -445,7 +445,7 @@ class Runner:
             return
         try:
             path = self.room(work.numerics)[1].record_diverged(work)
-        except StoreError as error:
+        except Exception as error:
             self._fail(run, f"{run.label}: diverged, but not recorded ({reason(error)}).")
             return
         self.store.forget_running(run)
