@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
+
+from kdnb.page import FOR_PHONES
 
 #: What stands in a page, and what ought to: a fold is called by its own words; a list without items is none.
 PUT_RIGHT = {
@@ -30,6 +34,9 @@ MINUS = re.compile(r"(?:^|(?<=[\s\[(,]))-(?=\d)")
 TOGETHER = re.compile(r"± [\d.,]+(?: \(\d+\))?|\[\S+, \S+\]")
 #: The head of the column of a table of runs that leads to records; those left of it say what was run.
 RECORD = "Record"
+#: A picture of the book as its page has it, and the screens that are a phone's.
+PICTURE = re.compile(r'<img [^>]*src="(?P<folder>[^"]*_images/)(?P<name>[\w-]+)\.svg"[^>]*>')
+PHONE = "(max-width: 600px)"
 #: What is no sentence.
 AS_IT_IS = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, nodes.comment)
 
@@ -153,6 +160,35 @@ def say_again(app: Any, tree: nodes.document, page: str) -> None:
             image["alt"] = app.env.kdnb_heard.get(image["uri"], "")
 
 
+def keep_narrow(app: Any, tree: nodes.document) -> None:
+    """Which pictures of a page have a twin beside them that is drawn for a phone."""
+    app.env.kdnb_narrow = getattr(app.env, "kdnb_narrow", {}) | {
+        path.stem: twin
+        for path in (Path(image["uri"]) for image in tree.findall(nodes.image))
+        if path.suffix == ".svg" and Path(app.srcdir, twin := path.with_stem(f"{path.stem}{FOR_PHONES}")).exists()
+    }
+
+
+def show_narrow(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """On a narrow screen the twin stands in the picture's place."""
+    context["body"] = PICTURE.sub(lambda found: _with_twin(found, app.env.kdnb_narrow), context.get("body", ""))
+
+
+def _with_twin(found: re.Match[str], narrow: dict[str, Path]) -> str:
+    if found["name"] not in narrow:
+        return found[0]
+    twin = f"{found['folder']}{found['name']}{FOR_PHONES}.svg"
+    return f'<picture><source media="{PHONE}" srcset="{twin}" />{found[0]}</picture>'
+
+
+def copy_narrow(app: Any, error: Exception | None) -> None:
+    """The twins lie beside the pictures."""
+    if error is None and app.builder.format == "html":
+        for twin in app.env.kdnb_narrow.values():
+            if Path(app.srcdir, twin).exists():
+                shutil.copyfile(Path(app.srcdir, twin), Path(app.outdir, app.builder.imagedir, twin.name))
+
+
 def put_right(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Names and roles that a screen reader says."""
     for wrong, right in PUT_RIGHT.items():
@@ -166,6 +202,9 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-read", fold)
     app.connect("doctree-read", gather, priority=400)  # before the page's contents are listed
     app.connect("doctree-read", keep_heard)
+    app.connect("doctree-read", keep_narrow)
     app.connect("doctree-resolved", say_again)
+    app.connect("html-page-context", show_narrow)
+    app.connect("build-finished", copy_narrow)
     app.connect("html-page-context", put_right)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,6 +19,8 @@ from kdnb.errors import KdnbError
 EXECUTED = "book/executed/"
 #: Where the papers' own pages lie.
 PAPERS = "book/papers/"
+#: What the name of a picture that is drawn for a phone ends with (`book/readable.py` shows it there).
+FOR_PHONES = "-on-a-phone"
 #: How numbers stand in the files that readers download: all digits that mean something, and no more.
 NUMBERS = "%.8g"
 

@@ -23,6 +23,7 @@ from bs4 import BeautifulSoup
 
 from kdnb import exhibits, paths
 from kdnb.exhibits import status
+from kdnb.page import FOR_PHONES
 from kdnb.study.store import Store
 from kdnb.tables.ledger import judged
 
@@ -540,6 +541,9 @@ def test_mathematics_code_figures_and_downloads_are_there(html):
     assert listing.find("span", class_="kdnb-line", style="--in: 4ch").text.startswith("    ")
     assert listing.pre.text.strip() in (paths.ROOT / "kdnb" / "losses" / "logits.py").read_text(encoding="utf-8")
     figure = page.find("figure")
+    for_phones = figure.picture.source["srcset"]
+    assert for_phones == figure.img["src"].replace(".svg", f"{FOR_PHONES}.svg")
+    assert (html / "book" / "executed" / "comparison" / for_phones).resolve().exists()
     assert figure.img["src"].endswith(".svg") and figure.figcaption.text.strip().startswith("Training, ")
     named = {a.text for a in page.find_all("a", class_="download")}
     assert len(named) > 3 and all(name.endswith(".csv") for name in named)

@@ -12,9 +12,10 @@ from book_samples import accuracy, fill
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
-from kdnb import exhibits, paths, plots
+from kdnb import exhibits, page, paths, plots
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.show import show
+from kdnb.plots.style import PHONE, WIDTH, on_a_phone
 from kdnb.study.store import Store
 
 BENCH = paths.ROOT / "data" / "results" / "bench"
@@ -54,6 +55,21 @@ def test_a_figure_is_a_picture_with_numbers_and_a_caption(name, store, monkeypat
     assert ET.parse(tmp_path / f"{plot.name}.svg").getroot().tag.endswith("svg")
     assert len((tmp_path / f"{plot.name}.csv").read_text().splitlines()) > 5
     assert DRAWN[name]().to_svg() == (tmp_path / f"{plot.name}.svg").read_text(), "the same numbers, the same bytes"
+    wide, narrow = (ET.parse(tmp_path / f"{plot.name}{ending}.svg").getroot() for ending in ("", page.FOR_PHONES))
+    assert _points(narrow) == pytest.approx(72 * PHONE) and _points(wide) == pytest.approx(72 * WIDTH)
+
+
+def _points(svg: ET.Element) -> float:
+    return float(svg.attrib["width"].removesuffix("pt"))
+
+
+def test_on_a_phone_panels_stand_below_each_other(store, monkeypatch):
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    plot = DRAWN["curves"]()
+    beside, below = ([axes.get_position() for axes in figure.axes] for figure in (plot.figure, plot.phones))
+    assert len(beside) > 1 and len({place.y0 for place in beside}) == 1
+    assert len({place.x0 for place in below}) == 1 and len({place.y0 for place in below}) == len(below)
+    assert not on_a_phone()  # the next one is a page's again
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save
 
 from kdnb.errors import StoreError
 from kdnb.training import checkpoint
-from kdnb.training.checkpoint import keep_aside, load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.checkpoint import keep_aside, load_checkpoint, remove_checkpoint, save_checkpoint, try_to_write
 
 
 @pytest.fixture
@@ -104,6 +105,22 @@ def test_a_folder_that_may_not_be_written_is_no_full_disk(tmp_path, monkeypatch)
     monkeypatch.setattr("builtins.open", refused)
     with pytest.raises(StoreError, match="may not be written by this user"):
         checkpoint.write_atomically(tmp_path / "file", b"")
+
+
+def test_two_processes_may_try_the_same_file_at_once(tmp_path, monkeypatch):
+    """The trial of one is not the other's: neither finds a folder that it can write refused."""
+    path, touch = tmp_path / "new" / "file", Path.touch
+    tried: list[Path] = []
+
+    def meanwhile(trial: Path) -> None:
+        tried.append(trial)
+        touch(trial)
+        if len(tried) == 1:
+            try_to_write(path)  # begins and ends between the first one's touch and its unlink
+
+    monkeypatch.setattr(Path, "touch", meanwhile)
+    try_to_write(path)
+    assert len({*tried}) == 2 and not any(path.parent.iterdir())
 
 
 def test_removed_is_gone(tmp_path):

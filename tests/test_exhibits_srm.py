@@ -13,6 +13,7 @@ from test_claims import runs as made
 from typer.testing import CliRunner
 
 from kdnb import cli, exhibits, methods, models, paths, tables
+from kdnb.book import Book
 from kdnb.exhibits import srm, wanted
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.places import frames as frames_of
@@ -220,6 +221,23 @@ def test_rows_wait_for_the_whole_grid_of_their_method_and_bring_it():
     assert taken == {GRID.row(BEST[of]).label for of in ("fitnet", "srm")}
     assert exhibits.get("srm/table1").cell("pilot", "srm").experiment is not None
     assert exhibits.get("srm/table1").cell("short", "srm").waits
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_build_says_at_its_end_what_can_be_trained_by_the_same_command_again():
+    """Its plan is made when it begins, before the grid is measured that settles a row."""
+
+    def planned(study: Book) -> set[tuple[str, int]]:
+        return {run.key for job in study.jobs.values() for run in job.runs}
+
+    begun = Book(paths.ROOT, "pilot", 1, "srm/few-shot-5")
+    grid = {Run(cell.experiment, 1).key for cell in GRID.cells("pilot") if cell.row.method == "kd"}
+    assert grid <= planned(begun) and all(line.startswith("not yet: ") for line in begun.waiting())
+    measure_grid("pilot")
+    new = planned(Book(paths.ROOT, "pilot", 1, "srm/few-shot-5")) - planned(begun)
+    assert new and begun.waiting() == [
+        f"{len(new)} runs can be made now, since what they waited for is: run the same command again"
+    ]
 
 
 @pytest.mark.usefixtures("empty_project")

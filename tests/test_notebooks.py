@@ -217,7 +217,7 @@ def test_a_page_shows_without_torch_and_hides_its_injected_cell(tmp_path):
     page = nbformat.read(target, as_version=4)
     injected = [c for c in page.cells if "injected-parameters" in c.metadata.tags]
     assert len(injected) == 1 and "hide-input" in injected[0].metadata.tags and "seeds = 2" in injected[0].source
-    assert sorted(p.suffix for p in target.parent.iterdir()) == [".csv", ".csv", ".csv", ".ipynb", ".svg"]
+    assert sorted(p.suffix for p in target.parent.iterdir()) == [".csv", ".csv", ".csv", ".ipynb", ".svg", ".svg"]
     assert notebooks.is_current(source, target, STUDY)
 
 

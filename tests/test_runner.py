@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -512,6 +513,33 @@ def test_what_is_too_large_to_travel_is_put_off_at_the_last_call_alone(slow, kin
     assert put_off == (slow == "every step" and kind == "last") and outcome.left == (slow == "every step")
     kept = load_checkpoint(Store.open().running_folder(run)) is not None
     assert kept == (slow == "every step" and kind == "any")  # it is saved where it is, and goes on
+
+
+@pytest.mark.parametrize(("deadline", "hopeless"), [(60.0, False), (40.0, True)])
+def test_several_cohorts_take_a_step_each_in_the_time_that_is_estimated(deadline, hopeless, monkeypatch):
+    """A round of both takes 2 seconds; the large run has 20 steps to go after 4 rounds: 48 seconds in all."""
+    clock = [0.0]
+    monkeypatch.setattr(runner_module, "LARGEST_CHECKPOINT", 10)
+    monkeypatch.setattr(runner_module, "STEPS_TO_START", 2)
+    monkeypatch.setattr(runner_module, "STEPS_TO_ESTIMATE", 4)
+    monkeypatch.setattr(runner_module.time, "monotonic", lambda: clock[0])
+
+    def work(size: int, epochs: int) -> SimpleNamespace:
+        member = SimpleNamespace(state_bytes=lambda: size, epoch=1, stage=SimpleNamespace(epochs=epochs))
+        return SimpleNamespace(member=member)
+
+    def take_step(cohort: object) -> None:
+        clock[0] += 1.0
+
+    large, small = work(11, 3), work(10, 99)  # what can travel is not asked for
+    put_off: list[object] = []
+    runner = SimpleNamespace(
+        deadline=deadline, last_call=True, on_step=take_step, put_off=put_off.append, _stopping=lambda: False
+    )
+    cohorts = [SimpleNamespace(steps_per_epoch=10)] * 2
+    watch = runner_module._Watch(runner, [large, small], cohorts)
+    assert [watch() for _ in range(4)] == [False, False, False, hopeless]
+    assert put_off == [large] * hopeless
 
 
 def test_no_more_runs_train_side_by_side_than_asked_for():

@@ -87,7 +87,7 @@ def test_claims_know_which_side_is_the_better_one(measured):
     assert [told.partition(":")[0] for told in (body["T2"][1], body["T3"][1])] == ["● agrees"] * 2
     evidence = {table.name: table for table in tables.evidence("tiny")}
     surprise = evidence["evidence-tiny-t2-pilot"]
-    assert texts(surprise.head)[0][:4] == ["Claimed lower", "than", "by", "In print"]
+    assert texts(surprise.head)[0][:4] == ["Claimed lower", "than", "by", "Difference in print"]
     assert texts(surprise.body)[0][:3] == ["KD", "Plain student", "less than -0.1"]
     assert texts(surprise.body)[0][4].startswith("-0.300 [-0.30")
     assert texts(evidence["evidence-tiny-t3-pilot"].head)[0][1] == "Claimed better"

@@ -16,7 +16,7 @@ from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
-from kdnb.plots.style import COLOURS, WIDTH, Plot, base, colour, combined, style
+from kdnb.plots.style import COLOURS, Plot, across, base, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
@@ -29,6 +29,7 @@ COMPARED = 2
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
+@for_phones_too
 def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: str = "plain") -> Plot:
     """Every row's gain over the plain student: one dot a seed, their mean, the paper's as diamond.
 
@@ -68,6 +69,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     return plot(exhibit, shown, figure, name or _named("gains", exhibit), caption, told, seen)
 
 
+@for_phones_too
 def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """Every row's score: one dot a seed, their mean as a bar.
 
@@ -107,6 +109,7 @@ def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFr
     return joined.assign(gain=(joined["value"] - joined["baseline"]) * joined["score"].map(directions).astype(float))
 
 
+@for_phones_too
 def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str = "alone-and-combined") -> Plot:
     """Gain alone against gain with KD: the paper's points, and what was measured, with their correlations."""
     exhibit = exhibits.get(exhibit)
@@ -129,6 +132,7 @@ def alone_and_combined(exhibit: Exhibit | str, profile: str = "demo", name: str 
     return Plot(figure, name, caption, points, seen)
 
 
+@for_phones_too
 def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """Mean score against what training costs, in epochs of KD: filled alone, hollow with KD.  Panels as in `rows`."""
     exhibit = exhibits.get(exhibit)
@@ -230,8 +234,7 @@ def _strips(
     if shown[0].pair or len(shown) > 2:
         figure, places = grid(len(shown), 0.23 * len(names) + 1.1, below=0.0, share=True)
     else:
-        figure = Figure(figsize=(WIDTH, 0.28 * len(names) + 1.05))
-        places = list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0])
+        figure, places = side_by_side(len(shown), 0.28 * len(names) + 1.05, share=True)
     for axes, panel in zip(places, shown, strict=True):
         draw(axes, panel)
         entitle(axes, panel, len(shown))
@@ -369,7 +372,7 @@ def _legend(figure: Figure, exhibit: Exhibit, keys: Iterable[str]) -> None:
     marks = {b: f" {DAGGER}" if b in exhibit.controls else "" for b in bases}
     dots = [figure.axes[0].scatter([], [], s=36, color=colour(b), label=named[b] + marks[b]) for b in bases]
     if dots:
-        figure.legend(handles=dots, loc="outside lower center", ncols=min(5, len(dots)))
+        figure.legend(handles=dots, loc="outside lower center", ncols=min(across(5), len(dots)))
 
 
 def _best_told(scale: str, dataset: str, points: pd.DataFrame, named: Mapping[str, str]) -> str:

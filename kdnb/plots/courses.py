@@ -26,7 +26,7 @@ from kdnb.plots.histories import (
     thin,
 )
 from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, plot
-from kdnb.plots.style import WIDTH, Plot, colour, style
+from kdnb.plots.style import Plot, across, colour, for_phones_too, style, width
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
 
@@ -43,6 +43,7 @@ class _Course:
     falls: list[int]
 
 
+@for_phones_too
 def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name: str = "") -> Plot:
     """What `drawn` names of the histories, by epoch: a column of panels for every pair of networks that has runs."""
     exhibit = exhibits.get(exhibit)
@@ -87,7 +88,7 @@ def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:
 
 def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
     """The legend of the last line of panels stands below, that of one above it on top."""
-    figure = Figure(figsize=(WIDTH, 2.4 + 1.5 * len(drawn.panels)))
+    figure = Figure(figsize=(width(), 2.4 + 1.5 * len(drawn.panels)))
     places = figure.subplots(len(drawn.panels), len(found), squeeze=False, sharex="col")
     for course, column in zip(found, places.T, strict=True):
         for axes, panel in zip(column, drawn.panels, strict=True):
@@ -97,7 +98,7 @@ def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
     for row, panel in zip(places, drawn.panels, strict=True):
         row[0].set_ylabel(panel.label)
     for row in places[:-1]:
-        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=across(3))
     legend_below(figure, places[-1], columns=3)
     return figure
 

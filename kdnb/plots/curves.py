@@ -14,7 +14,7 @@ from kdnb.exhibits.runs import first_steps
 from kdnb.exhibits.show import Shown
 from kdnb.plots.histories import band, epochs_axis, gathered, logarithmic, long, percent
 from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, nothing_yet
-from kdnb.plots.style import WIDTH, Plot, colour, combined, style
+from kdnb.plots.style import Plot, colour, combined, for_phones_too, side_by_side, style, width
 from kdnb.study.store import Store
 from kdnb.tables.method import scale_told
 from kdnb.tables.words import slug
@@ -28,6 +28,7 @@ OBSERVED, GRADIENT = "kl_", "_gradient"
 DASHES = ("-", "--", ":", "-.")
 
 
+@for_phones_too
 def curves(runs: Shown, of: str, name: str = "") -> Plot:
     """Validation accuracy of every row, the loss terms of row `of`, and its first step where it has one.
 
@@ -106,11 +107,11 @@ def _drawn(
 def _places(kinds: int, pairs: int) -> tuple[Figure, list[list[Axes]]]:
     """For every pair of networks its panels, one of each kind: side by side for one pair, else below each other."""
     if pairs == 1:
-        figure = Figure(figsize=(WIDTH, 3.1))
-        return figure, [list(figure.subplots(1, kinds, squeeze=False)[0])]
+        figure, of_each_kind = side_by_side(kinds, 3.1)
+        return figure, [of_each_kind]
     columns = columns_for(pairs)
     blocks = -(-pairs // columns)
-    figure = Figure(figsize=(WIDTH, 2.3 * kinds * blocks + 0.7))
+    figure = Figure(figsize=(width(), 2.3 * kinds * blocks + 0.7))
     grid = figure.subplots(kinds * blocks, columns, squeeze=False).reshape(blocks, kinds, columns)
     places = [list(grid[block, :, column]) for block in range(blocks) for column in range(columns)]
     for unused in places[pairs:]:

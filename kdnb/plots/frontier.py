@@ -16,7 +16,7 @@ from kdnb.exhibits import Exhibit
 from kdnb.exhibits.costs import steps_for, timed_with
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import nothing_yet
-from kdnb.plots.style import WIDTH, Plot, colour, combined, style
+from kdnb.plots.style import Plot, colour, combined, for_phones_too, style, width
 from kdnb.study.store import Store
 from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, standings
 from kdnb.tables.words import OF_A_DEMO, measured_at, title
@@ -37,6 +37,7 @@ PLACES: tuple[tuple[Literal["left", "center", "right"], tuple[float, float]], ..
 TICKS = (0.5, 1, 2, 4, 8)
 
 
+@for_phones_too
 def frontier(board: Exhibit | str, longer: Exhibit | str, profile: str = "demo", name: str = "frontier") -> Plot:
     """Accuracy of every row, by its gain, against its cost in trainings of KD, at the largest scale that has runs.
 
@@ -80,7 +81,7 @@ def _drawn(rows: Sequence[Ranked], of_kd: Sequence[Ranked], scale: str, dataset:
     shown = [row for row in rows if row.competing or row.level >= lowest - ROOM]
     named = {row.key for row in best} | {row.key for row in rows if row.competing and row.dear} | {PLAIN, KD}
     with style():
-        figure = Figure(figsize=(WIDTH, 4.2))
+        figure = Figure(figsize=(width(), 4.2))
         axes = figure.subplots()
         if len(of_kd) > 1:
             axes.plot(*zip(*((_cost(row), row.level) for row in of_kd), strict=True), "-", color=colour(KD), zorder=1)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from kdnb.exhibits import Column, Exhibit, Pair, Score
 from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
-from kdnb.plots.style import WIDTH, Plot
+from kdnb.plots.style import Plot, across, on_a_phone, width
 from kdnb.study.profile import get_profile
 from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, title
 
@@ -193,7 +193,9 @@ def plot(
 
 
 def columns_for(count: int) -> int:
-    """How many panels stand side by side: at most three, and four in two lines of two."""
+    """How many panels stand side by side: at most three, and four in two lines of two; on a phone one."""
+    if on_a_phone():
+        return 1
     return 2 if count == 4 else max(1, min(count, 3))
 
 
@@ -209,7 +211,7 @@ def grid(count: int, height: float, below: float = 0.5, share: bool = False) -> 
     """
     columns = columns_for(count)
     lines = max(1, -(-count // columns))
-    figure = Figure(figsize=(WIDTH, height * lines + below))
+    figure = Figure(figsize=(width(), height * lines + below))
     places = list(figure.subplots(lines, columns, squeeze=False, sharey="row" if share else False).flat)
     for unused in places[count:]:
         unused.set_axis_off()
@@ -222,12 +224,13 @@ def legend_below(figure: Figure, places: Iterable[Axes], columns: int) -> None:
     for axes in places:
         handles, names = axes.get_legend_handles_labels()
         named |= dict(zip(names, handles, strict=True))
-    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=max(1, min(columns, len(named))))
+    columns = max(1, min(across(columns), len(named)))
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=columns)
 
 
 def nothing_yet(what: str) -> Figure:
     """The picture of what nobody has measured: it says so."""
-    figure = Figure(figsize=(WIDTH, 1.0))
+    figure = Figure(figsize=(width(), 1.0))
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, f"{what}: {NOT_YET}", ha="center", va="center", fontsize=11, color="#555555")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import nothing_yet
-from kdnb.plots.style import WIDTH, Plot, colour, combined, style
+from kdnb.plots.style import Plot, across, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.store import Store
 from kdnb.tables.patience import Gains, gains_at_equal_length
 from kdnb.tables.ranking import PLAIN, Ranked, measured_rows
@@ -20,6 +19,7 @@ from kdnb.tables.words import measured_at, title
 COLUMNS = ["method", "row", "profile", "dataset", "seed", "epochs", "value"]
 
 
+@for_phones_too
 def patience(exhibit: Exhibit | str, profile: str = "demo", name: str = "patience") -> Plot:
     """By epochs of the last stage, a line a method: accuracy, and the gain over a plain student that had as many.
 
@@ -49,35 +49,33 @@ def _drawn(exhibit: Exhibit, frame: pd.DataFrame, gains: Gains, scale: str, name
     labels = {row.method: row.label for row in reversed(exhibit.rows)}
     epochs = frame.groupby("row")["epochs"].mean()
     with style():
-        figure = Figure(figsize=(WIDTH, 3.4))
-        left, right = figure.subplots(1, 2)
+        figure, (first, second) = side_by_side(2, 3.4)
         for method, runs in frame.groupby("method", sort=False):
             hue, label = colour(str(method)), labels[str(method)]
             look, shade = {"color": hue, "label": label, "markersize": 4}, {"color": hue, "alpha": 0.15, "linewidth": 0}
             dash = "--o" if combined(str(method)) else "-o"
             by_epochs = runs.groupby("epochs")["value"]
             mean = by_epochs.mean()
-            left.plot(mean.index, mean, dash, **look)
-            left.fill_between(
+            first.plot(mean.index, mean, dash, **look)
+            first.fill_between(
                 mean.index, by_epochs.min(), by_epochs.max(), color=look["color"], alpha=0.15, linewidth=0
             )
             own = sorted((epochs[row], gains[row]) for row in runs["row"].unique() if row in gains)
             if own:
                 at, found = zip(*own, strict=True)
-                right.plot(at, [gain.value for gain in found], dash, **look)
-                ends = [[gain.low for gain in found], [gain.high for gain in found]]
-                right.fill_between(at, *ends, **shade)
+                second.plot(at, [gain.value for gain in found], dash, **look)
+                second.fill_between(at, [gain.low for gain in found], [gain.high for gain in found], **shade)
         ticks = sorted(epochs.unique())
-        for axes, says in ((left, "accuracy, %"), (right, "gain over the plain student, points")):
+        for axes, says in ((first, "accuracy, %"), (second, "gain over the plain student, points")):
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
             axes.set(xlabel="epochs of the last stage", ylabel=says)
-        right.axhline(0, color=colour(PLAIN), linewidth=0.8)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        second.axhline(0, color=colour(PLAIN), linewidth=0.8)
+        figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=across(4))
     where = f"{measured_at(scale)}, {title(str(frame['dataset'].iloc[0]))}"
     caption = (
         f"{exhibit.title} {where[:1].upper()}{where[1:]}, means over {_told(frame.groupby('row')['seed'].nunique())}. "
-        "Left: accuracy, bands from the lowest to the highest. Right: the gain over the plain student that trained for "
+        "First accuracy, bands from the lowest to the highest; then the gain over the plain student that trained for "
         "as many epochs, with 95 % intervals that hold together."
     )
     return Plot(figure, name, caption, frame, f"Accuracy and gain by epochs. {_seen(frame, gains, labels, epochs)}.")

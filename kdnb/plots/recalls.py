@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kdnb.exhibits import Exhibit
 from kdnb.plots.kept import Found, Kept, find, plot
 from kdnb.plots.panels import legend_below
-from kdnb.plots.style import WIDTH, Plot, colour
+from kdnb.plots.style import Plot, colour, for_phones_too, side_by_side
 
 LEVELS = np.arange(11) / 10
 #: Distance -> the panel's title.
@@ -21,6 +21,7 @@ WHOSE = ("measured", "published")
 Published = Mapping[tuple[str, str], Sequence[float]]
 
 
+@for_phones_too
 def recalls(exhibit: Exhibit | str, published: Published, profile: str = "demo", name: str = "") -> Plot:
     """A panel a distance: lines are measured, dashes are the published networks of the same rows."""
     found = find(exhibit, profile, None, tuple(f"recall_levels_{distance}" for distance in DISTANCES))
@@ -31,8 +32,7 @@ def recalls(exhibit: Exhibit | str, published: Published, profile: str = "demo",
 
 
 def _figure(found: Found, published: Published) -> Figure:
-    figure = Figure(figsize=(WIDTH, 3.6))
-    places = figure.subplots(1, len(DISTANCES), sharey=True)
+    figure, places = side_by_side(len(DISTANCES), 3.6, share=True)
     for axes, (distance, title) in zip(places, DISTANCES.items(), strict=True):
         for row, kept in found.kept.items():
             hue, values = colour(row), 100 * kept.arrays[f"recall_levels_{distance}"]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdnb import page
 from kdnb.tables.words import NOT_YET
+
+P = ParamSpec("P")
 
 #: A colour stands for a method everywhere; its combination with KD has the same, dashed or hollow.  All are of
 #: middle lightness, since a dark page turns lightness round.
@@ -71,8 +77,9 @@ COLOURS = {
     "flow-even": "#9c4d13",
     "contrastive": "#649782",
 }
-#: Width of the text in inches: figures are drawn for it and shrink on narrow screens.
-WIDTH = 7.2
+#: Width of the text in inches: of a page, and of a page on a phone.
+WIDTH, PHONE = 7.2, 4.0
+_width = ContextVar("width", default=WIDTH)
 #: Dots per inch of what is drawn as an image within a picture: clouds of points, heat maps.
 IMAGE_DPI = 160
 
@@ -121,12 +128,53 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context({**sns_style, **own})
 
 
+# -- places on the page ------------------------------------------------------------------------------------
+
+
+def width() -> float:
+    """How wide a figure is drawn, in inches."""
+    return _width.get()
+
+
+def on_a_phone() -> bool:
+    """Whether the figure that is being drawn is a phone's: its panels stand below each other."""
+    return width() < WIDTH
+
+
+@contextmanager
+def drawn_for_a_phone() -> Iterator[None]:
+    """Figures that are drawn in here are a phone's."""
+    token = _width.set(PHONE)
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def side_by_side(count: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of a height in inches, on a phone below each other.
+
+    With `share` they have one scale of values.
+    """
+    lines, columns = (count, 1) if on_a_phone() else (1, count)
+    figure = Figure(figsize=(width(), height * lines))
+    return figure, list(figure.subplots(lines, columns, squeeze=False, sharey=share).flat)
+
+
+def across(columns: int) -> int:
+    """How many entries of a legend stand side by side: half of them on a phone."""
+    return max(1, columns // 2) if on_a_phone() else columns
+
+
+# -- the figure itself -------------------------------------------------------------------------------------
+
+
 @dataclass
 class Plot:
     """A figure with its caption, its name, and the numbers that it shows.
 
     `seen` says what the picture shows, for who cannot see it; without it the caption stands for it.  What is `of_demo`
-    goes to the book's fold for it.
+    goes to the book's fold for it.  `phones` is the same figure, drawn for a narrow screen.
     """
 
     figure: Figure
@@ -135,6 +183,7 @@ class Plot:
     frame: pd.DataFrame
     seen: str = ""
     of_demo: bool = False
+    phones: Figure | None = None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         text = {"text/plain": self.caption}
@@ -146,6 +195,8 @@ class Plot:
         """The figure for the book, a sentence where it would show nothing; writes picture and CSV beside the page."""
         folder = page.folder()
         (folder / f"{self.name}.svg").write_text(self.to_svg(), encoding="utf-8")
+        if self.phones is not None:
+            (folder / f"{self.name}{page.FOR_PHONES}.svg").write_text(self._svg_of(self.phones), encoding="utf-8")
         self.frame.to_csv(folder / f"{self.name}.csv", index=False, float_format=page.NUMBERS)
         if self.frame.empty:
             return f"**{NOT_YET[:1].upper()}{NOT_YET[1:]}:** {self.caption}\n"
@@ -165,7 +216,24 @@ class Plot:
 
     def to_svg(self) -> str:
         """The picture; the same numbers give the same bytes."""
+        return self._svg_of(self.figure)
+
+    def _svg_of(self, figure: Figure) -> str:
         stream = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": self.name, "svg.fonttype": "path"}):
-            self.figure.savefig(stream, format="svg", dpi=IMAGE_DPI, metadata={"Date": None}, transparent=True)
+            figure.savefig(stream, format="svg", dpi=IMAGE_DPI, metadata={"Date": None}, transparent=True)
         return stream.getvalue()
+
+
+def for_phones_too(draw: Callable[P, Plot]) -> Callable[P, Plot]:
+    """A figure that has letters to be read on any screen: in the book it is drawn once more, for a phone."""
+
+    @functools.wraps(draw)
+    def twice(*args: P.args, **kwargs: P.kwargs) -> Plot:
+        plot = draw(*args, **kwargs)
+        if page.in_book() and not plot.frame.empty:
+            with drawn_for_a_phone():
+                plot.phones = draw(*args, **kwargs).figure
+        return plot
+
+    return twice

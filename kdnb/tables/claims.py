@@ -80,7 +80,7 @@ def claims(
     return Table(
         name=name,
         caption="Claims of the paper: whether the printed numbers bear them out, and what the runs say.",
-        head=[line("Id", "Claim", "In print", *scales)],
+        head=[line("Id", "Claim", "Holds in print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),
         note=" ".join([*["A demo says nothing about a claim."] * (not found), *_schedules_told(of, apart, found)]),

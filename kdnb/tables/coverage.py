@@ -40,7 +40,7 @@ def _of_paper(key: str, entries: list[dict[str, Any]]) -> Table:
     return Table(
         name=f"coverage-{key}",
         caption=f"{exhibits.paper(key).heading}: runs that are measured, of those that the study wants. "
-        "Hours left are of one process, at the speed of the runs that there are.",
+        "Hours left are of one process, at the speed of the runs that there are, on the machines that made them.",
         head=[line("Exhibit", "Printed", "Cells", "Can run", *(scale.capitalize() for scale in SCALES), "Why not all")],
         body=body,
         css="kdnb-claims",

@@ -20,7 +20,7 @@ from kdnb.tables.schedules import marked, own_schedules_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line, myst
 from kdnb.tables.words import measured_at, runs_label
 
-HEAD = ("In print", "Measured", "Seeds", "Says")
+HEAD = ("Difference in print", "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
 JUDGED = " No number decides it: the comparisons stand here for who judges."
 #: No two scores in percent lie further apart: of an interval that is wider the width is not printed.

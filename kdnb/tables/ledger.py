@@ -28,7 +28,7 @@ from kdnb.tables.taken import as_taken, printed_of, where
 from kdnb.tables.words import columns, slug
 
 HEAD = (
-    "Claim", "Where it stands, and what it says", "In print", "Verdict", "For · open · against · unmeasured",
+    "Claim", "Where it stands, and what it says", "Holds in print", "Verdict", "For · open · against · unmeasured",
     "Closest call", "Seeds to settle it", "Claims that need it",
 )  # fmt: skip
 
