@@ -152,6 +152,12 @@ def less_images(scale: str) -> str:
     return f" (its teacher saw all images, the student {count:,})" if count else ""
 
 
+def fewer_images(scale: str) -> str:
+    """The same of several students."""
+    count = get_profile(scale).student_images
+    return f"; teachers saw all images, students {count:,} of them" if count else ""
+
+
 def _has_gains(frame: pd.DataFrame) -> bool:
     seeds = frame.groupby("row")["seed"].agg(set)
     return "plain" in seeds.index and any(seeds["plain"] & of for row, of in seeds.items() if row != "plain")

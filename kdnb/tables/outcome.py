@@ -14,7 +14,7 @@ from kdnb.exhibits.costs import epochs_of_kd, steps_for
 from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.in_short import Students, students_of
+from kdnb.tables.in_short import Students, fewer_images, less_images, students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Line, Said, Table, line
@@ -94,7 +94,8 @@ def _table(
         for row in filter(place.has, rows):
             gain, beside = place.over_plain.get(row), place.over_kd.get(row)
             label = exhibit.row(row).label + (f" {DAGGER}" if row in exhibit.controls else "")
-            texts = [label, *([place.title] * several), place.told(row), _gain(gain, place.score)]
+            where = place.title.replace(less_images(scale), "")  # the caption says it once
+            texts = [label, *([where] * several), place.told(row), _gain(gain, place.score)]
             texts += [_gain(place.equal.get(row), place.score)] if equal else []
             texts += [_gain(beside, place.score)] if with_kd else []
             printed = _in_print(exhibit, row, place) or "–"
@@ -112,7 +113,7 @@ def _table(
     return Table(
         name=name or slug(f"outcome {exhibit.paper} {rows[0]}"),
         caption=f"The result, {measured_at(scale)}"
-        + ("" if several else f", {places[0].title}")
+        + (fewer_images(scale) if several else f", {places[0].title}")
         + ". Mean ± standard deviation (runs); gains with 95 % intervals that hold together over the table's rows.",
         head=[line(*heads, "Gain in print", "Cost in epochs of KD", "So far")],
         body=body,
