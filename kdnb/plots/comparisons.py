@@ -16,7 +16,7 @@ from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
-from kdnb.plots.style import COLOURS, Plot, across, base, colour, combined, for_phones_too, side_by_side, style
+from kdnb.plots.style import COLOURS, Plot, across, base, broken, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
@@ -231,10 +231,12 @@ def _strips(
     """Panels whose lines are named rows, from top to bottom: one or two side by side, pairs and more in a grid."""
     if not shown:
         return None
+    names = [broken(name) for name in names]
+    lines = max(name.count("\n") for name in names) + 1
     if shown[0].pair or len(shown) > 2:
-        figure, places = grid(len(shown), 0.23 * len(names) + 1.1, below=0.0, share=True)
+        figure, places = grid(len(shown), (0.08 + 0.15 * lines) * len(names) + 1.1, below=0.0, share=True)
     else:
-        figure, places = side_by_side(len(shown), 0.28 * len(names) + 1.05, share=True)
+        figure, places = side_by_side(len(shown), (0.13 + 0.15 * lines) * len(names) + 1.05, share=True)
     for axes, panel in zip(places, shown, strict=True):
         draw(axes, panel)
         entitle(axes, panel, len(shown))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -80,6 +81,8 @@ COLOURS = {
 #: Width of the text in inches: of a page, and of a page on a phone.
 WIDTH, PHONE = 7.2, 4.0
 _width = ContextVar("width", default=WIDTH)
+#: So many letters of a name stand in a line beside a phone's panel.
+NAME = 20
 #: Dots per inch of what is drawn as an image within a picture: clouds of points, heat maps.
 IMAGE_DPI = 160
 
@@ -164,6 +167,11 @@ def side_by_side(count: int, height: float, share: bool = False) -> tuple[Figure
 def across(columns: int) -> int:
     """How many entries of a legend stand side by side: half of them on a phone."""
     return max(1, columns // 2) if on_a_phone() else columns
+
+
+def broken(name: str) -> str:
+    """The name of a line beside its panel, on a phone in several lines of its own."""
+    return "\n".join(textwrap.wrap(name, NAME)) if on_a_phone() else name
 
 
 # -- the figure itself -------------------------------------------------------------------------------------
