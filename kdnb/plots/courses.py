@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ from kdnb.plots.histories import (
     thin,
 )
 from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, plot
-from kdnb.plots.style import Plot, across, colour, for_phones_too, on_a_phone, style, width
+from kdnb.plots.style import Plot, across, colour, for_phones_too, in_columns, style
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
 
@@ -89,7 +88,7 @@ def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:
 
 def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
     """The legend of the last line of panels stands below, that of one above it on top."""
-    figure, places = _places(len(found), len(drawn.panels))
+    figure, places = in_columns(len(found), len(drawn.panels), 2.4 + 1.5 * len(drawn.panels))
     for course, column in zip(found, places.T, strict=True):
         for axes, panel in zip(column, drawn.panels, strict=True):
             _draw(axes, course, panel)
@@ -101,16 +100,6 @@ def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=across(3))
     legend_below(figure, places[-1], columns=3)
     return figure
-
-
-def _places(courses: int, panels: int) -> tuple[Figure, np.ndarray]:
-    """Axes [panels, courses]: a course's panels below each other, the courses side by side, on a phone in turn."""
-    height = 2.4 + 1.5 * panels
-    if on_a_phone():
-        figure = Figure(figsize=(width(), height * courses))
-        return figure, figure.subplots(courses * panels, 1, squeeze=False).reshape(courses, panels).T
-    figure = Figure(figsize=(width(), height))
-    return figure, figure.subplots(panels, courses, squeeze=False, sharex="col")
 
 
 def _draw(axes: Axes, course: _Course, panel: Drawn) -> None:

@@ -15,7 +15,7 @@ from kdnb.exhibits.runs import runs_of
 from kdnb.plots.histories import epochs_axis
 from kdnb.plots.kept import Found, Kept, find, plot
 from kdnb.plots.panels import legend_below
-from kdnb.plots.style import WIDTH, Plot
+from kdnb.plots.style import Plot, for_phones_too, in_columns, on_a_phone
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 
@@ -28,6 +28,7 @@ KINDS = {"ncc": ("nearest centroid, %", 100.0), "qmi": ("mutual information (QMI
 Period = tuple[str, int, int]
 
 
+@for_phones_too
 def flows(exhibit: Exhibit | str, profile: str = "demo", name: str = "", periods: Sequence[Period] = ()) -> Plot:
     """A column of panels for every row that was followed, a line a layer; dots are the teacher's layers at its end.
 
@@ -55,8 +56,7 @@ def _teacher(found: Found) -> Record | None:
 
 
 def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> Figure:
-    figure = Figure(figsize=(WIDTH, 5.0))
-    places = figure.subplots(len(KINDS), len(found.kept), squeeze=False, sharex="col", sharey="row")
+    figure, places = in_columns(len(found.kept), len(KINDS), 5.0, share=True)
     for place, (column, kept) in enumerate(zip(places.T, found.kept.values(), strict=True)):
         for axes, (kind, (what, factor)) in zip(column, KINDS.items(), strict=True):
             epochs = kept.arrays["flow_course_epochs"]
@@ -65,7 +65,7 @@ def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> F
                 axes.plot(epochs, values, color=hue, marker=".", label=f"layer {layer}")
                 if taught is not None:
                     axes.axhline(factor * taught.metrics[f"{kind}_{layer}"], color=hue, linestyle=":", linewidth=1)
-            if place == 0:
+            if place == 0 or on_a_phone():
                 axes.set_ylabel(what)
         column[0].set_title(kept.cell.row.label)
         epochs_axis(column[-1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -162,6 +163,18 @@ def side_by_side(count: int, height: float, share: bool = False) -> tuple[Figure
     lines, columns = (count, 1) if on_a_phone() else (1, count)
     figure = Figure(figsize=(width(), height * lines))
     return figure, list(figure.subplots(lines, columns, squeeze=False, sharey=share).flat)
+
+
+def in_columns(columns: int, panels: int, height: float, share: bool = False) -> tuple[Figure, np.ndarray]:
+    """Axes [panels, columns]: the panels of a column below each other; columns side by side, on a phone in turn.
+
+    `height` is a column's, in inches.  With `share` panels side by side have one scale of values.
+    """
+    if on_a_phone():
+        figure = Figure(figsize=(width(), height * columns))
+        return figure, figure.subplots(columns * panels, 1, squeeze=False).reshape(columns, panels).T
+    figure = Figure(figsize=(width(), height))
+    return figure, figure.subplots(panels, columns, squeeze=False, sharex="col", sharey="row" if share else False)
 
 
 def across(columns: int) -> int:
