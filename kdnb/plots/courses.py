@@ -26,7 +26,7 @@ from kdnb.plots.histories import (
     thin,
 )
 from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, plot
-from kdnb.plots.style import Plot, across, colour, for_phones_too, in_columns, style
+from kdnb.plots.style import Plot, across, colour, for_phones_too, in_columns, on_a_phone, style
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
 
@@ -95,7 +95,8 @@ def _figure(found: Sequence[_Course], drawn: Courses) -> Figure:
         column[0].set_title(f"{drawn.of}\n{course.panel.title}" if drawn.of else course.panel.title)
         epochs_axis(column[-1])
     for row, panel in zip(places, drawn.panels, strict=True):
-        row[0].set_ylabel(panel.label)
+        for axes in row if on_a_phone() else row[:1]:
+            axes.set_ylabel(panel.label)
     for row in places[:-1]:
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=across(3))
     legend_below(figure, places[-1], columns=3)

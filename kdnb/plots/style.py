@@ -168,13 +168,17 @@ def side_by_side(count: int, height: float, share: bool = False) -> tuple[Figure
 def in_columns(columns: int, panels: int, height: float, share: bool = False) -> tuple[Figure, np.ndarray]:
     """Axes [panels, columns]: the panels of a column below each other; columns side by side, on a phone in turn.
 
-    `height` is a column's, in inches.  With `share` panels side by side have one scale of values.
+    `height` is a column's, in inches.  With `share` the same panel of every column has one scale of values.
     """
-    if on_a_phone():
-        figure = Figure(figsize=(width(), height * columns))
-        return figure, figure.subplots(columns * panels, 1, squeeze=False).reshape(columns, panels).T
-    figure = Figure(figsize=(width(), height))
-    return figure, figure.subplots(panels, columns, squeeze=False, sharex="col", sharey="row" if share else False)
+    if not on_a_phone():
+        figure = Figure(figsize=(width(), height))
+        return figure, figure.subplots(panels, columns, squeeze=False, sharex="col", sharey="row" if share else False)
+    figure = Figure(figsize=(width(), height * columns))
+    places = figure.subplots(columns * panels, 1, squeeze=False).reshape(columns, panels).T
+    for first, *others in places if share else ():
+        for axes in others:
+            axes.sharey(first)
+    return figure, places
 
 
 def across(columns: int) -> int:
