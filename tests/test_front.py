@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import sys
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from kdnb.study.store import Store
 from kdnb.tables import front
 from kdnb.tables.in_short import in_short, students_of, told_of_gains
 from kdnb.tables.ledger import judged
+from kdnb.tables.ranking import standings
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,19 @@ def test_no_control_is_the_method_to_use():
     assert f"| {FIRST.row(COMPETING[-1]).label} gains most:" in text and " over KD; its place is 1 to " in text
     assert "2 seeds, measured at pilot scale, CIFAR-100 (" in text and "rows are not measured yet" not in text
     assert not any(FIRST.row(key).label in text for key in CONTROLS)
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_beside_a_dear_winner_stands_the_best_at_the_cost_of_kd():
+    store, page = Store.open(), sys.modules[front.__module__]
+    fill(store, "pilot", seeds=2, key="leaderboard/first", rows=["plain", "kd", "at", "sp", "dkd"])
+    rows = [row for row in standings(FIRST, "pilot", "cifar100", store)[0] if row.competing and row.records]
+    assert [row.label for row in rows[:3]] == ["DKD", "SP", "AT"]
+    dear, cheap = (dataclasses.replace(row, cost=cost) for row, cost in zip(rows, (1.4, 1.2), strict=False))
+    told = page._leads([dear, cheap, *rows[2:]])
+    assert told.startswith("DKD gains most: ") and "It costs 1.4 times as much as KD" in told
+    assert "Of what costs at most 1.25 times as much, SP gains most: " in told
+    assert "SP" not in page._leads([dataclasses.replace(dear, cost=1.0), cheap, *rows[2:]])
 
 
 @pytest.mark.usefixtures("empty_project")

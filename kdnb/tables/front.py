@@ -16,7 +16,7 @@ from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
 from kdnb.tables.in_short import strongest_gains
 from kdnb.tables.ledger import verdicts_told
-from kdnb.tables.ranking import KD, Ranked, runs_told, standings
+from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, runs_told, standings
 from kdnb.tables.sheet import Included
 from kdnb.tables.words import NOT_YET, measured_at, methods_told, title
 
@@ -89,17 +89,27 @@ def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
             rows, _ = standings(board, scale, dataset, store)
             there = [row for row in rows if row.competing and row.records]
             if there and there[0].place and all(gain.known for gain in there[0].over.values()) and there[0].over:
-                return _leads(there[0], len(there)), _how_sure(board, there[0], rows, scale, dataset, store)
+                return _leads(there), _how_sure(board, there[0], rows, scale, dataset, store)
     return None
 
 
-def _leads(best: Ranked, count: int) -> str:
-    """`CRD + KD gains most: 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`, and what it costs."""
-    gain = f", {ACCURACY.difference(best.over[KD])} over KD" if KD in best.over else ""
-    told = f"{best.label} gains most: {best.values.mean():.1f} %{gain}; its place is {best.place_told} of {count}."
-    if best.dear:
-        told += f" It costs {best.cost:.1f} times as much as KD: KD that trains longer may do as well."
-    return told
+def _leads(rows: Sequence[Ranked]) -> str:
+    """`CRD + KD gains most: 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`
+
+    What costs more than KD says so, and which of the others gains most.
+    """
+    best, count = rows[0], len(rows)
+    if not best.dear:
+        return f"{_gains_most(best)} of {count}."
+    told = f"{_gains_most(best)} of {count}. It costs {best.cost:.1f} times as much as KD: KD that trains longer may "
+    told += "do as well."
+    cheaper = next((row for row in rows if not row.dear and row.place and row.key not in (KD, PLAIN)), None)
+    return told + (f" Of what costs at most {DEAR} times as much, {_gains_most(cheaper)}." if cheaper else "")
+
+
+def _gains_most(row: Ranked) -> str:
+    gain = f", {ACCURACY.difference(row.over[KD])} over KD" if KD in row.over else ""
+    return f"{row.label} gains most: {row.values.mean():.1f} %{gain}; its place is {row.place_told}"
 
 
 def _how_sure(board: Exhibit, best: Ranked, rows: list[Ranked], scale: str, dataset: str, store: Store) -> str:
