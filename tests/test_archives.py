@@ -334,6 +334,40 @@ def test_an_export_packs_what_is_new(tmp_path):
     assert names(everything) == {"seed1.json", "seed2.json", "seed3.json"}
 
 
+@pytest.mark.parametrize("name", ["mine.txt", "out-records-1.tar.gz", "out-checkpoints-0.tar.gz"])
+@pytest.mark.parametrize("kind", ["words", "packed words", "an archive of something else", "a link"])
+def test_an_export_replaces_nothing_but_archives_of_exports(name, kind, tmp_path):
+    keep(RUN)
+    target = tmp_path / (name if name == "mine.txt" else "out.tar.gz")
+    place = tmp_path / name
+    if kind == "an archive of something else":
+        archive(place, **{"letters/1.json": b"{}"})
+    elif kind == "a link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place.write_bytes(b"my words" if kind == "words" else gzip.compress(b"my words"))
+    before = place.is_symlink() or place.read_bytes()
+    with pytest.raises(StoreError, match=f"{name} is no archive of an export, .*; name another file"):
+        export_store(Store.open(), target)
+    assert (place.is_symlink() or place.read_bytes()) == before
+    assert names(export_store(Store.open(), tmp_path / "other.tar.gz").archives) == {"seed1.json"}, "nothing is lost"
+
+
+def test_an_archive_of_an_export_is_replaced_and_an_empty_one_too(tmp_path):
+    target = tmp_path / "out.tar.gz"
+    assert names(export_store(Store.open(), target).archives) == set()
+    keep(RUN)
+    for _ in range(2):
+        assert names(export_store(Store.open(), target).archives) == {"seed1.json"}
+
+
+def test_folders_are_told_from_archives(tmp_path):
+    with pytest.raises(StoreError, match=r"is a folder; name a file for the archive"):
+        export_store(Store.open(), tmp_path)
+    with pytest.raises(StoreError, match=r"is a folder; name the archives in it .*\*\.tar\.gz"):
+        list(import_archives(Store.open(), [tmp_path]))
+
+
 def test_records_go_first_and_whole_checkpoints_as_far_as_they_fit(tmp_path, monkeypatch, elsewhere):
     monkeypatch.setattr(archives_module, "LARGEST_EXPORT", 60_000)
     monkeypatch.setattr(archives_module, "LARGEST_ARCHIVE", 20_000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ LARGEST_EXPORT = 60 * 2**20
 MOST_ARCHIVES = 8
 #: Beside the checkpoints: what has been exported.
 LEDGER = "exported.json"
+#: What the siblings of an export's first archive hold, as their names say.
+_KINDS = ("records", "checkpoints")
 
 #: Files that travel together: a record with its arrays, or a checkpoint; the first one describes the others.
 Unit = list[Path]
@@ -47,8 +51,9 @@ def export_store(store: Store, target: Path, everything: bool = False) -> Export
     New is what no export has packed yet, but for one to this very target that is about to be replaced.  Records go
     first, each beside its arrays, then whole checkpoints, weights that others need before those of unfinished runs, as
     far as LARGEST_EXPORT and MOST_ARCHIVES allow; the rest goes next time.  Without `$KDNB_STORE` all of the published
-    home is packed.
+    home is packed.  Archives of earlier exports are replaced; any other file that stands in the way is a StoreError.
     """
+    need_replaceable(target)
     home = _home(store)
     try:
         ledger = {} if store.own is None or everything else _ledger(home)
@@ -64,14 +69,41 @@ def export_store(store: Store, target: Path, everything: bool = False) -> Export
     return Exported(archives, [_left_told(home, unit) for unit in left])
 
 
+def need_replaceable(target: Path) -> None:
+    """Raises StoreError where an export to `target` would replace anything but archives of earlier exports."""
+    if target.is_dir():
+        raise StoreError(f"{target} is a folder; name a file for the archive, as {target / 'records.tar.gz'}.")
+    name = re.compile(rf"{re.escape(_stem(target))}-({'|'.join(_KINDS)})-\d+\.tar\.gz")
+    beside = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
+    siblings = [path for path in beside if name.fullmatch(path.name)]
+    for path in (target, *siblings):
+        if os.path.lexists(path) and not _is_export(path):
+            raise StoreError(f"{path} is no archive of an export, and would be replaced by one; name another file.")
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is an archive as `export_store` makes them: packed, whole, and of files of a store alone."""
+    if not path.is_file():
+        return False
+    try:
+        with tarfile.open(path, "r:gz") as packed:
+            return all(member.isfile() and _is_name(member.name) for member in packed)
+    except (OSError, tarfile.TarError, EOFError, zlib.error):
+        return False
+
+
+def _stem(target: Path) -> str:
+    return target.name.removesuffix(".tar.gz").removesuffix(".tgz")
+
+
 def _packed(home: Home, target: Path, units: list[Unit]) -> list[Path]:
-    stem = target.name.removesuffix(".tar.gz").removesuffix(".tgz")
+    stem = _stem(target)
     first, *others = list(_parts([u for u in units if _is_record(u)])) or [[]]
     archives = [_pack(target, home, first)]
     for number, part in enumerate(others, start=1):
-        archives.append(_pack(target.with_name(f"{stem}-records-{number}.tar.gz"), home, part))
+        archives.append(_pack(target.with_name(f"{stem}-{_KINDS[0]}-{number}.tar.gz"), home, part))
     for number, part in enumerate(_parts([[path] for u in units if not _is_record(u) for path in reversed(u)])):
-        archives.append(_pack(target.with_name(f"{stem}-checkpoints-{number}.tar.gz"), home, part))
+        archives.append(_pack(target.with_name(f"{stem}-{_KINDS[1]}-{number}.tar.gz"), home, part))
     return archives
 
 
@@ -277,6 +309,10 @@ def _progress(description: bytes) -> _Progress | None:
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
+    if archive.is_dir():
+        raise StoreError(
+            f"{archive} is a folder; name the archives in it that `kdnb study --export` made, as {archive}/*.tar.gz."
+        )
     try:
         with tarfile.open(archive) as packed:
             return {m.name: _content(packed, m) for m in packed.getmembers() if m.isfile()}
@@ -295,18 +331,26 @@ def _home(store: Store) -> Home:
 
 def _place(store: Store, name: str) -> Path | None:
     """Where a file of an archive goes: only below the store's own folders, whatever its name says."""
+    if not _is_name(name):
+        return None
     path = PurePosixPath(name)
     home = _home(store)
-    if path.is_absolute() or ".." in path.parts or len(path.parts) < 3:
-        return None
-    if path.parts[0] == "results" and path.suffix in (".json", ".npz"):
+    if path.parts[0] == "results":
         if store.own is None:  # what no table of the published study shows does not go there
             profile = path.parts[2]
             home = store.demo if profile == "demo" else store.custom if profile.startswith("custom-") else home
         return home.results.joinpath(*path.parts[1:])
-    if path.parts[0] == "checkpoints" and (path.name == META or path.suffix == ".safetensors"):
-        return home.checkpoints.joinpath(*path.parts[1:])
-    return None
+    return home.checkpoints.joinpath(*path.parts[1:])
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file of an archive has the name of a record, of arrays, or of a part of a checkpoint."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or len(path.parts) < 3:
+        return False
+    if path.parts[0] == "results":
+        return path.suffix in (".json", ".npz")
+    return path.parts[0] == "checkpoints" and (path.name == META or path.suffix == ".safetensors")
 
 
 def _checkpoint_folders(home: Home) -> list[Unit]:
