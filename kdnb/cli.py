@@ -90,6 +90,7 @@ def _options(
 
 @app.command()
 def run(
+    context: typer.Context,
     row: Annotated[str | None, typer.Argument(help="Row of the exhibit: kd, fitnet+kd, teacher, ...")] = None,
     exhibit: Annotated[str, typer.Option("--exhibit", help="Table or figure as <paper>/<name>.")] = "comparison/table1",
     profile: ProfileOption = "demo",
@@ -111,11 +112,14 @@ def run(
     With --like the exit code is 0 where the record is repeated digit for digit, 1 where it is not.
     """
     if like is not None:
+        _refuse_beside_like(context)
         _repeat(like)
         return
     if row is None:
         raise KdnbError("Name a row of the exhibit, as in `kdnb run kd`, or a record to repeat: --like RECORD.json.")
     from kdnb import datasets, exhibits
+    from kdnb.exhibits import wanted as work
+    from kdnb.exhibits.runs import precision_told
     from kdnb.study.environment import made_now, source_digest
     from kdnb.study.experiment import Run
     from kdnb.study.store import Store
@@ -123,6 +127,7 @@ def run(
     chosen, scale = exhibits.get(exhibit), _profile(profile, epochs)
     if dataset is not None and datasets.is_own(dataset):
         chosen = chosen.on(dataset)
+    work.asked([chosen], row)
     cell = chosen.cell(scale, row, dataset)
     how = _numerics(device, dtype, mode, deterministic)
     if cell.awaits:
@@ -136,10 +141,14 @@ def run(
     wanted = Run(cell.experiment, seed, cell.keeps)
     store = Store.open()
     code = 0
-    if not store.has(wanted):  # a stored one needs no device, nor torch
+    stored = store.has(wanted)
+    if not stored:  # a stored one needs no device, nor torch
         store, code = _train(chosen.paper, [wanted], how, any_numerics=any_numerics, workers=1)
     record = store.get(*wanted.key)
     if record is not None:
+        if stored and (dtype, mode) != ("auto", "auto"):
+            made = precision_told(record) or "a precision that it does not tell"
+            typer.echo(f"stored already, trained in {made}: nothing is trained again", err=True)
         for metric, value in record.metrics.items():
             typer.echo(f"{metric:>16}  {value:.4f}")
         typer.echo(f"{'record':>16}  {record.path}")
@@ -180,7 +189,9 @@ def study(
             "--last-call", help="This machine goes away: put off what neither ends in the budget nor travels."
         ),
     ] = False,
-    export: Annotated[Path | None, typer.Option(help="Afterwards pack new records and checkpoints here.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Afterwards pack new records and checkpoints into this file, as out.tar.gz.")
+    ] = None,
     export_all: Annotated[
         bool, typer.Option("--export-all", help="With --export: pack again what was packed before.")
     ] = False,
@@ -229,17 +240,22 @@ def study(
 
 
 @app.command()
-def status(as_json: JsonOption = False) -> None:
+def status(
+    exhibit: Annotated[
+        str, typer.Argument(help="Only these, row by row: <paper>/<name>, a <paper>; several by commas.")
+    ] = "all",
+    as_json: JsonOption = False,
+) -> None:
     """The study's dashboard: what each exhibit has, what is missing, what is broken."""
     from kdnb.exhibits.status import report, told
 
-    found = report()
+    found = report(keys=exhibit)
     typer.echo(json.dumps(found, indent=1) if as_json else told(found))
 
 
 @app.command("import")
 def import_(
-    archives: Annotated[list[Path], typer.Argument(help="Archives that `study --export` made.")],
+    archives: Annotated[list[Path], typer.Argument(help="Archives that `study --export` made, each a file.")],
 ) -> None:
     """Take in records and checkpoints from another machine; what is already here is kept.
 
@@ -327,15 +343,21 @@ def data_prepare(
     no_flip: Annotated[
         bool, typer.Option("--no-flip", help="Of your own images: a mirrored one is another thing, as of letters.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Of your own images: put these in the place of others of that name.")
+    ] = False,
 ) -> None:
     """Bring a data set into the prepared layout: downloaded and checked, or from a folder.
 
     Any other name than those of `kdnb data list` takes images of your own: a folder with train/<class>/ and
-    test/<class>/, or with <class>/ alone, of .png and .jpg files.
+    test/<class>/, or with <class>/ alone, of .png and .jpg files.  Other images of that name stay, unless --replace
+    is given.
     """
     from kdnb import datasets
 
-    datasets.prepare(name, source, progress=lambda line: typer.echo(line, err=True), flip=not no_flip)
+    datasets.prepare(
+        name, source, progress=lambda line: typer.echo(line, err=True), flip=not no_flip, replace=replace
+    )
     typer.echo(f"{name}: ready")
 
 
@@ -390,6 +412,17 @@ def _exported(store: Store, target: Path, everything: bool) -> bool:
     for line in exported.left:
         typer.echo(line)
     return True
+
+
+def _refuse_beside_like(context: typer.Context) -> None:
+    """A record says all of its run; what is asked for beside it would be passed over."""
+    sources = {name: context.get_parameter_source(name) for name in context.params if name != "like"}
+    said = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    beside = ["the row" if name == "row" else f"--{name.replace('_', '-')}" for name in said]
+    if beside:
+        raise KdnbError(
+            f"--like repeats the run of its record, with all that belongs to it: leave out {', '.join(beside)}."
+        )
 
 
 def _repeat(path: Path) -> None:

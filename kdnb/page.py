@@ -56,9 +56,22 @@ def of_paper(paper: str) -> str:
     return f"/{PAPERS}{paper}" if there else ""
 
 
-def of_row(paper: str, key: str) -> str:
-    """The page that treats a row of the paper's tables, as its notebook's metadata says; "" without one."""
-    return _rows(paper, project()).get(key, "") if in_book() else ""
+def of_row(paper: str, key: str, method: str = "") -> str:
+    """The page that treats a row of the paper's tables, as its notebook's metadata says; "" without one.
+
+    Else, where `method` is given, the page of another paper that treats the row called so, with KD or without: of
+    several the one that bears its name.
+    """
+    if not in_book():
+        return ""
+    treated = _rows(project())
+    own = [name for name in treated.get(key, ()) if name.startswith(f"{paper}/")]
+    if own:
+        return own[0].partition("/")[2]
+    alone = method.partition("+")[0]
+    found = [*treated.get(method, ()), *treated.get(alone, ())]
+    called = [name for name in found if name.endswith(f"/{alone.replace('-', '_')}")]
+    return next((f"../{name}" for name in [*called, *found]), "")
 
 
 def pages(book: Path) -> list[str]:
@@ -94,12 +107,13 @@ def _named(entry: object) -> Iterator[str]:
 
 
 @functools.cache
-def _rows(paper: str, book: Path) -> dict[str, str]:
-    found = {}
+def _rows(book: Path) -> dict[str, list[str]]:
+    """Key of a row -> the pages that treat it, in the order of the book."""
+    found: dict[str, list[str]] = {}
     for name in pages(book):
         source = book / "notebooks" / f"{name}.ipynb"
-        if name.startswith(f"{paper}/") and source.exists():
+        if source.exists():
             metadata = json.loads(source.read_text(encoding="utf-8"))["metadata"]
             for key in metadata.get("kdnb", {}).get("rows", []):
-                found[key] = source.stem
+                found.setdefault(key, []).append(name)
     return found

@@ -61,6 +61,17 @@ BAD = {
     "data set of a run": ("run kd --dataset digts", "did you mean digits"),
     "row": ("run kdd", "did you mean kd"),
     "rows": ("study --rows kd,fitnett", "did you mean fitnet"),
+    "row of another table": ("run dkd", "name the table, as in --exhibit slkd/table1"),
+    "rows of another table": ("study --rows kd,dkd", "'dkd' is no row of comparison/table1; it is one of slkd/table1"),
+    "a row that is not run": (
+        "study --exhibit leaderboard/first --rows kd,at",
+        "'at' cannot be run under profile 'demo'",
+    ),
+    "exhibit of the dashboard": ("status comparison/tabel1", "did you mean comparison/table1"),
+    "what a record says already": (
+        "run kd --like r.json --seed 7 --any-numerics",
+        "leave out --seed, --any-numerics, the row",
+    ),
     "exhibit": ("run kd --exhibit comparison/tabel1", "did you mean comparison/table1"),
     "exhibits": ("study --exhibit comparisn", "did you mean comparison"),
     "profile": ("run kd --profile papper", "did you mean paper"),
@@ -194,6 +205,9 @@ def test_the_dashboard_counts_what_is_measured(kdnb):
     told = kdnb("status").out
     assert "comparison/table1: 34 cells, 34 can run" in told and f"broken: {stale}" in told
     assert "slkd/table4: 9 cells, 0 can run (ImageNet is not among" in told
+    of_one = kdnb("status", "comparison/table1").out.splitlines()
+    assert of_one[0].startswith("comparison/table1: 34 cells") and of_one[1].endswith("3 of 33 runs, minutes left")
+    assert "    kd: demo 2" in of_one and "    fitnet: no run" in of_one
 
 
 # -- runs --------------------------------------------------------------------------------------------------
@@ -206,8 +220,9 @@ def test_a_stored_run_is_shown_at_once(kdnb, monkeypatch):
         raise AssertionError("a stored run was trained again")
 
     monkeypatch.setattr(Cohort, "steps", trained)
+    assert "stored already, trained in " in kdnb("run", "kd", "--seed", "4", "--dtype", "float32").err
     found = kdnb("run", "kd", "--seed", "4")
-    assert found.code == 0
+    assert found.code == 0 and "stored already" not in found.err
     told = dict(line.split() for line in found.out.splitlines())
     assert told["headline"] == "0.8125" and told["record"] == str(path)
 

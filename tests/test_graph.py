@@ -116,7 +116,8 @@ def test_only_pages_of_the_table_of_contents_are_pages(project, monkeypatch):
     shutil.copy(source, source.with_name("zz.ipynb"))
     monkeypatch.setenv("KDNB_BOOK", str(project))
     monkeypatch.setenv("KDNB_BATCH", "1")
-    assert page.of_row("comparison", "kd-a50") == "alphas"
+    assert page.of_row("comparison", "kd-a50") == "alphas" and page.of_row("leaderboard", "kd-a50") == ""
+    assert page.of_row("leaderboard", "mine", "kd-a50+kd") == "../comparison/alphas"  # by its method
     assert page.exists("comparison", "alphas") and not page.exists("comparison", "alphas-Copy1")
     assert Book(project).pages == ["comparison/alphas"]
 

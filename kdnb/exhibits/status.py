@@ -6,20 +6,28 @@ import statistics
 from collections import Counter
 from typing import Any
 
-from kdnb.exhibits import ablations, all_exhibits
+from kdnb.exhibits import ablations, all_exhibits, on_own_images
 from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
-from kdnb.exhibits.wanted import every_experiment, of_cell
+from kdnb.exhibits.wanted import every_experiment, of_cell, select
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
 from kdnb.study.store import Store
 
+#: Less than these hours are called minutes.
+A_FEW_MINUTES = 0.1
 
-def report(store: Store | None = None) -> dict[str, Any]:
-    """The dashboard in plain values; `measured` counts cells with a record, `runs` the records in them."""
-    store = store or Store.open()
-    exhibits = [_exhibit(exhibit, store) for exhibit in all_exhibits()]
-    of_ours = [_exhibit(exhibit, store) for exhibit in ablations()]
+
+def report(store: Store | None = None, keys: str = "all") -> dict[str, Any]:
+    """The dashboard in plain values; `measured` counts cells with a record, `runs` the records in them.
+
+    Of all exhibits, or of those of some `keys`, by commas, with a line for each of their rows.
+    """
+    store, chosen = store or Store.open(), {exhibit.key for exhibit in select(keys)}
+    exhibits, of_ours, own = (
+        [_exhibit(exhibit, store, with_rows=keys != "all") for exhibit in kind if exhibit.key in chosen]
+        for kind in (all_exhibits(), ablations(), on_own_images())
+    )
     known = {experiment.fingerprint for experiment in every_experiment()}
     stale = [
         {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
@@ -27,7 +35,7 @@ def report(store: Store | None = None) -> dict[str, Any]:
         if r.fingerprint not in known and not str(r.experiment["profile"]["name"]).startswith("custom-")
         and r.experiment.get("stage") is None
     ]  # fmt: skip
-    whole = {"exhibits": exhibits, "ablations": of_ours, "broken": broken(store), "stale": stale}
+    whole = {"exhibits": exhibits, "ablations": of_ours, "own": own, "broken": broken(store), "stale": stale}
     return whole | {"sources": _sources(store)}
 
 
@@ -46,17 +54,18 @@ def _sources(store: Store) -> list[dict[str, Any]]:
 def told(found: dict[str, Any]) -> str:
     """The dashboard as text."""
     lines = []
-    for e in [*found["exhibits"], *found["ablations"]]:
+    for e in [*found["exhibits"], *found["ablations"], *found["own"]]:
         why = f" ({e['why_not']})" if e["why_not"] else ""
-        lines.append(f"{e['paper']}/{e['exhibit']}: {e['cells']} cells, {e['runnable']} can run{why}")
+        on = f" on {', '.join(e['datasets'])}" if e in found["own"] else ""
+        lines.append(f"{e['paper']}/{e['exhibit']}{on}: {e['cells']} cells, {e['runnable']} can run{why}")
         for profile, counts in e["profiles"].items():
             if not counts["cells"]:
                 continue
-            hours = f", about {counts['hours_left']:.1f} h left" if counts["hours_left"] else ""
             lines.append(
                 f"  {profile:<6} {counts['measured']:>3} of {counts['cells']} cells measured, "
-                f"{counts['runs']} of {counts['wanted']} runs{hours}"
+                f"{counts['runs']} of {counts['wanted']} runs{left_told(counts)}"
             )
+        lines += [f"    {row}: {_runs_told(runs)}" for row, runs in e.get("rows", {}).items()]
     for kind in ("broken", "stale"):
         lines += [f"{kind}: {problem['path']}: {problem['what']}" for problem in found[kind]]
     others = [of for of in found["sources"] if not of["today"]]
@@ -68,7 +77,20 @@ def told(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
+def left_told(counts: dict[str, Any]) -> str:
+    """`, about 3.1 h left`, of the counts of a profile; empty where nothing is left, or nobody knows."""
+    hours = counts["hours_left"]
+    if not hours:
+        return ""
+    return ", minutes left" if hours < A_FEW_MINUTES else f", about {hours:.1f} h left"
+
+
+def _runs_told(runs: dict[str, int]) -> str:
+    """`demo 1, pilot 3`: the runs of a row by profile."""
+    return ", ".join(f"{profile} {count}" for profile, count in runs.items() if count) or "no run"
+
+
+def _exhibit(exhibit: Exhibit, store: Store, with_rows: bool) -> dict[str, Any]:
     cells = exhibit.cells("paper")
     profiles = {name: progress(exhibit, name, store) for name in PROFILES}
     return {
@@ -79,7 +101,19 @@ def _exhibit(exhibit: Exhibit, store: Store) -> dict[str, Any]:
         "why_not": "; ".join(dict.fromkeys(cell.why_not for cell in cells if cell.why_not)),
         "measured": {name: counts["measured"] for name, counts in profiles.items()},
         "profiles": profiles,
-    }
+        "datasets": exhibit.datasets,
+    } | ({"rows": _rows(exhibit, store)} if with_rows else {})
+
+
+def _rows(exhibit: Exhibit, store: Store) -> dict[str, dict[str, int]]:
+    """How many runs of each row are measured under each profile; what several cells show is one."""
+    found: dict[str, dict[str, int]] = {row.key: dict.fromkeys(PROFILES, 0) for row in exhibit.rows}
+    for profile in PROFILES:
+        runs = runs_of((cell for cell in exhibit.cells(profile) if cell.experiment is not None), store)
+        seen = {(cell.row.key, record.fingerprint, record.seed) for cell, record in runs}
+        for row, *_ in seen:
+            found[row][profile] += 1
+    return found
 
 
 def progress(exhibit: Exhibit, profile: str, store: Store) -> dict[str, Any]:
@@ -95,5 +129,5 @@ def progress(exhibit: Exhibit, profile: str, store: Store) -> dict[str, Any]:
         "measured": sum(any(runs.values()) for runs in done),
         "runs": sum(every.values()),
         "wanted": len(every),
-        "hours_left": round(left * statistics.mean(costs) / 3600, 2) if costs and left else None,
+        "hours_left": round(left * statistics.mean(costs) / 3600, 3) if costs and left else None,
     }

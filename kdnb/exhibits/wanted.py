@@ -5,7 +5,7 @@ The command line, the dashboard, the notebooks and the Snakefile ask here.  Free
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kdnb import analysis, datasets, exhibits
@@ -48,14 +48,17 @@ def runs(
 
     Before them come the runs that settle cells which wait; these cells have no runs of their own until then.
     Without `seeds` each exhibit has as many as its profile has time for.  `rows` are named by commas.
-    Raises KdnbError for a data set or a row that none of the exhibits has, and for a score that no run would have.
+    Raises KdnbError for a data set or a row that none of the exhibits has, for a row that is named and cannot be run
+    under this profile, and for a score that no run would have.
     """
     chosen = list(chosen)
     names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
     if dataset is not None and dataset not in names:
-        raise no_data_set("data set", dataset, profile, names)
-    keys = _asked(chosen, rows)
+        own = datasets.own_names() if any(exhibit.for_own_images for exhibit in chosen) else ()
+        raise no_data_set("data set", dataset, profile, [*names, *own])
+    keys = asked(chosen, rows)
     wanted: list[Run] = []
+    found: list[Cell] = []
     for name in [dataset] if dataset else names:
         cells = [
             (exhibit, cell)
@@ -65,17 +68,31 @@ def runs(
             if keys is None or keys & cell.names
         ]
         _refuse_scores_that_nobody_measures(cells)
+        found += [cell for _, cell in cells]
         wanted += dict.fromkeys(run for _, cell in cells for run in cell.awaits)
         of_cells = [of_cell(cell, seeds or exhibit.seeds(profile)) for exhibit, cell in cells]
         for turn in range(max(map(len, of_cells), default=0)):
-            wanted += [found[turn] for found in of_cells if turn < len(found)]
+            wanted += [runs[turn] for runs in of_cells if turn < len(runs)]
+    _refuse_rows_without_runs(keys or (), found, profile)
     return wanted
 
 
-#: More rows than these are counted where they wait, and not named.
-MOST_NAMED = 10
+#: More rows than these are counted where they wait, and not named; so many tables are named where a row is.
+MOST_NAMED, FEW_NAMED = 10, 3
 #: What every run has in its record beside its scores and what is always measured.
 OF_EVERY_RUN = ("epochs", "selected", "selected_epoch", "best_seen", "best_seen_epoch", *checking.SCORES)
+
+
+def _refuse_rows_without_runs(keys: Iterable[str], cells: Sequence[Cell], profile: Profile) -> None:
+    """Who names a row wants its runs: that it has none is said, and not passed over."""
+    for key in sorted(keys):
+        named = [cell for cell in cells if key in cell.names]
+        if named and not any(cell.experiment or cell.waits for cell in named):
+            why = "; ".join(dict.fromkeys(cell.why_not for cell in named))
+            raise KdnbError(
+                f"'{key}' cannot be run under profile '{profile.name}': {why}. Leave it out of --rows, or take another "
+                "profile."
+            )
 
 
 def _refuse_scores_that_nobody_measures(cells: Iterable[tuple[Exhibit, Cell]]) -> None:
@@ -100,7 +117,7 @@ def why_not(chosen: Iterable[Exhibit], profile: Profile) -> str:
 def awaited(chosen: Iterable[Exhibit], profile: Profile, rows: str | None = None) -> list[str]:
     """Which rows wait, and what for, a line for each reason."""
     chosen = list(chosen)
-    keys, found = _asked(chosen, rows), dict[str, list[str]]()
+    keys, found = asked(chosen, rows), dict[str, list[str]]()
     for _, cell in _cells(chosen, profile):
         if cell.waits and (keys is None or keys & cell.names):
             found.setdefault(cell.why_not, []).append(cell.row.label)
@@ -165,12 +182,22 @@ def _cells(chosen: Iterable[Exhibit], profile: Profile) -> Iterable[tuple[Exhibi
         yield from ((exhibit, cell) for cell in exhibit.cells(profile))
 
 
-def _asked(chosen: list[Exhibit], rows: str | None) -> set[str] | None:
-    """The names of rows that are asked for, by commas; None for all.  See `Cell.names`."""
+def asked(chosen: Sequence[Exhibit], rows: str | None) -> set[str] | None:
+    """The names of rows that are asked for, by commas; None for all.  See `Cell.names`.
+
+    Raises KdnbError for one that none of the exhibits has; it names the exhibits that do.
+    """
     if rows is None:
         return None
     keys = {key.strip() for key in rows.split(",")}
     known = {name for exhibit in chosen for name in exhibit.names()}
     for key in sorted(keys - known):
-        raise unknown("row", key, known)
+        elsewhere = [exhibit.key for exhibit in exhibits.select("all") if key in exhibit.names()]
+        if not elsewhere:
+            raise unknown("row", key, known)
+        more = f" and {len(elsewhere) - FEW_NAMED} more" if len(elsewhere) > FEW_NAMED else ""
+        raise KdnbError(
+            f"'{key}' is no row of {', '.join(exhibit.key for exhibit in chosen)}; it is one of "
+            f"{', '.join(elsewhere[:FEW_NAMED])}{more}: name the table, as in --exhibit {elsewhere[0]}."
+        )
     return keys

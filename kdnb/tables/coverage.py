@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdnb import exhibits
 from kdnb.exhibits.runs import device_told, precision_told
-from kdnb.exhibits.status import report
+from kdnb.exhibits.status import left_told, report
 from kdnb.study.environment import commit_told
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -51,8 +51,7 @@ def _measured(counts: dict[str, Any]) -> str:
     """`51 of 98, 3.1 h left`."""
     if not counts["wanted"]:
         return "–"
-    left = f", about {counts['hours_left']:.1f} h left" if counts["hours_left"] else ""
-    return f"{counts['runs']} of {counts['wanted']}{left}"
+    return f"{counts['runs']} of {counts['wanted']}{left_told(counts)}"
 
 
 def register(store: Store | None = None) -> Table:

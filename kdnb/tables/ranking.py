@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from kdnb import datasets, exhibits, methods
+from kdnb import datasets, exhibits, methods, page
 from kdnb.errors import StoreError
 from kdnb.exhibits import ACCURACY, Cell, Exhibit, choosing
 from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
@@ -231,7 +231,7 @@ def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, st
         caption=f"{exhibit.title}, {measured_at(scale)}, "
         f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
         head=[line(*HEAD)],
-        body=[_line(row) for row in rows if row.records],
+        body=[_line(row, exhibit.paper) for row in rows if row.records],
         frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
         note=_note(layout, rows, scale),
         css="kdnb-sortable",
@@ -268,10 +268,11 @@ def choices(
     )
 
 
-def _line(row: Ranked) -> Line:
+def _line(row: Ranked, paper: str) -> Line:
     memory, parameters = row.needs
+    label = row.label + (f" (= {row.same})" if row.same else "")
     return line(
-        row.label + (f" (= {row.same})" if row.same else ""),
+        Entry(label, page=page.of_row(paper, row.key, row.cell.row.method)),
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _chance(row.above) if row.key != KD else "–",
