@@ -23,6 +23,20 @@ def named(variable: str) -> Path | None:
     return Path(os.path.abspath(os.path.expanduser(given))) if given else None
 
 
+def file_above(place: Path) -> Path | None:
+    """What is no folder and stands in the way of one at `place`: that itself, or what should hold it; None if nothing.
+
+    What may not be looked at stands in nobody's way as far as is known.
+    """
+    for path in (place, *place.parents):
+        try:
+            if path.exists():
+                return None if path.is_dir() else path
+        except OSError:
+            return None
+    return None
+
+
 def project() -> Path:
     """The folder of the repository.  Raises KdnbError where the package was installed without it."""
     if not (ROOT / "data" / "reported").is_dir():

@@ -84,7 +84,7 @@ def test_an_image_in_two_classes_is_told_where_it_would_be_learned_and_tested(ph
     for path in (photos / CLASSES[0]).iterdir():
         if folders._read_image(path, 32).tobytes() in learned:
             shutil.copy(path, photos / CLASSES[1] / path.name)
-    datasets.prepare("flowers", photos)
+    datasets.prepare("flowers", photos, replace=True)
     assert "3 of the test images have the pixels of a training image." in datasets.check("flowers")
 
 
@@ -102,7 +102,7 @@ def test_test_images_of_another_class_do_not_depend_on_the_classes_beside_it(pho
     datasets.prepare("flowers", photos)
     before = tulips()
     write(photos, ("aster",), seed=1)
-    datasets.prepare("flowers", photos)
+    datasets.prepare("flowers", photos, replace=True)
     assert tulips() == before and len(datasets.load("flowers").classes) == 4
 
 
@@ -115,7 +115,7 @@ def test_two_levels_stay_as_they_are_and_shared_images_are_told(tmp_path, monkey
     datasets.prepare("flowers", source)
     found = datasets.load("flowers")
     assert (len(found.train), len(found.test)) == (15, 7) and found.published
-    assert "1 of the test images have the pixels of a training image." in datasets.check("flowers")
+    assert "1 of the test images has the pixels of a training image." in datasets.check("flowers")
 
 
 def test_the_shorter_side_becomes_32_and_the_middle_is_cut_out(tmp_path, monkeypatch):
@@ -143,7 +143,148 @@ def test_files_that_cannot_be_read_are_named_and_left_out(photos):
     datasets.prepare("flowers", photos, progress=told.append)
     left = [line for line in told if line.startswith("Left out: ")]
     assert [Path(line.split(": ")[1]).name for line in left] == ["torn.jpg", "notes.txt"]
-    assert datasets.check("flowers")[-1].startswith("2 files were left out")
+    assert datasets.check("flowers")[-2:] == [
+        "1 file was left out: not of the kinds .png, .jpg and .jpeg, which alone are read.",
+        "1 file was left out: not to be read as an image.",
+    ]
+
+
+def test_sound_images_of_other_kinds_are_left_out_for_that_reason_alone(photos):
+    for name in ("sound.webp", "sound.bmp"):
+        Image.new("RGB", (32, 32)).save(photos / "rose" / name)
+    datasets.prepare("flowers", photos)
+    (told,) = [line for line in datasets.check("flowers") if "left out" in line]
+    assert told == "2 files were left out: not of the kinds .png, .jpg and .jpeg, which alone are read."
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 file more was"), (2, "2 files more were")])
+def test_files_that_are_not_named_are_counted(count, told, photos):
+    for i in range(20 + count):
+        (photos / "tulip" / f"{i}.txt").write_text("by the fence")
+    lines: list[str] = []
+    datasets.prepare("flowers", photos, progress=lines.append)
+    assert f"And {told} left out." in lines and sum(line.startswith("Left out: ") for line in lines) == 20
+
+
+def test_images_in_two_classes_are_counted_in_each_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_DATA", str(tmp_path / "data"))
+    source = tmp_path / "both"
+    write(source / "train", count=5)
+    write(source / "test", count=2, seed=1)
+    for split, count in (("train", 2), ("test", 1)):
+        for i in range(count):
+            for copy in ("a", "b"):  # a copy counts once
+                shutil.copy(source / split / "rose" / f"{i}.png", source / split / "tulip" / f"{copy}-{i}.png")
+    datasets.prepare("flowers", source)
+    told = datasets.check("flowers")
+    assert "2 of the training images stand in more than one class." in told
+    assert "1 of the test images stands in more than one class." in told
+
+
+def test_one_copy_is_told_as_one(photos):
+    shutil.copy(photos / "rose" / "0.png", photos / "rose" / "copy.png")
+    datasets.prepare("flowers", photos)
+    assert "1 copy of images of the same class was left out." in datasets.check("flowers")
+
+
+# -- the same name again -----------------------------------------------------------------------------------
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def other_images(photos: Path) -> dict[str, bool]:
+    shutil.rmtree(photos)
+    write(photos, count=15, seed=1)
+    return {}
+
+
+def another_class(photos: Path) -> dict[str, bool]:
+    (photos / "tulip").rename(photos / "violet")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (other_images, r"other images, 48 for train \(digest .* in 3 classes, than .*photos, 36 for train \(digest"),
+        (another_class, "a class 'tulip', which .*photos calls 'violet'"),
+        (lambda _: {"flip": False}, r"which were to be mirrored and now are not to be mirrored \(--no-flip\)"),
+    ],
+)
+def test_a_name_that_has_other_images_keeps_them_unless_they_are_to_be_replaced(change, told, flowers, photos):
+    folder = photos.parent / "data" / flowers
+    before, how = stamps(folder), change(photos)
+    with pytest.raises(DataError, match=f"data/flowers holds .*{told}.*another name, or .*--replace") as refused:
+        datasets.prepare(flowers, photos, **how)
+    assert stamps(folder) == before and "\n" not in str(refused.value) and str(refused.value).count(". ") == 0
+    assert [path.name for path in folder.parent.iterdir()] == [flowers]
+    datasets.prepare(flowers, photos, replace=True, **how)
+    assert stamps(folder) != before and datasets.check(flowers)
+
+
+def test_the_same_images_again_change_nothing_and_heal_what_is_damaged(flowers, photos):
+    folder, lines = photos.parent / "data" / flowers, list[str]()
+    before = stamps(folder)
+    datasets.prepare(flowers, photos, progress=lines.append)
+    assert stamps(folder) == before and lines[-1] == f"{flowers} is in {folder} already."
+    (folder / "train_images.npy").write_bytes(b"")
+    datasets.prepare(flowers, photos)
+    assert datasets.check(flowers) and (folder / "train_images.npy").read_bytes() == before["train_images.npy"][1]
+
+
+@pytest.mark.parametrize("how", [{"flip": False}, {"replace": True}])
+def test_another_way_needs_the_folder_again(how, flowers):
+    with pytest.raises(KdnbError, match=r"flowers is prepared already, .*--from FOLDER"):
+        datasets.prepare(flowers, **how)
+
+
+def test_images_that_are_settled_cannot_be_replaced(photos):
+    with pytest.raises(KdnbError, match="only your own can be replaced"):
+        datasets.prepare("cifar10", photos, replace=True)
+
+
+def test_the_command_replaces_when_it_is_told_to(flowers, photos, monkeypatch, capsys):
+    other_images(photos)
+    asked = ("data", "prepare", flowers, "--from", str(photos))
+    assert command(monkeypatch, *asked) == 2
+    assert "--replace" in capsys.readouterr().err and len(datasets.load(flowers).train) == 48
+    assert command(monkeypatch, *asked, "--replace") == 0 and len(datasets.load(flowers).train) == 36
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_place_that_cannot_hold_images_is_said_with_a_remedy(place, photos, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KDNB_DATA", str(tmp_path / place))
+    with pytest.raises(
+        DataError, match=r"flowers could not .*/file is no folder\); point \$KDNB_DATA to a folder that"
+    ):
+        datasets.prepare("flowers", photos)
+
+
+def test_a_place_that_may_not_be_looked_at_is_said_with_a_remedy(photos, monkeypatch):
+    real = Path.is_dir
+
+    def is_dir(path: Path, **how: bool) -> bool:
+        if path.name == "flowers":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    with pytest.raises(DataError, match=r"\(Permission denied\); point \$KDNB_DATA to a folder that can be written"):
+        datasets.prepare("flowers", photos)
+
+
+def test_a_place_that_cannot_be_written_is_said_with_a_remedy(photos, monkeypatch):
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "somewhere")
+
+    monkeypatch.setattr("tempfile.mkdtemp", forbidden)
+    with pytest.raises(DataError, match=r"\(Permission denied\); point \$KDNB_DATA to a folder that can be written"):
+        datasets.prepare("flowers", photos)
+    with pytest.raises(DataError, match=r"\(Permission denied\); name a folder that can be written"):
+        datasets.prepare("flowers", photos, root=photos.parent / "root")
 
 
 def _without_tests(source: Path) -> None:
@@ -163,7 +304,7 @@ def _empty_class(source: Path) -> None:
 @pytest.mark.parametrize(
     ("lay_out", "why"),
     [
-        (lambda source: write(source, CLASSES[:1]), "holds 1 folders of classes; there have to be 2 to 256"),
+        (lambda source: write(source, CLASSES[:1]), "holds 1 folder of a class; there have to be 2 to 256"),
         (lambda source: write(source / "train"), "test: holds no folders of classes"),
         (_without_tests, "tulip: is missing; every class needs test images"),
         (_one_image, "daisy: holds one image"),
@@ -223,10 +364,10 @@ def test_experiments_have_the_measured_mean_and_std_and_are_other_ones_when_an_i
     assert images.std == pytest.approx(train.std((0, 1, 2)), abs=1e-4)
     before = images.canonical()
     assert before["flip"]
-    datasets.prepare(flowers, photos, flip=False)
+    datasets.prepare(flowers, photos, flip=False, replace=True)
     assert not images.canonical()["flip"] and images.canonical()["digests"] == before["digests"]
     shutil.copy(photos / "rose" / "0.png", photos / "tulip" / "more.png")
-    datasets.prepare(flowers, photos)
+    datasets.prepare(flowers, photos, replace=True)
     assert Images(flowers, "test", images.mean, images.std).canonical()["digests"] != before["digests"]
 
 
@@ -256,7 +397,11 @@ def test_own_images_choose_their_own_settings_and_show_their_own_table(flowers, 
     for place, cell in enumerate(cells):
         for run in wanted.of_cell(cell, 3):
             keep(run, accuracy(place, run.seed))
-    assert not status.report()["stale"]
+    found = status.report(keys="leaderboard/first,leaderboard/tuning")
+    assert not found["stale"] and "leaderboard/first on flowers: 70 cells" in status.told(found)
+    assert "    dkd: pilot 3" in status.told(found).splitlines()
+    with pytest.raises(KdnbError, match="did you mean flowers"):
+        wanted.runs(wanted.select("leaderboard/first"), PROFILES["pilot"], "flowrs")
     (table,) = tables.ranking(first, "pilot")
     assert "flowers" in table.caption and "DKD" in table.to_text()
     assert "leaderboard/first --profile pilot --dataset flowers --rows" in table.rerun

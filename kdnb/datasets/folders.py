@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_KINDS = f"the kinds {', '.join(SUFFIXES[:-1])} and {SUFFIXES[-1]}"
 #: Modes that RGB can show: colours by name, grey, black and white, with or without transparency, and print's.
 _MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1", "CMYK", "YCbCr")
 #: One in so many images of a class is kept apart for tests, where the folder does not say which.
@@ -58,11 +60,19 @@ def read_folder(folder: Path, side: int, say: Callable[[str], None]) -> Found:
     else:
         splits, classes, apart = _of_one_level(folder, reading)
     rule = f"The shorter side of every image was brought to {side} pixels, and the middle of the longer cut out."
-    left = len(reading.left_out)
-    if left > _MOST_NAMED:
-        say(f"And {left - _MOST_NAMED} files more were left out.")
-    told = [f"{left} files were left out, which are no images that can be read."] if left else []
-    return Found(splits, classes, (rule, *apart, *told))
+    more = reading.left_out.total() - _MOST_NAMED
+    if more > 0:
+        say(f"And {_counted(more, 'file')} more {_were(more)} left out.")
+    told = [f"{_counted(n, 'file')} {_were(n)} left out: {why}." for why, n in sorted(reading.left_out.items())]
+    return Found(splits, classes, (rule, *apart, *_ambiguous(splits), *told))
+
+
+class _LeftOut(DataError):
+    """Why a file is left out: `what` is wrong with it alone, and `kind`, by which such files are counted."""
+
+    def __init__(self, path: Path, what: str, kind: str) -> None:
+        super().__init__(f"{path}: {what}.")
+        self.kind = kind
 
 
 class _Reading:
@@ -70,7 +80,8 @@ class _Reading:
 
     def __init__(self, side: int, say: Callable[[str], None]) -> None:
         self.side, self.say = side, say
-        self.left_out: list[str] = []
+        #: Why files were left out, and how many for that reason.
+        self.left_out: Counter[str] = Counter()
 
     def classes(self, folder: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         """The images of each class, uint8 [N, side, side, 3]; DataError for a class that has none."""
@@ -88,18 +99,16 @@ class _Reading:
                 continue
             try:
                 images.append(_read_image(path, self.side))
-            except DataError as error:
-                self._leave_out(str(error))
+            except _LeftOut as error:
+                self._leave_out(error)
         if not images:
-            raise DataError(
-                f"{folder}: holds no image that can be read ({' or '.join(SUFFIXES)}); every class needs some."
-            )
+            raise DataError(f"{folder}: holds no image that can be read, of {_KINDS}; every class needs some.")
         return np.stack(images)
 
-    def _leave_out(self, why: str) -> None:
-        self.left_out.append(why)
-        if len(self.left_out) <= _MOST_NAMED:
-            self.say(f"Left out: {why}")
+    def _leave_out(self, error: _LeftOut) -> None:
+        self.left_out[error.kind] += 1
+        if self.left_out.total() <= _MOST_NAMED:
+            self.say(f"Left out: {error}")
 
 
 def _of_two_levels(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, ...], list[str]]:
@@ -127,7 +136,21 @@ def _shared(splits: Splits) -> list[str]:
     """A remark on test images that are training images too, whatever their class, where there are some."""
     seen = set(_pixels(splits["train"][0]))
     both = sum(item in seen for item in _pixels(splits["test"][0]))
-    return [f"{both} of the test images have the pixels of a training image."] if both else []
+    have = "has" if both == 1 else "have"
+    return [f"{both} of the test images {have} the pixels of a training image."] if both else []
+
+
+def _ambiguous(splits: Splits) -> list[str]:
+    """A remark on the images of each split that stand in several classes, copies not counted, where there are some."""
+    told = []
+    for split, (images, labels) in splits.items():
+        classes: dict[bytes, set[int]] = defaultdict(set)
+        for item, label in zip(_pixels(images), labels.tolist(), strict=True):
+            classes[item].add(label)
+        several = sum(len(found) > 1 for found in classes.values())
+        name, stand = {"train": "training"}.get(split, split), "stands" if several == 1 else "stand"
+        told += [f"{several} of the {name} images {stand} in more than one class."] if several else []
+    return told
 
 
 def _of_one_level(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, ...], list[str]]:
@@ -150,7 +173,8 @@ def _of_one_level(folder: Path, reading: _Reading) -> tuple[Splits, tuple[str, .
         parts["test"].append(images[order[:tests]])
         parts["train"].append(images[order[tests:]])
     told = ["A fifth of every class was kept apart for tests: the images with the smallest digests."]
-    told += [f"{copies} copies of images of the same class were left out."] if copies else []
+    if copies:
+        told += [f"{_counted(copies, 'copy', 'copies')} of images of the same class {_were(copies)} left out."]
     splits = {split: _joined(of_classes) for split, of_classes in parts.items()}
     return splits, names, [*told, *_shared(splits)]
 
@@ -167,7 +191,8 @@ def _folders(folder: Path) -> list[Path]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(folder))
     if not 2 <= len(names) <= MOST_CLASSES:
-        raise DataError(f"{folder}: holds {len(names)} folders of classes; there have to be 2 to {MOST_CLASSES}.")
+        count = _counted(len(names), "folder of a class", "folders of classes")
+        raise DataError(f"{folder}: holds {count}; there have to be 2 to {MOST_CLASSES}.")
     return names
 
 
@@ -182,23 +207,34 @@ def _pixels(images: np.ndarray) -> list[bytes]:
     return canonical.item_digests(images, np.zeros(0, np.uint8))
 
 
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
 def _read_image(path: Path, side: int) -> np.ndarray:
-    """Pixels uint8 [side, side, 3] of one file; DataError says why it cannot be read."""
+    """Pixels uint8 [side, side, 3] of one file; _LeftOut says why there are none."""
     from PIL import Image
 
+    if path.is_dir():
+        raise _LeftOut(path, "is a folder in the folder of a class", "a folder in the folder of a class")
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        raise DataError(f"{path}: is no file that ends in {' or '.join(SUFFIXES)}.")
+        raise _LeftOut(path, f"is no file of {_KINDS}", f"not of {_KINDS}, which alone are read")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are welcome
             with Image.open(path) as image:
                 if image.mode not in _MODES:
-                    raise DataError(f"{path}: has the mode {image.mode}; read are {', '.join(_MODES)}.")
+                    what = f"has the mode {image.mode}; read are {', '.join(_MODES)}"
+                    raise _LeftOut(path, what, f"not of a mode that is read ({', '.join(_MODES)})")
                 return _brought(image, side)
     except PermissionError:
-        raise DataError(f"{path}: may not be read by this user.") from None
+        raise _LeftOut(path, "may not be read by this user", "not to be read by this user") from None
     except (OSError, ValueError, SyntaxError, zlib.error, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}).") from None
+        raise _LeftOut(path, f"cannot be read as an image ({error})", "not to be read as an image") from None
 
 
 def _brought(image: Image.Image, side: int) -> np.ndarray:

@@ -6,6 +6,7 @@ the same thing, and remarks: how the images were brought here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -67,8 +68,9 @@ def need_free(name: str, root: str | Path | None = None) -> None:
             "- and _, at most 40 of them."
         )
     folder = Path(root or paths.data_root()) / name
-    if folder.is_dir() and any(folder.iterdir()) and not any(folder.glob("*_images.npy")):
-        raise KdnbError(f"{folder} holds something else than a data set; give your own images another name.")
+    with contextlib.suppress(OSError):  # what may not be looked at is said where it shall be written
+        if folder.is_dir() and any(folder.iterdir()) and not any(folder.glob("*_images.npy")):
+            raise KdnbError(f"{folder} holds something else than a data set; give your own images another name.")
 
 
 def described(

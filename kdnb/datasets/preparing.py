@@ -11,9 +11,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
-from kdnb.datasets import archives, canonical, catalogue, checking, folders, known, own, trees, writing
+from kdnb import paths
+from kdnb.datasets import archives, canonical, catalogue, checking, folders, known, layout, own, trees, writing
 from kdnb.datasets.catalogue import Archive, DatasetInfo
 from kdnb.datasets.imageset import Splits
 from kdnb.datasets.layout import Meta
@@ -32,6 +34,7 @@ def prepare(
     progress: Say | None = None,
     *,
     flip: bool = True,
+    replace: bool = False,
 ) -> Path | None:
     """Put the data set into the prepared layout and return its folder; None if it is embedded.
 
@@ -42,14 +45,17 @@ def prepare(
     set, or cannot be had; then nothing that was there before has changed.
 
     Under any other name `source_dir` holds images of one's own (kdnb.datasets.folders), read anew whenever it is given;
-    `flip` says whether a mirrored one still shows the same thing.
+    `flip` says whether a mirrored one still shows the same thing.  Where other images of one's own, or another
+    description, have that name, they stay, and it is a DataError, unless `replace` says otherwise.
     """
     say = progress or _silent
     if name not in catalogue.names():
-        return _own(name, Path(source_dir) if source_dir else None, root, flip, say)
+        return _own(name, Path(source_dir) if source_dir else None, root, flip, replace, say)
     info = catalogue.info(name)
     if not flip:
         raise KdnbError(f"Whether images of {info.title} may be mirrored is settled; only for your own it is asked.")
+    if replace:
+        raise KdnbError(f"The images of {info.title} are settled; only your own can be replaced by others.")
     if info.archive is None:
         if source_dir:
             own.need_free(name, root)
@@ -59,43 +65,108 @@ def prepare(
     if _is_ready(info, root):
         say(f"{info.title} is in {folder} already.")
         return folder
-    with _work_folder(folder, info.title) as work:
+    with _work_folder(folder, info.title, root) as work:
         _prepare(folder, work, info, info.archive, Path(source_dir) if source_dir else None, say)
     say(f"{info.title} is ready in {folder}.")
     return folder
 
 
-def _own(name: str, source: Path | None, root: str | Path | None, flip: bool, say: Say) -> Path:
+def _own(name: str, source: Path | None, root: str | Path | None, flip: bool, replace: bool, say: Say) -> Path:
     """Images of a reader's own: from their folder, or as they were prepared before, checked."""
     folder = folder_of(name, root)
     if source is None:
-        try:
-            known.info(name, root)
-        except DataError:
-            raise
-        except KdnbError as error:
-            raise KdnbError(
-                f"{error} Images of your own need their folder: `kdnb data prepare {name} --from FOLDER`."
-            ) from None
-        checking.check(name, root)
+        _need_prepared(name, root, flip, replace)
         say(f"{name} is in {folder} already.")
         return folder
     own.need_free(name, root)
-    with _work_folder(folder, name) as work:
+    with _work_folder(folder, name, root) as work:
         say(f"Reading {source}")
         with _told_by_file(source):
             found = folders.read_folder(source, own.SIDE, say)
         info = own.described(name, found.classes, own.measure(found.splits["train"][0]), flip, found.remarks)
+        splits, meta = _canonical(found.splits, info)
+        there = _described_here(name, root)
+        if there is not None and not replace:
+            _need_same(there, info, meta, folder, source)
+        for remark in found.remarks:
+            say(remark)
+        if (
+            there is not None
+            and there.remarks == info.remarks
+            and _is_same(there, info, meta)
+            and _is_ready(info, root)
+        ):
+            say(f"{name} is in {folder} already.")
+            return folder
         say(f"Writing {folder}")
-        writing.write(folder, work, *_canonical(found.splits, info), info)
-    for remark in found.remarks:
-        say(remark)
+        writing.write(folder, work, splits, meta, info)
     say(f"{name} is ready in {folder}.")
     return folder
 
 
+def _need_prepared(name: str, root: str | Path | None, flip: bool, replace: bool) -> None:
+    """Raises KdnbError where own images are not prepared, or not as described, or are asked for in another way."""
+    try:
+        info = known.info(name, root)
+    except DataError:
+        raise
+    except KdnbError as error:
+        raise KdnbError(
+            f"{error} Images of your own need their folder: `kdnb data prepare {name} --from FOLDER`."
+        ) from None
+    if replace or (info.flip and not flip):
+        raise KdnbError(
+            f"{name} is prepared already, and to prepare it in another way its images are needed: give their folder "
+            "with --from FOLDER."
+        )
+    checking.check(name, root)
+
+
+def _described_here(name: str, root: str | Path | None) -> DatasetInfo | None:
+    """Own images of that name as they are described here; None where there are none, or no description that serves."""
+    try:
+        return own.info(name, root)
+    except DataError:
+        return None
+
+
+def _is_same(there: DatasetInfo, info: DatasetInfo, meta: Meta) -> bool:
+    """Whether two sets of own images have the same images and classes, and train and test alike."""
+    return (there.published, _way(there)) == (meta.digests, _way(info))
+
+
+def _way(info: DatasetInfo) -> tuple[object, ...]:
+    return info.class_names, info.flip, info.side, info.revision
+
+
+def _need_same(there: DatasetInfo, info: DatasetInfo, meta: Meta, folder: Path, source: Path) -> None:
+    """Raises DataError, which tells both, where own images would be replaced by others, or by another description."""
+    if _is_same(there, info, meta):
+        return
+    if there.published != meta.digests:
+        here = f"{_told_of(there.counts, there.published)} in {there.num_classes} classes"
+        new = f"{_told_of(meta.counts, meta.digests)} in {info.num_classes}"
+        what = f"holds other images, {here}, than {source}, {new}"
+    elif there.class_names != info.class_names:
+        old, now = next(pair for pair in zip_longest(there.class_names, info.class_names) if pair[0] != pair[1])
+        what = f"holds these images with a class '{old}', which {source} calls '{now}'"
+    elif there.flip != info.flip:
+        ways = ("not to be mirrored (--no-flip)", "to be mirrored")
+        what = f"holds these images, which were {ways[there.flip]} and now are {ways[info.flip]}"
+    else:
+        what = f"holds these images as another version of kdnb prepared them from {source}"
+    raise DataError(
+        f"{folder} {what}; give the new ones another name, or replace the old with --replace, after which records made "
+        "with them belong to no table."
+    )
+
+
+def _told_of(counts: dict[str, int], digests: dict[str, str]) -> str:
+    return " and ".join(f"{counts[split]} for {split} (digest {digests[split][:12]})" for split in layout.SPLITS)
+
+
 @contextlib.contextmanager
-def _work_folder(folder: Path, title: str) -> Iterator[Path]:
+def _work_folder(folder: Path, title: str, root: str | Path | None) -> Iterator[Path]:
     """A work folder on the target's disk, so that renaming into place is one step a file.
 
     That is beside the target, or, where the target is there, in it: it may be a link, or a disk of its own.  So a
@@ -113,7 +184,12 @@ def _work_folder(folder: Path, title: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=prefix, dir=home, ignore_cleanup_errors=True) as place:
             yield Path(place)
     except OSError as error:
-        raise DataError(f"{title} could not be written to {folder} ({error}).") from None
+        file = paths.file_above(folder)
+        why = f"{file} is no folder" if file else error.strerror or error
+        remedy = "point $KDNB_DATA to" if root is None else "name"
+        raise DataError(
+            f"{title} could not be written to {folder} ({why}); {remedy} a folder that can be written and has room."
+        ) from None
     except MemoryError:
         raise DataError(f"{title} does not fit into the memory of this machine while it is prepared.") from None
 
