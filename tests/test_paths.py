@@ -39,6 +39,12 @@ def test_a_place_that_is_not_set_is_in_the_project(monkeypatch):
     assert paths.data_root() == paths.ROOT / "data" and paths.own_store() is None
 
 
+def test_what_stands_in_the_way_of_a_folder_is_found(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert paths.file_above(tmp_path / "file") == paths.file_above(tmp_path / "file" / "a" / "b") == tmp_path / "file"
+    assert paths.file_above(tmp_path) is None and paths.file_above(tmp_path / "a" / "b") is None
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """What `pip install .` leaves: the package alone."""

@@ -101,6 +101,7 @@ def test_a_broken_record_is_ignored_listed_and_run_again(name):
     assert store.get(*RUN.key) is None and RUN in plan.missing([RUN], store)
     (problem,) = store.problems
     assert problem.path == path and what in problem.what and "\n" not in problem.what
+    assert str(path) not in problem.what and problem.what.endswith("; remove it, or import it again.")
     (listed,) = status.broken(store)
     assert listed["path"] == str(path)
     assert store.records(RUN.experiment.fingerprint).keys() == {2} and other.exists()
@@ -174,6 +175,7 @@ def test_a_folder_where_a_record_belongs_is_left_and_listed_and_the_record_lies_
     store = Store.open()
     assert store.has(kept) and path.with_suffix(suffix).is_dir()
     assert [problem.path for problem in store.problems] == ([path] if suffix == ".json" else [])
+    assert not any(str(path) in problem.what for problem in store.problems)
 
 
 def test_every_run_of_every_exhibit_has_a_path_of_its_own():
@@ -216,6 +218,17 @@ def test_a_store_that_cannot_be_a_folder_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("KDNB_STORE", str(tmp_path / "file"))
     with pytest.raises(StoreError, match="could not be written"):
         keep(RUN)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_store_that_is_a_file_is_among_what_is_broken(place, tmp_path, monkeypatch, empty_project):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / place))
+    (told,) = status.broken(Store.open())
+    assert told["path"] == str(tmp_path / "file") and told["what"].startswith("is no folder")
+    assert "point it to a folder" in told["what"]
+    monkeypatch.setenv("KDNB_STORE", str(tmp_path / "to come"))
+    assert not Store.open().problems
 
 
 def test_a_store_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path, monkeypatch):
@@ -441,7 +454,8 @@ def test_damaged_arrays_are_listed_and_computed_again(name):
     DAMAGED_ARRAYS[name](path)
     store = Store.open()
     (problem,) = store.problems
-    assert problem.path == beside(path) and str(beside(path)) in problem.what and "\n" not in problem.what
+    assert problem.path == beside(path) and str(beside(path)) not in problem.what and "\n" not in problem.what
+    assert problem.what.endswith("; remove it, or import it again.")
     assert any(line["path"] == str(beside(path)) for line in status.broken(store))
     assert store.get(*DRAWN.key).metrics["headline"] == 0.25 and store.has(Run(DRAWN.experiment, 1))  # tables show it
     assert not store.has(DRAWN) and store.arrays(store.get(*DRAWN.key)) == {} and len(store.problems) == 1
@@ -624,6 +638,7 @@ def test_students_of_other_weights_are_set_aside_and_listed():
     assert list(store.records(runs[0][1].experiment.fingerprint)) == [1, 2, 3]
     (problem,) = store.problems
     assert problem.path == runs[3][0] and "weights bbbb" in problem.what and "aaaa" in problem.what
+    assert str(problem.path) not in problem.what and "remove it" in problem.what
     assert store.teacher_digest(runs[0][1].experiment.teacher.fingerprint) == "aaaa"
 
 

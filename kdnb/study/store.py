@@ -43,10 +43,16 @@ _known: dict[Path, tuple[tuple[int, ...], Record]] = {}
 
 @dataclass(frozen=True)
 class Problem:
-    """A file in the store that is not used, and why."""
+    """A file in the store that is not used, and why and what to do, in words that go on after its name."""
 
     path: Path
     what: str
+
+    @classmethod
+    def told(cls, path: Path, error: StoreError) -> Problem:
+        """The problem that an error tells of the file: its name is not said again."""
+        what = str(error).removeprefix(f"{path}").lstrip(" ,").replace(f": '{path}'", "").rstrip(".")
+        return cls(path, f"{what}; remove it, or import it again.")
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,15 @@ class Store:
     def refresh(self) -> None:
         """Read the records again: another process may have written some."""
         self._index, self._arrays, self._lost, self.problems = {}, {}, set(), []
+        if self.own is not None and (file := paths.file_above(self.own.results)) is not None:
+            what = "is no folder, so nothing is read from $KDNB_STORE or kept there; point it to a folder."
+            self.problems.append(Problem(file, what))
         for home in self.homes():
             for path in _record_files(home.results):
                 try:
                     self._take(_own_record(path))
                 except StoreError as error:
-                    self.problems.append(Problem(path, str(error)))
+                    self.problems.append(Problem.told(path, error))
         self._set_aside_other_teachers()
 
     def _set_aside_other_teachers(self) -> None:
@@ -109,9 +118,8 @@ class Store:
             if weights and weights != usual[teacher]:
                 del self._index[record.fingerprint][record.seed], self._arrays[record.fingerprint, record.seed]
                 what = f"was taught by weights {weights}, and its companions by {usual[teacher]}"
-                self.problems.append(
-                    Problem(record.path or Path(), f"{record.path} {what}; it is compared with nobody.")
-                )
+                remedy = "it is compared with nobody: remove it, and it is trained again by theirs"
+                self.problems.append(Problem(record.path or Path(), f"{what}; {remedy}."))
 
     def _counted_teachers(self) -> dict[str, Counter[str]]:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -135,7 +143,7 @@ class Store:
             try:
                 self._arrays[key] = array_files.names(array_files.read(path, record.arrays), path)
             except StoreError as error:
-                self.problems.append(Problem(path, str(error)))
+                self.problems.append(Problem.told(path, error))
 
     def get(self, fingerprint: str, seed: int) -> Record | None:
         """The record of a run, or None."""
@@ -193,7 +201,7 @@ class Store:
             return array_files.unpacked(array_files.read(path, record.arrays), path)
         except StoreError as error:
             if path not in {problem.path for problem in self.problems}:
-                self.problems.append(Problem(path, str(error)))
+                self.problems.append(Problem.told(path, error))
             return {}
 
     def records(self, fingerprint: str) -> dict[int, Record]:
