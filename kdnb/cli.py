@@ -355,9 +355,7 @@ def data_prepare(
     """
     from kdnb import datasets
 
-    datasets.prepare(
-        name, source, progress=lambda line: typer.echo(line, err=True), flip=not no_flip, replace=replace
-    )
+    datasets.prepare(name, source, progress=lambda line: typer.echo(line, err=True), flip=not no_flip, replace=replace)
     typer.echo(f"{name}: ready")
 
 
