@@ -223,9 +223,11 @@ def study(
             raise KdnbError(f"No job of this plan is called '{job}'; --plan lists them.")
         wanted = list(jobs[job].runs)
     if export is not None:
+        from kdnb.study.archives import need_replaceable
         from kdnb.training.checkpoint import try_to_write
 
-        try_to_write(export)  # not after hours of training
+        need_replaceable(export)  # not after hours of training
+        try_to_write(export)
     how, spent = _numerics(device, dtype, mode, deterministic), _seconds(budget)
     until = None if spent is None else time.time() + spent
     while True:

@@ -50,6 +50,10 @@ def kdnb(monkeypatch, capsys) -> Callable[..., Answer]:
 
 
 BAD = {
+    "a record to repeat that is not there": (
+        "run --like nosuch.json",
+        "nosuch.json is no record, since there is no such",
+    ),
     "data set not prepared": ("data check cifar100", "kdnb data prepare cifar100"),
     "data set of a study not prepared": ("study --profile pilot --dataset cifar100", "kdnb data prepare cifar100"),
     "data set of a run not prepared": ("run plain --profile short --dataset cifar10", "kdnb data prepare cifar10"),
@@ -328,7 +332,7 @@ def test_where_a_record_is_not_repeated_is_told(kdnb, tmp_path):
 
 def test_a_record_that_cannot_be_repeated_is_refused(kdnb, tmp_path):
     assert "--like RECORD.json" in kdnb("run").err
-    assert "not a whole record" in kdnb("run", "--like", str(tmp_path / "none.json")).err
+    assert "there is no such file" in kdnb("run", "--like", str(tmp_path / "none.json")).err
     path = keep(Run(experiment("plain"), 1))  # a profile of the tests
     found = kdnb("run", "--like", str(path))
     assert found.code == 2 and "belongs to no cell" in found.err
@@ -370,6 +374,14 @@ def test_where_an_export_goes_is_tried_before_anything_is_trained(kdnb, tmp_path
     (tmp_path / "file").touch()
     answer = kdnb("study", "--export", str(tmp_path / "file" / "out.tar.gz"))
     assert answer.code == 2 and "out.tar.gz cannot be written" in answer.err
+
+
+def test_an_export_onto_a_file_of_somebody_is_refused_before_anything_is_trained(kdnb, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_train", lambda *arguments: pytest.fail("it has begun to train"))
+    (tmp_path / "mine.txt").write_text("my words", encoding="utf-8")
+    answer = kdnb("study", "--export", str(tmp_path / "mine.txt"))
+    assert answer.code == 2 and answer.err.count("\n") == 1 and "mine.txt is no archive of an export" in answer.err
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "my words"
 
 
 @pytest.mark.parametrize(("ended", "code"), [(0, 1), (4, 4)])

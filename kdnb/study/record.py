@@ -96,6 +96,8 @@ def read(path: Path) -> Record:
     """Read a record; raises StoreError that says what is wrong with the file."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StoreError(f"{path} is no record, since there is no such file; name one that is there.") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is not a whole record ({error}).") from error
     return parse(text, path)
