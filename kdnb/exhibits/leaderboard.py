@@ -372,11 +372,11 @@ PATIENT = Exhibit(
 )
 
 
-#: What may make DKD's lead beside taking the divergence apart: the weight of its second part, and labels in full.
+#: What may make DKD's gain beside taking the divergence apart: the weight of its second part, and labels in full.
 WEIGHTS = Exhibit(
     PAPER,
     "weights",
-    "Is DKD's lead its weights'?",
+    "Is DKD's gain its weights'?",
     (
         *(row for row in ROWS if row.key in ("plain", "kd", "dkd")),
         Row("dkd-2", "DKD, beta 2", "dkd", {"beta": 2.0}),
