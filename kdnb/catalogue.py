@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdnb.errors import KdnbError
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -23,11 +25,35 @@ class Entry:
 
 
 def registered(folder: Path, decorator: str) -> Iterator[Entry]:
-    """The functions at the top of a folder's files under `@decorator(name, field=literal, ...)`, file by file."""
+    """The functions at the top of a folder's files under `@decorator(name, field=literal, ...)`, file by file.
+
+    Raises KdnbError, with file and line, for a file that is no Python, and for what is no literal.
+    """
     for path in sorted(folder.glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        for node in (node for node in _parsed(path).body if isinstance(node, ast.FunctionDef)):
             for call in node.decorator_list:
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == decorator:
-                    fields = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-                    yield Entry(ast.literal_eval(call.args[0]), fields, node, path.name)
+                    if not call.args:
+                        raise KdnbError(f"{path.name}, line {call.lineno}: @{decorator} needs a name first.")
+                    fields = {str(k.arg): literal(k.value, f"'{k.arg}'", path.name) for k in call.keywords}
+                    yield Entry(literal(call.args[0], "the name", path.name), fields, node, path.name)
+
+
+def literal(node: ast.expr, what: str, file: str) -> Any:
+    """The value of an expression that is written out; KdnbError for one that would have to be computed."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        raise KdnbError(
+            f"{file}, line {node.lineno}: {what} has to be written out, as a number, a text, True, False or None, "
+            f"since the file is read and not run; '{ast.unparse(node)}' is not."
+        ) from None
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise KdnbError(
+            f"{path.name}, line {error.lineno}: this is no Python ({error.msg}); mend it, or take the file away."
+        ) from None

@@ -154,7 +154,11 @@ def run(
         typer.echo(f"{'record':>16}  {record.path}")
         if not made_now(record.environment):
             made = str(record.environment.get("sources", "unknown"))[:7]
-            typer.echo(f"made by other sources ({made}) than today's ({source_digest()[:7]})", err=True)
+            typer.echo(
+                f"made by other sources ({made}) than today's ({source_digest()[:7]}); where these compute something "
+                "else, raise the `revision` of what was changed",
+                err=True,
+            )
     raise typer.Exit(code)
 
 

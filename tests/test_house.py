@@ -16,8 +16,8 @@ PACKAGE = ROOT / "kdnb"
 
 #: Rooms from the ground up; those on one floor do not know each other.
 FLOORS = (
-    ("catalogue", "errors", "growth", "lock", "randomness"),
-    ("kinds", "paths"),
+    ("errors", "growth", "lock", "randomness"),
+    ("catalogue", "kinds", "paths"),
     ("datasets", "losses"),
     ("models",),
     ("methods",),

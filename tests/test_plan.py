@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -193,6 +194,25 @@ def test_an_argument_that_came_later_counts_only_where_it_says_something(tmp_pat
     assert mine.told({"weight": 2}) == {"weight": 2.0} == mine.told({"weight": 2.0, "layers": 3})
     assert mine.told({"layers": 4}) == {"weight": 1.0, "layers": 4}
     assert mine.arguments({}) == {"weight": 1.0, "layers": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '@method("m", revision=1)\ndef m(setup, t: float = 4.0 / 2): ...\n',
+            "m.py, line 2: the default of 't'",
+        ),
+        ('@method("m", revision=N)\ndef m(setup): ...\n', "m.py, line 1: 'revision' has to be written out"),
+        ('@method("m")\ndef m(setup): ...\n', "m.py, line 2: method 'm' needs a revision; a new one says revision=1"),
+        ("@method(revision=1)\ndef m(setup): ...\n", "m.py, line 1: @method needs a name first"),
+        ("def m(setup:\n", "m.py, line 1: this is no Python"),
+    ],
+)
+def test_a_file_of_methods_that_cannot_be_read_is_named_with_its_line(text, told, tmp_path):
+    (tmp_path / "m.py").write_text(text, encoding="utf-8")
+    with pytest.raises(KdnbError, match=re.escape(told)):
+        methods.registry.found_in(tmp_path)
 
 
 def test_every_committed_record_is_that_of_a_cell():

@@ -342,6 +342,27 @@ def test_an_error_anywhere_in_a_member_is_its_own(where: str):
     assert whole.finished and whole.failed is None
 
 
+@pytest.mark.parametrize("company", ["alone", "beside one that asks for more"])
+def test_what_a_stage_has_not_declared_it_does_not_see_in_any_company(company: str):
+    def objective(batch: Batch) -> Losses:
+        return {"soft": present(batch.teacher.logits).square().mean()}
+
+    def of_logits(batch: Batch) -> Losses:
+        return {**cross_entropy(batch), "seen": 0 * present(batch.teacher.logits).mean()}
+
+    others = [stage(network(2), of_logits, teacher_depth="logits")] * (company != "alone")
+    failed, *whole = run(
+        stage(network(1), objective, teacher_depth="embedding"), *others, teacher=frozen(network(7), CPU, torch.float32)
+    )
+    assert 'teacher_depth="logits"' in str(failed.failed) and "stage 'train'" in str(failed.failed)
+    assert all(member.finished and member.failed is None for member in whole)
+
+
+def test_an_objective_returns_its_terms_by_name():
+    failed, whole = run(stage(network(1), lambda batch: present(batch.student.logits).mean()), stage(network(2)))
+    assert "returned a Tensor: return the terms by name" in str(failed.failed) and whole.finished
+
+
 # -- state --------------------------------------------------------------------------------------------------
 
 

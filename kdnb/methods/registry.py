@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnb import kinds
-from kdnb.catalogue import registered
+from kdnb.catalogue import literal, registered
 from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
@@ -160,9 +160,12 @@ def found_in(folder: Path) -> dict[str, Method]:
     for entry in registered(folder, "method"):
         if entry.name in found:
             raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {entry.file}.")
+        if "revision" not in entry.fields:
+            where = f"{entry.file}, line {entry.function.lineno}"
+            raise KdnbError(f"{where}: method '{entry.name}' needs a revision; a new one says revision=1.")
         found[entry.name] = Method(
             name=entry.name,
-            defaults=_literal_defaults(entry.function),
+            defaults=_literal_defaults(entry.function, entry.file),
             kinds=_annotations(entry.function),
             later=tuple(argument.arg for argument in entry.function.args.kwonlyargs),
             file=entry.file,
@@ -188,15 +191,12 @@ def get(name: str) -> Method:
     )
 
 
-def _literal_defaults(node: ast.FunctionDef) -> dict[str, Any]:
+def _literal_defaults(node: ast.FunctionDef, file: str) -> dict[str, Any]:
     arguments = node.args.args
     defaults = node.args.defaults
     named = zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True)
-    values = {a.arg: ast.literal_eval(d) for a, d in named}
-    for keyword, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        if default is not None:
-            values[keyword.arg] = ast.literal_eval(default)
-    return values
+    given = [*named, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    return {a.arg: literal(d, f"the default of '{a.arg}'", file) for a, d in given if d is not None}
 
 
 def _annotations(node: ast.FunctionDef) -> dict[str, str]:

@@ -375,5 +375,9 @@ def deepest(*depths: Depth | None) -> Depth | None:
 
 def present(tensor: Tensor | None) -> Tensor:
     """An activation that the stage's declared depth promises to be there."""
-    assert tensor is not None, "the stage declared too shallow a depth for its objective"
+    if tensor is None:
+        raise KdnbError(
+            "its objective asks for an activation that lies deeper than the stage declares: give "
+            'setup.training(..., teacher_depth="logits"), or student_depth'
+        )
     return tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
@@ -28,6 +28,14 @@ class Activations:
     preactivations: list[Tensor] = field(default_factory=list)
     embedding: Tensor | None = None
     logits: Tensor | None = None
+
+    def as_deep_as(self, depth: Depth | None) -> Activations:
+        """What a forward would have met that went no deeper; without a depth none of it but the stem."""
+        if depth == "logits":
+            return self
+        if depth == "embedding":
+            return replace(self, logits=None)
+        return Activations(self.stem, self.stages[: depth or 0], self.preactivations[: depth or 0])
 
 
 class ConvNorm(nn.Sequential):

@@ -105,6 +105,9 @@ class Member:
             with self.numerics.autocast():
                 batch = self._batch(inputs, draws)
                 terms = turn.objective(batch)
+            if not isinstance(terms, dict):
+                given = type(terms).__name__
+                raise KdnbError(f"its objective returned a {given}: return the terms by name, {{name: scalar}}")
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             self._watch(loss.detach())
             loss.backward()
@@ -150,6 +153,7 @@ class Member:
         teacher = inputs.teacher
         if self.stage.teacher_mode == "train" and inputs.teacher_in_training is not None:
             teacher = inputs.teacher_in_training
+        teacher = teacher.as_deep_as(self.stage.teacher_depth)  # what others of the cohort ask for is not its own
         # Warm-ups count the paper's epochs, whatever share of them the profile runs.
         epoch = inputs.epoch / float(self.stage.ratio)
         return Batch(inputs.images, inputs.labels, inputs.indices, student, teacher, epoch, draws)
