@@ -6,12 +6,20 @@ A page that only shows stored runs needs no torch, and a new entry is one new fu
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdnb.errors import KdnbError
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,11 @@ class Entry:
     fields: dict[str, Any]
     function: ast.FunctionDef
     file: str
+
+    @property
+    def place(self) -> str:
+        """Where the function stands, for a message."""
+        return f"{self.file}, line {self.function.lineno}"
 
 
 def registered(folder: Path, decorator: str) -> Iterator[Entry]:
@@ -36,7 +49,10 @@ def registered(folder: Path, decorator: str) -> Iterator[Entry]:
                     if not call.args:
                         raise KdnbError(f"{path.name}, line {call.lineno}: @{decorator} needs a name first.")
                     fields = {str(k.arg): literal(k.value, f"'{k.arg}'", path.name) for k in call.keywords}
-                    yield Entry(literal(call.args[0], "the name", path.name), fields, node, path.name)
+                    name = literal(call.args[0], "the name", path.name)
+                    if not isinstance(name, str):
+                        raise KdnbError(f"{path.name}, line {call.lineno}: the name {name} is no text; quote it.")
+                    yield Entry(name, fields, node, path.name)
 
 
 def literal(node: ast.expr, what: str, file: str) -> Any:
@@ -46,8 +62,26 @@ def literal(node: ast.expr, what: str, file: str) -> Any:
     except (ValueError, TypeError):
         raise KdnbError(
             f"{file}, line {node.lineno}: {what} has to be written out, as a number, a text, True, False or None, "
-            f"since the file is read and not run; '{ast.unparse(node)}' is not."
+            f"since the file is read and not run; '{ast.unparse(node)}' is not{_instead(node)}."
         ) from None
+
+
+def _instead(node: ast.expr) -> str:
+    """What to write instead, where that is plain arithmetic."""
+    try:
+        return f", write {_worked_out(node)!r}"
+    except (ValueError, TypeError, ArithmeticError):
+        return ""
+
+
+def _worked_out(node: ast.expr) -> int | float:
+    """Sums, products and quotients of numbers; ValueError for anything else."""
+    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+        return _ARITHMETIC[type(node.op)](_worked_out(node.left), _worked_out(node.right))  # type: ignore[no-any-return]
+    value = ast.literal_eval(node)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    return value
 
 
 def _parsed(path: Path) -> ast.Module:
@@ -57,3 +91,5 @@ def _parsed(path: Path) -> ast.Module:
         raise KdnbError(
             f"{path.name}, line {error.lineno}: this is no Python ({error.msg}); mend it, or take the file away."
         ) from None
+    except ValueError:  # what is no UTF-8, too
+        raise KdnbError(f"{path.name} is no text in UTF-8; save it as that, or take the file away.") from None

@@ -231,6 +231,12 @@ def test_a_stored_run_is_shown_at_once(kdnb, monkeypatch):
     assert told["headline"] == "0.8125" and told["record"] == str(path)
 
 
+def test_a_stored_run_of_other_sources_says_what_to_do(kdnb):
+    keep(Run(experiment("kd", DEMO), 4))  # whose sources are not told
+    told = kdnb("run", "kd", "--seed", "4").err
+    assert "made by other sources (unknown) than today's" in told and "raise the `revision`" in told
+
+
 @pytest.fixture
 def tiny_demo(monkeypatch):
     """The demo as small as it can be."""

@@ -207,11 +207,33 @@ def test_an_argument_that_came_later_counts_only_where_it_says_something(tmp_pat
         ('@method("m")\ndef m(setup): ...\n', "m.py, line 2: method 'm' needs a revision; a new one says revision=1"),
         ("@method(revision=1)\ndef m(setup): ...\n", "m.py, line 1: @method needs a name first"),
         ("def m(setup:\n", "m.py, line 1: this is no Python"),
+        ('@method("m", revision=1)\ndef m(setup, t: float = 4.0 / 2): ...\n', "'4.0 / 2' is not, write 2.0."),
+        ('@method("m", revision=1)\ndef m(setup, t: int = len("ab")): ...\n', "'len('ab')' is not."),
+        (
+            '@method("m", revision=1)\ndef m(setup, t: float): ...\n',
+            "m.py, line 2: 't' of method 'm' needs an annotation",
+        ),
+        (
+            '@method("m", revision=1)\ndef m(setup, *, t: float): ...\n',
+            "m.py, line 2: 't' of method 'm' needs an annot",
+        ),
+        ('@method("m", revision=1)\ndef m(setup, t=1.0): ...\n', "and a default, as in 't: float = 1.0'"),
+        ('@method("m", revision=1)\ndef m(setup, **more): ...\n', "m.py, line 2: method 'm' takes the set-up first"),
+        ('@method("m", revison=1, revision=1)\ndef m(setup): ...\n', "'revison'; did you mean revision?"),
+        ('@method("m", revision="1")\ndef m(setup): ...\n', "revision of method 'm' has to be of the kind int"),
+        ('@method("m", revision=1, shared=("hint"))\ndef m(setup): ...\n', "'hint' is not; write ('hint',)."),
+        ("@method(3, revision=1)\ndef m(setup): ...\n", "m.py, line 1: the name 3 is no text"),
     ],
 )
 def test_a_file_of_methods_that_cannot_be_read_is_named_with_its_line(text, told, tmp_path):
     (tmp_path / "m.py").write_text(text, encoding="utf-8")
     with pytest.raises(KdnbError, match=re.escape(told)):
+        methods.registry.found_in(tmp_path)
+
+
+def test_a_file_of_methods_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "m.py").write_bytes("# Köln\n".encode("latin-1"))
+    with pytest.raises(KdnbError, match="UTF-8"):
         methods.registry.found_in(tmp_path)
 
 

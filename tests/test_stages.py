@@ -358,6 +358,47 @@ def test_what_a_stage_has_not_declared_it_does_not_see_in_any_company(company: s
     assert all(member.finished and member.failed is None for member in whole)
 
 
+@pytest.mark.parametrize("company", ["alone", "beside one that asks for more"])
+@pytest.mark.parametrize(("depth", "declared"), [(None, "teacher_depth=None"), (1, "teacher_depth=1")])
+def test_who_reads_on_without_asking_is_told_what_it_declared(company: str, depth: int | None, declared: str):
+    """Also where an objective takes an activation as it is: None, or a list that is too short."""
+    sizes: list[int] = []
+
+    def of_logits(batch: Batch) -> Losses:
+        sizes.append(len(batch.teacher.stem))
+        return {"kd": losses.kd(present(batch.student.logits), batch.teacher.logits, 4.0)}  # type: ignore[arg-type]
+
+    def of_a_stage(batch: Batch) -> Losses:
+        return {"third": batch.student.stages[2].mean() * batch.teacher.stages[2].mean()}
+
+    def of_all(batch: Batch) -> Losses:
+        return {**cross_entropy(batch), "seen": 0 * present(batch.teacher.logits).mean()}
+
+    bad = [stage(network(k), objective, teacher_depth=depth) for k, objective in enumerate((of_logits, of_a_stage))]
+    others = [stage(network(2), of_all, teacher_depth="logits")] * (company != "alone")
+    *failed, last = run(*bad, *others, stage(network(3)), teacher=frozen(network(7), CPU, torch.float32))
+    assert all(declared in str(member.failed) and "stage 'train'" in str(member.failed) for member in failed[:2])
+    assert last.finished and last.failed is None
+    assert sizes == ([0] if depth is None else [16])
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        (lambda loss: None, "its objective returned None: return the terms by name"),
+        (lambda loss: {}, "its objective returned an empty dict"),
+        (
+            lambda loss: {"ce": loss, "more": loss.expand(3)},
+            "the term 'more' of its objective is a tensor of shape [3]",
+        ),
+        (lambda loss: {"ce": loss, "more": 0.5}, "the term 'more' of its objective is a float: return {name: scalar}"),
+    ],
+)
+def test_a_term_is_a_scalar(terms, told: str):
+    failed, whole = run(stage(network(1), lambda batch: terms(present(batch.student.logits).mean())), stage(network(2)))
+    assert told in str(failed.failed) and "stage 'train'" in str(failed.failed) and whole.finished
+
+
 def test_an_objective_returns_its_terms_by_name():
     failed, whole = run(stage(network(1), lambda batch: present(batch.student.logits).mean()), stage(network(2)))
     assert "returned a Tensor: return the terms by name" in str(failed.failed) and whole.finished

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdnb import kinds
-from kdnb.catalogue import literal, registered
+from kdnb.catalogue import Entry, literal, registered
 from kdnb.errors import KdnbError, unknown
 
 if TYPE_CHECKING:
@@ -161,12 +161,13 @@ def found_in(folder: Path) -> dict[str, Method]:
         if entry.name in found:
             raise KdnbError(f"Method '{entry.name}' is registered in {found[entry.name].file} and {entry.file}.")
         if "revision" not in entry.fields:
-            where = f"{entry.file}, line {entry.function.lineno}"
-            raise KdnbError(f"{where}: method '{entry.name}' needs a revision; a new one says revision=1.")
+            raise KdnbError(f"{entry.place}: method '{entry.name}' needs a revision; a new one says revision=1.")
+        _check_fields(entry)
+        given = _arguments(entry)
         found[entry.name] = Method(
             name=entry.name,
-            defaults=_literal_defaults(entry.function, entry.file),
-            kinds=_annotations(entry.function),
+            defaults={a.arg: literal(d, f"the default of '{a.arg}'", entry.file) for a, _, d in given},
+            kinds={a.arg: ast.unparse(kind) for a, kind, _ in given},
             later=tuple(argument.arg for argument in entry.function.args.kwonlyargs),
             file=entry.file,
             function=entry.function.name,
@@ -191,14 +192,39 @@ def get(name: str) -> Method:
     )
 
 
-def _literal_defaults(node: ast.FunctionDef, file: str) -> dict[str, Any]:
-    arguments = node.args.args
-    defaults = node.args.defaults
-    named = zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True)
-    given = [*named, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
-    return {a.arg: literal(d, f"the default of '{a.arg}'", file) for a, d in given if d is not None}
+def _check_fields(entry: Entry) -> None:
+    """KdnbError for a keyword that `@method` does not take, or takes as another kind."""
+    known = {n: p for n, p in inspect.signature(method).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name, value in entry.fields.items():
+        if name not in known:
+            fault = unknown(f"argument of @method for '{entry.name}'", name, known)
+            raise KdnbError(f"{entry.place}: {fault}")
+        default = known[name].default
+        kind = int if name == "revision" else dict if default is None else type(default)
+        if type(value) is not kind:
+            hint = f"; write ({value!r},)" if kind is tuple and isinstance(value, str) else ""
+            raise KdnbError(
+                f"{entry.place}: {name} of method '{entry.name}' has to be of the kind {kind.__name__}; "
+                f"{value!r} is not{hint}."
+            )
 
 
-def _annotations(node: ast.FunctionDef) -> dict[str, str]:
-    arguments = [*node.args.args[1:], *node.args.kwonlyargs]
-    return {argument.arg: ast.unparse(argument.annotation) for argument in arguments if argument.annotation}
+def _arguments(entry: Entry) -> list[tuple[ast.arg, ast.expr, ast.expr]]:
+    """The arguments after the set-up, each with its annotation and its default; KdnbError where one is missing."""
+    all_of = entry.function.args
+    first = [*all_of.posonlyargs, *all_of.args]
+    if not first or all_of.vararg or all_of.kwarg:
+        raise KdnbError(f"{entry.place}: method '{entry.name}' takes the set-up first, and every argument by its name.")
+    defaults: list[ast.expr | None] = [None] * (len(first) - len(all_of.defaults))
+    defaults += all_of.defaults
+    given = []
+    for argument, default in zip([*first, *all_of.kwonlyargs], [*defaults, *all_of.kw_defaults], strict=True):
+        if argument is first[0]:
+            continue
+        if default is None or argument.annotation is None:
+            raise KdnbError(
+                f"{entry.file}, line {argument.lineno}: '{argument.arg}' of method '{entry.name}' needs an annotation "
+                f"and a default, as in '{argument.arg}: float = 1.0'."
+            )
+        given.append((argument, argument.annotation, default))
+    return given

@@ -373,10 +373,14 @@ def deepest(*depths: Depth | None) -> Depth | None:
     return max(depths, key=rank)
 
 
+class TooShallow(KdnbError):
+    """A method reads an activation that lies deeper than its stage declares."""
+
+
 def present(tensor: Tensor | None) -> Tensor:
-    """An activation that the stage's declared depth promises to be there."""
+    """An activation that the stage's declared depth promises to be there; TooShallow where it is not."""
     if tensor is None:
-        raise KdnbError(
+        raise TooShallow(
             "its objective asks for an activation that lies deeper than the stage declares: give "
             'setup.training(..., teacher_depth="logits"), or student_depth'
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.errors import KdnbError
-from kdnb.methods.stage import Batch, Losses, Stage, Turn, accuracy, surprise
+from kdnb.methods.stage import Batch, Losses, Stage, TooShallow, Turn, accuracy, surprise
 from kdnb.models.network import Activations, Network
 from kdnb.randomness import keyed_seed
 from kdnb.training import optimisers
@@ -105,9 +105,7 @@ class Member:
             with self.numerics.autocast():
                 batch = self._batch(inputs, draws)
                 terms = turn.objective(batch)
-            if not isinstance(terms, dict):
-                given = type(terms).__name__
-                raise KdnbError(f"its objective returned a {given}: return the terms by name, {{name: scalar}}")
+            _need_terms(terms)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             self._watch(loss.detach())
             loss.backward()
@@ -131,10 +129,22 @@ class Member:
         reason = (str(error) or type(error).__name__).strip().rstrip(".")
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             reason = "the device's memory does not hold it; train fewer runs at once (--together)"
+        elif isinstance(error, TooShallow | IndexError) or "NoneType" in reason:
+            reason += self._declared(told=isinstance(error, TooShallow))
         self.failed = (
             f"{self.label}: stage '{self.stage.name}' ended in epoch {self.epoch + 1} of {self.stage.epochs}, "
             f"{doing} ({reason}); it leaves no record, the other runs go on."
         )
+
+    def _declared(self, told: bool) -> str:
+        """How deep the stage goes, and the remedy unless it is told: for an error that may come from reading on."""
+        depths = {"student_depth": self.stage.student_depth, "teacher_depth": self.stage.teacher_depth}
+        short = {name: depth for name, depth in depths.items() if depth != "logits"}
+        if not short:
+            return ""
+        declares = " and ".join(f"{name}={depth!r}" for name, depth in short.items())
+        remedy = "" if told else f', what lies deeper is not there: declare what is read, as {[*short][-1]}="logits"'
+        return f"; the stage declares {declares}{remedy}"
 
     def check(self) -> bool:
         """Ask the device whether a loss was not finite; then the member has failed and says where."""
@@ -153,7 +163,9 @@ class Member:
         teacher = inputs.teacher
         if self.stage.teacher_mode == "train" and inputs.teacher_in_training is not None:
             teacher = inputs.teacher_in_training
-        teacher = teacher.as_deep_as(self.stage.teacher_depth)  # what others of the cohort ask for is not its own
+        # What others of the cohort ask for is not its own; who asks for nothing has no stem either, as alone.
+        depth = self.stage.teacher_depth
+        teacher = Activations(stem=inputs.images[:0]) if depth is None else teacher.as_deep_as(depth)
         # Warm-ups count the paper's epochs, whatever share of them the profile runs.
         epoch = inputs.epoch / float(self.stage.ratio)
         return Batch(inputs.images, inputs.labels, inputs.indices, student, teacher, epoch, draws)
@@ -346,6 +358,19 @@ class Member:
     def _optimiser_names(self) -> list[str]:
         """Under which names the turns' optimisers stand in a state; that of the first is as old as states are."""
         return ["optimiser", *(f"optimiser{turn}" for turn in range(1, len(self.optimisers)))]
+
+
+def _need_terms(terms: object) -> None:
+    """KdnbError for what an objective returned, if it is not a dict of scalars."""
+    if not isinstance(terms, dict) or not terms:
+        given = "an empty dict" if isinstance(terms, dict) else "None" if terms is None else f"a {type(terms).__name__}"
+        raise KdnbError(f"its objective returned {given}: return the terms by name, {{name: scalar}}")
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.dim():
+            given = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+            raise KdnbError(
+                f"the term '{name}' of its objective is {given}: return {{name: scalar}}, each a 0-d tensor"
+            )
 
 
 def _restore_moments(optimiser: torch.optim.Optimizer, slots: dict[str, Tensor]) -> None:
