@@ -162,16 +162,21 @@ def say_again(app: Any, tree: nodes.document, page: str) -> None:
 
 def keep_narrow(app: Any, tree: nodes.document) -> None:
     """Which pictures of a page have a twin beside them that is drawn for a phone."""
-    app.env.kdnb_narrow = getattr(app.env, "kdnb_narrow", {}) | {
+    app.env.kdnb_narrow = _narrow(app) | {
         path.stem: twin
         for path in (Path(image["uri"]) for image in tree.findall(nodes.image))
         if path.suffix == ".svg" and Path(app.srcdir, twin := path.with_stem(f"{path.stem}{FOR_PHONES}")).exists()
     }
 
 
+def _narrow(app: Any) -> dict[str, Path]:
+    """Name of a picture -> its twin, from the book's folder; empty where an older build has been read."""
+    return getattr(app.env, "kdnb_narrow", {})
+
+
 def show_narrow(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """On a narrow screen the twin stands in the picture's place."""
-    context["body"] = PICTURE.sub(lambda found: _with_twin(found, app.env.kdnb_narrow), context.get("body", ""))
+    context["body"] = PICTURE.sub(lambda found: _with_twin(found, _narrow(app)), context.get("body", ""))
 
 
 def _with_twin(found: re.Match[str], narrow: dict[str, Path]) -> str:
@@ -184,7 +189,7 @@ def _with_twin(found: re.Match[str], narrow: dict[str, Path]) -> str:
 def copy_narrow(app: Any, error: Exception | None) -> None:
     """The twins lie beside the pictures."""
     if error is None and app.builder.format == "html":
-        for twin in app.env.kdnb_narrow.values():
+        for twin in _narrow(app).values():
             if Path(app.srcdir, twin).exists():
                 shutil.copyfile(Path(app.srcdir, twin), Path(app.outdir, app.builder.imagedir, twin.name))
 

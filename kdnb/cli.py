@@ -147,8 +147,8 @@ def run(
     record = store.get(*wanted.key)
     if record is not None:
         if stored and (dtype, mode) != ("auto", "auto"):
-            made = precision_told(record) or "a precision that it does not tell"
-            typer.echo(f"stored already, trained in {made}: nothing is trained again", err=True)
+            precision = precision_told(record) or "a precision that it does not tell"
+            typer.echo(f"stored already, trained in {precision}: nothing is trained again", err=True)
         for metric, value in record.metrics.items():
             typer.echo(f"{metric:>16}  {value:.4f}")
         typer.echo(f"{'record':>16}  {record.path}")

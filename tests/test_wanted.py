@@ -54,6 +54,14 @@ def test_rows_are_named_by_key_by_line_or_by_pair():
         count("vgg13-vgg9")
 
 
+def test_a_row_that_no_table_has_on_the_images_that_are_asked_for_is_refused():
+    """Beside rows that can run it would else be passed over."""
+    chosen = wanted.select("comparison/table1,slkd/table1")
+    with pytest.raises(KdnbError, match=r"'vgg13-vgg8' cannot be run .*: no table has it on these images"):
+        wanted.runs(chosen, PAPER, "cifar10", 1, "plain,vgg13-vgg8")
+    assert wanted.runs(chosen, PAPER, "cifar10", 1, "plain")
+
+
 def test_every_run_of_the_whole_study_is_filed_under_the_paper_that_has_it():
     everything = wanted.select("all")
     papers = wanted.papers(everything, DEMO)

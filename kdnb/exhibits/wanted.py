@@ -72,7 +72,7 @@ def runs(
         wanted += dict.fromkeys(run for _, cell in cells for run in cell.awaits)
         of_cells = [of_cell(cell, seeds or exhibit.seeds(profile)) for exhibit, cell in cells]
         for turn in range(max(map(len, of_cells), default=0)):
-            wanted += [runs[turn] for runs in of_cells if turn < len(runs)]
+            wanted += [of_one[turn] for of_one in of_cells if turn < len(of_one)]
     _refuse_rows_without_runs(keys or (), found, profile)
     return wanted
 
@@ -87,8 +87,8 @@ def _refuse_rows_without_runs(keys: Iterable[str], cells: Sequence[Cell], profil
     """Who names a row wants its runs: that it has none is said, and not passed over."""
     for key in sorted(keys):
         named = [cell for cell in cells if key in cell.names]
-        if named and not any(cell.experiment or cell.waits for cell in named):
-            why = "; ".join(dict.fromkeys(cell.why_not for cell in named))
+        if not any(cell.experiment or cell.waits for cell in named):
+            why = "; ".join(dict.fromkeys(cell.why_not for cell in named)) or "no table has it on these images"
             raise KdnbError(
                 f"'{key}' cannot be run under profile '{profile.name}': {why}. Leave it out of --rows, or take another "
                 "profile."

@@ -30,12 +30,14 @@ class Activations:
     logits: Tensor | None = None
 
     def as_deep_as(self, depth: Depth | None) -> Activations:
-        """What a forward would have met that went no deeper; without a depth none of it but the stem."""
+        """What a forward would have met that went no deeper; without a depth nothing, the stem of no image."""
+        if depth is None:
+            return Activations(stem=self.stem[:0])
         if depth == "logits":
             return self
         if depth == "embedding":
             return replace(self, logits=None)
-        return Activations(self.stem, self.stages[: depth or 0], self.preactivations[: depth or 0])
+        return Activations(self.stem, self.stages[:depth], self.preactivations[:depth])
 
 
 class ConvNorm(nn.Sequential):

@@ -61,12 +61,14 @@ class Students(NamedTuple):
     runs      row, seed, value: more is better
     dataset   the images that they learned
     pairs     the pairs of networks of the paper that these ones stand for; "" where the paper has one pair
+    where     data set, measured networks and score, in words
     """
 
     score: Score
     runs: pd.DataFrame
     dataset: str
     pairs: tuple[str, ...]
+    where: str
 
 
 def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
@@ -123,7 +125,7 @@ def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
 
 
 def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Students]:
-    """Data set, measured networks and score, in words -> the students there.
+    """Data set, measured networks and score, in words, and what the scale changes -> the students there.
 
     A row of another network than the plain student's, an auxiliary say, is no method for that student.  Two of the
     paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
@@ -137,12 +139,13 @@ def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Student
         own = runs[runs["student"] == plain.iloc[0]] if len(plain) else runs
         taught, score = own[own["teacher"] != ""], scores[key]
         if len(taught):
-            networks = pair_title(taught["teacher"].iloc[0], taught["student"].iloc[0])
-            networks += less_images(scale) + (f", {score.title}" if len(scores) > 1 else "")
+            networks = f"{title(dataset)}, {pair_title(taught['teacher'].iloc[0], taught['student'].iloc[0])}"
+            scored = f", {score.title}" if len(scores) > 1 else ""
+            told = f"{networks}{less_images(scale)}{scored}"
             gained = students(own)
             gained["value"] *= score.direction
-            known = found.setdefault(f"{title(dataset)}, {networks}", Students(score, gained, dataset, ()))
-            found[f"{title(dataset)}, {networks}"] = known._replace(pairs=(*known.pairs, pair))
+            known = found.setdefault(told, Students(score, gained, dataset, (), f"{networks}{scored}"))
+            found[told] = known._replace(pairs=(*known.pairs, pair))
     return found
 
 

@@ -14,7 +14,7 @@ from kdnb.exhibits.costs import epochs_of_kd, steps_for
 from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
-from kdnb.tables.in_short import Students, fewer_images, less_images, students_of
+from kdnb.tables.in_short import Students, fewer_images, students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Line, Said, Table, line
@@ -94,8 +94,7 @@ def _table(
         for row in filter(place.has, rows):
             gain, beside = place.over_plain.get(row), place.over_kd.get(row)
             label = exhibit.row(row).label + (f" {DAGGER}" if row in exhibit.controls else "")
-            where = place.title.replace(less_images(scale), "")  # the caption says it once
-            texts = [label, *([where] * several), place.told(row), _gain(gain, place.score)]
+            texts = [label, *([place.of.where] * several), place.told(row), _gain(gain, place.score)]
             texts += [_gain(place.equal.get(row), place.score)] if equal else []
             texts += [_gain(beside, place.score)] if with_kd else []
             printed = _in_print(exhibit, row, place) or "–"

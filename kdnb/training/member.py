@@ -163,9 +163,7 @@ class Member:
         teacher = inputs.teacher
         if self.stage.teacher_mode == "train" and inputs.teacher_in_training is not None:
             teacher = inputs.teacher_in_training
-        # What others of the cohort ask for is not its own; who asks for nothing has no stem either, as alone.
-        depth = self.stage.teacher_depth
-        teacher = Activations(stem=inputs.images[:0]) if depth is None else teacher.as_deep_as(depth)
+        teacher = teacher.as_deep_as(self.stage.teacher_depth)  # what others of the cohort ask for is not its own
         # Warm-ups count the paper's epochs, whatever share of them the profile runs.
         epoch = inputs.epoch / float(self.stage.ratio)
         return Batch(inputs.images, inputs.labels, inputs.indices, student, teacher, epoch, draws)
