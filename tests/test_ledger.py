@@ -94,8 +94,8 @@ def test_the_meaning_of_every_claim_stands_in_the_file_and_below_its_papers_tabl
         assert '<details class="kdnb-fold"><summary>What each claim was taken to mean' in table.to_myst()
     first = by_paper[0].fold.text
     assert "*In print:* CIFAR-100: CRD 70.66, KD 69.78, FitNet 69.26" in first
-    assert "- **C17**, Table 1. A judgement, which no comparison decides. *In print:* CIFAR-10: " in first
-    assert "- **R10**, Table 6; ours: few shot 5. " in by_paper[2].fold.text
+    assert "- **C17**, §3, Table 1. A judgement, which no comparison decides. *In print:* CIFAR-10: " in first
+    assert "- **R10**, §IV-B, Table 6; ours: few shot 5. " in by_paper[2].fold.text
 
 
 def test_a_call_is_as_close_as_the_comparison_that_a_verdict_hangs_on():
@@ -251,6 +251,13 @@ def test_no_two_papers_have_a_claim_of_one_id():
     """Pages leave the paper out of an id."""
     ids = [claim.id for paper in exhibits.papers() for claim in paper.claims]
     assert len(set(ids)) == len(ids)
+
+
+def test_every_claim_says_which_section_makes_it(in_book):
+    frame = tables.ledger()[0].frame
+    assert frame["section"].str.fullmatch(r"\d(\.\d)?|[IVX]+-[A-Z]|[A-Z]\.\d").all()
+    sections = dict(zip(frame["id"], frame["section"], strict=True))
+    assert sections["slkd-S7"] == "4.3" and sections["srm-R13"] == "III-A" and sections["slkd-S11"] == "A.5"
 
 
 def test_what_several_papers_print_of_one_cell_stands_side_by_side():

@@ -23,6 +23,7 @@ from kdnb.exhibits.claims.predicates import (
     at_least,
     best_of,
     mostly,
+    numbered,
     second_of,
 )
 from kdnb.exhibits.claims.words import Truth
@@ -85,56 +86,67 @@ class LittleCorrelation(Leaf):
         ]
 
 
+_numbered = numbered(comparison.PAPER, "C")
+
+
 def _claim(
     number: int,
+    section: str,
     sentence: str,
     predicate: Predicate | None,
     remark: str = "",
     why_not: str = "",
     evidence: tuple[Leaf, ...] = (),
 ) -> Claim:
-    return Claim(f"C{number}", "comparison", sentence, ("comparison/table1",), predicate, why_not, remark, evidence)
+    return _numbered(number, section, sentence, "table1", predicate, remark, why_not=why_not, evidence=evidence)
 
 
 CLAIMS = (
     _claim(
         1,
+        "3",
         "Every method, alone or with KD, beats the plain student on both data sets.",
         AllOf(_on_both(*((row, "plain") for row in (*ALONE, *COMBINED)))),
         "The smallest printed gains are 0.12 (MMD-Linear, CIFAR-10) and 0.16 (MMD-Polynomial, CIFAR-100) points.",
     ),
-    _claim(2, "No student reaches the teacher.", AllOf(_on_both(*((TEACHER, row) for row in STUDENTS)))),
+    _claim(2, "2.2", "No student reaches the teacher.", AllOf(_on_both(*((TEACHER, row) for row in STUDENTS)))),
     _claim(
         3,
+        "2.2",
         "KD is the best standalone method on CIFAR-10 and the second best on CIFAR-100.",
         all_of(best_of(C10, "kd", ALONE), second_of(C100, "kd", ALONE)),
         "On CIFAR-10 by 0.04 points over MMD-Gaussian: two test images.",
     ),
     _claim(
         4,
+        "2.2",
         "KD beats every other standalone method except CRD.",
         AllOf(_on_both(*(("kd", row) for row in FEATURES if row != "crd"))),
     ),
     _claim(
         5,
+        "2.2",
         "FitNet is better than FSP: slightly on CIFAR-10, clearly on CIFAR-100.",
         AllOf(_on_both(("fitnet", "fsp"))),
         "The opposite of the FSP paper; on CIFAR-10 by 0.04 points, two test images.",
     ),
     _claim(
         6,
+        "2.2",
         "FitNet and KD both beat PKT.",
         AllOf(_on_both(("fitnet", "pkt"), ("kd", "pkt"))),
         "The opposite of the PKT paper's retrieval; in print FitNet ties PKT on CIFAR-100 (69.26 both).",
     ),
     _claim(
         7,
+        "2.2",
         "MMD-Gaussian is the best of the three kernels standalone.",
         all_of(*(best_of(dataset, "mmd-gaussian", MMD) for dataset in BOTH)),
         "The NST paper found the polynomial kernel best.",
     ),
     _claim(
         8,
+        "2.2",
         "With KD, the polynomial kernel is the best on CIFAR-100 and the Gaussian on CIFAR-10.",
         all_of(
             best_of(C100, "mmd-polynomial+kd", tuple(f"{kernel}+kd" for kernel in MMD)),
@@ -143,6 +155,7 @@ CLAIMS = (
     ),
     _claim(
         9,
+        "2.2",
         "MMD-Gaussian beats FitNet but not KD; the other two kernels beat neither.",
         AllOf(
             _on_both(
@@ -154,6 +167,7 @@ CLAIMS = (
     ),
     _claim(
         10,
+        "2.2",
         "CRD is the best standalone method on CIFAR-100.",
         best_of(C100, "crd", ALONE),
         "About as in its own paper: a gain of 2.36 points, where its authors list 2.10. CRD trains longer, 240 "
@@ -161,23 +175,27 @@ CLAIMS = (
     ),
     _claim(
         11,
+        "2.2",
         "CRD alone is weak on CIFAR-10: at least four of the seven others do as well.",
         at_least(4, *(Better(C10, row, "crd", or_equal=True) for row in ALONE if row != "crd")),
         "In print six do, PKT by a tie; CRD's schedule there has a lower learning rate than on CIFAR-100.",
     ),
     _claim(
         12,
+        "2.2",
         "CRD with KD is the best of all on both data sets.",
         all_of(*(best_of(dataset, "crd+kd", STUDENTS) for dataset in BOTH)),
     ),
     _claim(
         13,
+        "2.2",
         "FSP with KD is the second best overall on CIFAR-100.",
         second_of(C100, "fsp+kd", STUDENTS),
         "It is the third in the paper's own table: CRD alone has 70.66, FSP with KD 70.42.",
     ),
     _claim(
         14,
+        "3",
         "There is little correlation between a method's result alone and with KD.",
         all_of(*(LittleCorrelation(dataset, FEATURES) for dataset in BOTH)),
         "We take |r| below 0.5 as little. Seven methods are seven points: they can contradict it but hardly confirm "
@@ -185,12 +203,14 @@ CLAIMS = (
     ),
     _claim(
         15,
+        "3",
         "The new combinations FSP + KD and MMD-Gaussian + KD are surprisingly strong: better than KD alone.",
         AllOf(_on_both(("fsp+kd", "kd"), ("mmd-gaussian+kd", "kd"))),
         "In print FSP + KD loses to KD on CIFAR-10 and MMD-Gaussian + KD on CIFAR-100.",
     ),
     _claim(
         16,
+        "3",
         "Older, simpler methods (KD, FitNet) tend to beat newer ones (FSP, PKT, MMD).",
         mostly(*_on_both(*((old, new) for old in ("kd", "fitnet") for new in ("fsp", "pkt", *MMD)))),
         "Taken as: in more than half of the 20 comparisons of one of the two with one of the five. In print in 17: "
@@ -198,6 +218,7 @@ CLAIMS = (
     ),
     _claim(
         17,
+        "3",
         "As expected: KD, MMD-Linear, CRD; weaker: MMD-Polynomial, PKT, FSP; better: MMD-Gaussian, FitNet.",
         None,
         why_not="A judgement against expectations from other papers; Table 1 alone cannot decide it.",

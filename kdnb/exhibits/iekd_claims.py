@@ -143,6 +143,7 @@ _numbered = numbered(iekd.PAPER, "I")
 
 def _claim(
     number: int,
+    section: str,
     sentence: str,
     rests_on: str,
     predicate: Predicate,
@@ -157,7 +158,7 @@ def _claim(
     readings: tuple[Predicate, ...] | None = None if other is None else (other,)
     if read_otherwise is not None:
         readings = (read_as(predicate, read_otherwise),) if read_otherwise else ()
-    return _numbered(number, sentence, rests_on, predicate, remark, readings=readings)
+    return _numbered(number, section, sentence, rests_on, predicate, remark, readings=readings)
 
 
 #: Other readings, named beforehand: IE-OD's equation to the letter, DML under IE-DML's schedule, weights that match the
@@ -173,6 +174,7 @@ LIGHTER = {"ft": "ft-50"}
 CLAIMS = (
     _claim(
         1,
+        "4.3",
         "The IE variant of AT, FT and OD beats the plain method, on CIFAR-10, ImageNet and VOC.",
         "table1 table2 table3 readings",
         all_of(*_everywhere(*PLAIN.items())),
@@ -183,6 +185,7 @@ CLAIMS = (
     ),
     _claim(
         2,
+        "4.3",
         "Every IE variant beats all other methods.",
         "table1 table2 table3 readings",
         all_of(
@@ -199,6 +202,7 @@ CLAIMS = (
     ),
     _claim(
         3,
+        "4.3",
         "IE-OD is better than IE-FT, and IE-FT better than IE-AT.",
         "table1 table2 table3 readings",
         all_of(*_everywhere(("ie-od", "ie-ft"), ("ie-ft", "ie-at"))),
@@ -208,6 +212,7 @@ CLAIMS = (
     ),
     _claim(
         4,
+        "4.4",
         "Distilled with IE-OD, a detector on ResNet18 rises by 1.9 points of mAP.",
         "table3",
         Better(DETECTION.key, "ie-od", "plain", or_equal=True, by=1.9, score=DETECTION.score),
@@ -215,6 +220,7 @@ CLAIMS = (
     ),
     _claim(
         5,
+        "4.5",
         "Two networks that teach each other end better by IE-DML than by DML, and than alone.",
         "table4 dml-schedule",
         all_of(*_beside()),
@@ -224,6 +230,7 @@ CLAIMS = (
     ),
     _claim(
         6,
+        "4.6",
         "Both parts are needed: channels split in equal parts are best, on three data sets.",
         "table5",
         all_of(*_even_split()),
@@ -233,6 +240,7 @@ CLAIMS = (
     ),
     _claim(
         7,
+        "4.6",
         "Every metric of factors improves on training from scratch, and L1 is the best of them.",
         "table6a metric-weights",
         all_of(
@@ -246,6 +254,7 @@ CLAIMS = (
     ),
     _claim(
         8,
+        "4.6",
         "Weights of 50 for both parts are best.",
         "table6b",
         all_of(*_best_of_table((R110_R32,), "ie-ft", (*iekd.WEIGHTS, "plain"))),
@@ -253,6 +262,7 @@ CLAIMS = (
     ),
     _claim(
         9,
+        "1",
         "A large student of a small teacher ends with higher losses by FT than from scratch, and with lower ones by "
         "IE-FT.",
         "fig1b",
@@ -263,6 +273,7 @@ CLAIMS = (
     ),
     _claim(
         10,
+        "4.7",
         "Inheriting channels look where the teacher looks, and have as many active neurons as it has in twice as many "
         "channels.",
         "seen fig4b parts-neurons",
@@ -277,6 +288,7 @@ CLAIMS = (
     ),
     _claim(
         11,
+        "4.7",
         "Inheriting and exploring channels are less alike than the same channels of a network that learned alone.",
         "fig4a parts-alike",
         all_of(*_best_of_table(iekd.FIGURE_4A.columns, "ie-ft", ("plain",))),
@@ -286,6 +298,7 @@ CLAIMS = (
     ),
     _claim(
         12,
+        "4.7",
         "Networks taught by IE-KD have more active neurons than those that learned alone.",
         "fig4b",
         all_of(*_best_of_table(iekd.FIGURE_4B.columns, "ie-ft", ("plain",))),
@@ -295,6 +308,7 @@ CLAIMS = (
     ),
     _claim(
         13,
+        "4.7",
         "The minimum of a network taught by IE-KD is flatter: under noise its loss rises less.",
         "fig4c",
         better(iekd.FIGURE_4C.columns[0], "ie-ft", "plain"),
@@ -304,6 +318,7 @@ CLAIMS = (
     ),
     _claim(
         14,
+        "4.7",
         "Exploring channels look where the teacher does not, and where a student of plain distillation does not.",
         "seen",
         _of_parts("seen", "ft", "ie-ft@exploring"),

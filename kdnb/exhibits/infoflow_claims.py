@@ -68,6 +68,7 @@ _numbered = numbered(infoflow.PAPER, "F")
 
 def _claim(
     number: int,
+    section: str,
     sentence: str,
     rests_on: str,
     predicate: Predicate,
@@ -76,12 +77,13 @@ def _claim(
 ) -> Claim:
     """A claim, and how else it can be read; by no readings, only the one that the tables have was tried."""
     others = tuple(other for rows in readings if (other := read_as(predicate, rows)) != predicate)
-    return _numbered(number, sentence, rests_on, predicate, remark, readings=others)
+    return _numbered(number, section, sentence, rests_on, predicate, remark, readings=others)
 
 
 CLAIMS = (
     _claim(
         1,
+        "4",
         "Without extra supervision the proposed method beats every other one, in all four measures of retrieval.",
         "table1 starts readings controls optimiser",
         _ahead(COLUMNS, "flow", OTHERS),
@@ -89,6 +91,7 @@ CLAIMS = (
     ),
     _claim(
         2,
+        "4",
         "Its gain in cosine mAP over the runner-up, PKT-H, is more than 2.5 % of it.",
         "table1 starts readings controls optimiser",
         better(MAP_C, "flow", "pkt-h", by=1.29),
@@ -96,6 +99,7 @@ CLAIMS = (
     ),
     _claim(
         3,
+        "4",
         "With contrastive supervision it has the best mAP, and Hint the best precision in the top 100.",
         "table1",
         all_of(
@@ -107,6 +111,7 @@ CLAIMS = (
     ),
     _claim(
         4,
+        "4",
         "Older methods gain little or nothing by all layers, Hint-H is worse than Hint; unsupervised MKT alone gains.",
         "table1 starts readings controls optimiser",
         all_of(
@@ -122,6 +127,7 @@ CLAIMS = (
     ),
     _claim(
         5,
+        "4",
         "The proposed method works better without contrastive supervision.",
         "table1",
         all_of(*(better(column, "flow", "flow+contrastive") for column in COLUMNS)),
@@ -130,6 +136,7 @@ CLAIMS = (
     ),
     _claim(
         6,
+        "4",
         "A classifier after it has the best test accuracy.",
         "table2 tuned",
         _ahead([TEST], "flow", infoflow.TRANSFER),
@@ -139,6 +146,7 @@ CLAIMS = (
     ),
     _claim(
         7,
+        "4",
         "Where the images are others than the teacher's (STL-10), it is the best in all four measures.",
         "table3",
         _ahead(_columns(3), "flow", OTHERS),
@@ -147,12 +155,14 @@ CLAIMS = (
     ),
     _claim(
         8,
+        "4",
         "So it is on CUB-200, with 1.5 points of accuracy more than Distill.",
         "table4",
         all_of(_ahead(_columns(4), "flow", OTHERS), better(_columns(4)[-1], "flow", "distill", by=1.5)),
     ),
     _claim(
         9,
+        "4",
         "It clones a hand-made extractor of features better than other methods do.",
         "table5",
         _ahead(_columns(5), "flow", ("hint", "mkt", "pkt")),
@@ -160,6 +170,7 @@ CLAIMS = (
     ),
     _claim(
         10,
+        "4",
         "It begins more slowly than transfer by the last layer, or by all layers of weight 1, and later is faster.",
         "fig1",
         all_of(
@@ -172,6 +183,7 @@ CLAIMS = (
     ),
     _claim(
         11,
+        "4",
         "Layers that know too little or too much hurt the student's third; the auxiliary's second and third help it.",
         "fig2",
         all_of(
@@ -184,6 +196,7 @@ CLAIMS = (
     ),
     _claim(
         12,
+        "4",
         "The best auxiliary is near to the student in size: CNN-1-A for CNN-1, CNN-1 for CNN-1-L.",
         "table6",
         all_of(

@@ -91,12 +91,14 @@ _claim = numbered(slkd.PAPER, "S")
 CLAIMS = (
     _claim(
         1,
+        "4.2",
         "SLKD beats KD on all eleven pairs of networks.",
         "table1 table2",
         all_of(*_on(PAIRS, ("slkd", "kd"))),
     ),
     _claim(
         2,
+        "4.2",
         "It gains 1 to 3 points over KD within one family of networks, and 2 to 3 across families.",
         "table1 table2",
         all_of(*_gain_within(slkd.SAME_FAMILY, 0.5, 3.5), *_gain_within(slkd.CROSS_FAMILY, 1.5, 3.5)),
@@ -105,6 +107,7 @@ CLAIMS = (
     ),
     _claim(
         3,
+        "4.2",
         "Students of VGG13 become better than their teacher: VGG11 and VGG8.",
         "table1",
         all_of(*_on((slkd.V13_V11, slkd.V13_V8), ("slkd", TEACHER))),
@@ -112,6 +115,7 @@ CLAIMS = (
     ),
     _claim(
         4,
+        "1",
         "SLKD is state of the art, or comparable to it.",
         "table1 table2",
         all_of(*(Better(place(pair), "slkd", other, by=-1.0) for pair in PAIRS for other in OTHERS)),
@@ -120,6 +124,7 @@ CLAIMS = (
     ),
     _claim(
         5,
+        "4.2",
         "On ImageNet SLKD beats KD, and most methods that distil features.",
         "table3 table4",
         all_of(
@@ -131,6 +136,7 @@ CLAIMS = (
     ),
     _claim(
         6,
+        "4.2",
         "Bigger teachers: KD's student suffers under a much stronger teacher, and SLKD gains over KD under each.",
         "table5 table6",
         all_of(*_teachers(slkd.TO_R20), *_teachers(slkd.TO_W162)),
@@ -139,6 +145,7 @@ CLAIMS = (
     ),
     _claim(
         7,
+        "4.3",
         "A self-learning teacher alone supervises better than the teacher alone, and both together best.",
         "table7",
         all_of(*_on(slkd.SWITCHES, ("slkd-self-one", "kd"), ("slkd-one", "slkd-self-one"))),
@@ -147,6 +154,7 @@ CLAIMS = (
     ),
     _claim(
         8,
+        "4.3",
         "Training self-learning teachers and student in parallel beats training them in sequence on all eleven pairs.",
         "table8 table9",
         all_of(*_on(PAIRS, ("slkd", "slkd-sequential"))),
@@ -154,6 +162,7 @@ CLAIMS = (
     ),
     _claim(
         9,
+        "3.2",
         "Early in training the self-learning teachers' answers are nearer to the student's than the teacher's are.",
         "fig2",
         all_of(*(Better(place(pair, DISTANCE), "from teacher", "from self", score=DISTANCE) for pair in FIGURE_2)),
@@ -163,6 +172,7 @@ CLAIMS = (
     ),
     _claim(
         10,
+        "3.3",
         "Two self-learning teachers, fused, give a more reliable trajectory than one.",
         "fig4",
         all_of(*(Better(place(pair, TRAJECTORY), "slkd", "slkd-one", score=TRAJECTORY) for pair in FIGURE_4)),
@@ -171,6 +181,7 @@ CLAIMS = (
     ),
     _claim(
         11,
+        "A.5",
         "SLKD's student has more separable features than KD's, and logits closer to the teacher's.",
         "fig5 fig6",
         all_of(

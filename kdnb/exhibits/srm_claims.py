@@ -99,6 +99,7 @@ ON_IMAGENET = place(srm.IMAGENET, "imagenet", score=ERROR)
 CLAIMS = (
     _claim(
         1,
+        "IV-A",
         "On CIFAR-100 SRM beats every other method by more than a point.",
         "table1",
         all_of(*(Better(HERE, "srm", other, by=1.0) for other in OTHERS)),
@@ -108,6 +109,7 @@ CLAIMS = (
     ),
     _claim(
         2,
+        "IV-A",
         "SRM's student nearly reaches its teacher, with a third of its parameters.",
         "table1",
         Better(HERE, "srm", TEACHER, by=-1.0),
@@ -116,6 +118,7 @@ CLAIMS = (
     ),
     _claim(
         3,
+        "IV-A",
         "Every method improves on the plain student.",
         "table1",
         all_of(*(Better(HERE, method, "plain") for method in METHODS)),
@@ -123,6 +126,7 @@ CLAIMS = (
     ),
     _claim(
         4,
+        "IV-A",
         "PKT and CRD beat FitNet, but stay below KD.",
         "table1",
         all_of(
@@ -134,6 +138,7 @@ CLAIMS = (
     ),
     _claim(
         5,
+        "IV-A",
         "Before it sees labels, a linear probe finds FitNet's student slightly better; trained from there by labels "
         "SRM's is clearly better, and FitNet's worse than its own probe. All four beat the plain student.",
         "table2",
@@ -144,6 +149,7 @@ CLAIMS = (
     ),
     _claim(
         6,
+        "IV-A",
         "SRM does not depend much on size and sparsity of its dictionaries: the worst cell still beats KD.",
         "table3",
         all_of(
@@ -154,6 +160,7 @@ CLAIMS = (
     ),
     _claim(
         7,
+        "IV-A",
         "Pixel labels matter most; image labels alone give a start that KD cannot mend; both together are best.",
         "table4",
         all_of(
@@ -167,6 +174,7 @@ CLAIMS = (
     ),
     _claim(
         8,
+        "IV-B",
         "In transfer SRM is the best method, but for AllCNN on Cars and Indoor.",
         "table5",
         all_of(
@@ -183,6 +191,7 @@ CLAIMS = (
     ),
     _claim(
         9,
+        "IV-B",
         "KD, AT, PKT, CRD and SRM help both students; FitNet helps the residual one alone.",
         "table5",
         all_of(
@@ -199,6 +208,7 @@ CLAIMS = (
     ),
     _claim(
         10,
+        "IV-B",
         "With 5 images a class SRM is far better than all others, with both students.",
         "table6 few-shot-5",
         all_of(*_best_with_few(5)),
@@ -208,6 +218,7 @@ CLAIMS = (
     ),
     _claim(
         11,
+        "IV-B",
         "With 10 images a class likewise.",
         "table7 few-shot-10",
         all_of(*_best_with_few(10)),
@@ -217,6 +228,7 @@ CLAIMS = (
     ),
     _claim(
         12,
+        "IV-C",
         "On ImageNet SRM has the lowest error but for CRD, which trained for longer.",
         "table8",
         all_of(
@@ -232,6 +244,7 @@ CLAIMS = (
     ),
     _claim(
         13,
+        "III-A",
         "An RBF kernel is sensitive to the learning rate and numerically fragile; the sigmoid kernel is not.",
         "table1",
         None,

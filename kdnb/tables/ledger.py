@@ -166,7 +166,7 @@ def rows_of_calls(claims: Iterable[Judged]) -> list[str]:
 
 
 def _sentence(claim: Claim) -> str:
-    """Where the claim stands, and what it says: `Table 1: KD is the best ...`."""
+    """Where the claim stands, and what it says: `§2.2, Table 1: KD is the best ...`."""
     return f"{where(claim)}: {claim.sentence} {claim.remark or claim.why_not}".strip()
 
 
@@ -210,6 +210,7 @@ def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "id": claim.full_id,
         "paper": paper.key,
+        "section": claim.section,
         "sentence": claim.sentence,
         "exhibits": " ".join(claim.exhibits),
         "printed_numbers": "; ".join(f"{' '.join(key)} {in_print[key]:g}" for key in printed_of(claim, in_print)),

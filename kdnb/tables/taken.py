@@ -25,7 +25,7 @@ def as_taken(paper: Paper, claims: Iterable[Claim], in_print: Printed) -> Fold:
 
 
 def _line(paper: Paper, claim: Claim, in_print: Printed) -> str:
-    """`- **C10**, Table 1. CRD > KD, ... (CIFAR-100). *In print:* CIFAR-100: CRD 70.66, KD 69.78.`"""
+    """`- **C10**, §2.2, Table 1. CRD > KD, ... (CIFAR-100). *In print:* CIFAR-100: CRD 70.66, KD 69.78.`"""
     meaning = told(claim.predicate, paper) if claim.predicate else "A judgement, which no comparison decides"
     sentence = myst(meaning[:1].upper() + meaning[1:])
     return f"- **{claim.id}**, {where(claim)}. {sentence}. *In print:* {_numbers(paper, claim, in_print)}."
@@ -50,11 +50,12 @@ def printed_of(claim: Claim, in_print: Printed) -> dict[tuple[str, str], Leaf]:
 
 
 def where(claim: Claim) -> str:
-    """The exhibits that a claim rests on, as people call them, the paper's first: `Table 6; ours: few shot 5`."""
+    """The section that makes a claim and the exhibits it rests on, the paper's first: `§4, Table 6; ours: few shot`."""
     ours = [key for key in claim.exhibits if exhibits.get(key).ablation]
     theirs = [key for key in claim.exhibits if key not in ours]
     told_ours = [f"ours: {', '.join(map(_called, ours))}"] if ours else []
-    return "; ".join([*([", ".join(map(_called, theirs))] if theirs else []), *told_ours])
+    printed = ", ".join([*([f"§{claim.section}"] if claim.section else []), *map(_called, theirs)])
+    return "; ".join([*([printed] if printed else []), *told_ours])
 
 
 def _called(key: str) -> str:

@@ -383,7 +383,8 @@ def read_as(predicate: Predicate, rows: Mapping[str, str]) -> Predicate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A checkable statement of a paper, with the exhibits it rests on.
+    """A checkable statement of a paper, the section that makes it (of several, the one beside its numbers),
+    and the exhibits it rests on.
 
     `predicate` is None for a judgement that no statistic decides; `why_not` then says so, and `evidence` names
     comparisons that a reader may want beside it.  `about` names rows that it is about though no comparison has them.
@@ -401,6 +402,7 @@ class Claim:
     evidence: tuple[Leaf, ...] = ()
     about: tuple[str, ...] = ()
     readings: tuple[Predicate, ...] | None = None
+    section: str = ""
 
     @property
     def full_id(self) -> str:
@@ -428,13 +430,21 @@ class Claim:
 
 
 def numbered(paper: str, letter: str) -> Callable[..., Claim]:
-    """How a paper's claims are written down: `claim(1, sentence, "table1 table2", predicate, remark)`, and fields."""
+    """How a paper's claims are written down: `claim(1, "4.2", sentence, "table1", predicate, remark)`, and fields."""
 
     def claim(
-        number: int, sentence: str, rests_on: str, predicate: Predicate | None, remark: str = "", **further: Any
+        number: int,
+        section: str,
+        sentence: str,
+        rests_on: str,
+        predicate: Predicate | None,
+        remark: str = "",
+        **further: Any,
     ) -> Claim:
         exhibits = tuple(f"{paper}/{name}" for name in rests_on.split())
-        return Claim(f"{letter}{number}", paper, sentence, exhibits, predicate, remark=remark, **further)
+        return Claim(
+            f"{letter}{number}", paper, sentence, exhibits, predicate, remark=remark, section=section, **further
+        )
 
     return claim
 
