@@ -390,6 +390,30 @@ WEIGHTS = Exhibit(
     for_own_images=True,
 )
 
+#: Two rows of the first round that are odd, at other weights: IE-FT's feature term has a tenth of FT's, and the weight
+#: that information flow has from PKT makes a term some ten times PKT's.
+ODD = Exhibit(
+    PAPER,
+    "odd-weights",
+    "Are two odd rows odd by their weights?",
+    (
+        *(row for row in ROWS if row.key in ("plain", "ft", "ie-ft", "pkt-joint", "information-flow-joint")),
+        Row("ft-50", "FT, weight 50", "ft", {"weight": 50.0}),
+        Row("ie-ft-500", "IE-FT, inheritance 500", "ie-ft", {"inheritance_weight": 500.0}),
+        Row(
+            "information-flow-3000",
+            "Information flow, beside the labels, weight 3,000",
+            "information-flow-joint",
+            {"weight": 3_000.0},
+        ),
+    ),
+    (Column("cifar100"),),
+    _beyond_the_demo,
+    ablation=True,
+    seeds_between=(1, 10),
+    for_own_images=True,
+)
+
 
 def on(dataset: str) -> tuple[Exhibit, Exhibit, Exhibit, Exhibit]:
     """The tables on a data set, CIFAR-100 or a reader's own: first round, second round, search, patience."""
@@ -405,5 +429,5 @@ SETTINGS = {
     if row.method.partition("+")[0] == entry.method
 }
 
-LEADERBOARD = Paper(PAPER, (FIRST, SECOND), (TUNING, PATIENT, WEIGHTS), named="Leaderboard")
+LEADERBOARD = Paper(PAPER, (FIRST, SECOND), (TUNING, PATIENT, WEIGHTS, ODD), named="Leaderboard")
 assert set(PROFILES) == set(NETWORKS)
