@@ -31,7 +31,7 @@ from kdnb.study.store import Store
 from kdnb.tables.grid import grid
 from kdnb.tables.in_short import told_of_gains
 from kdnb.tables.method import scale_told
-from kdnb.tables.sheet import Entry, Table, line
+from kdnb.tables.sheet import Entry, Said, Table, line
 from kdnb.tables.speed import method_costs, speed
 
 
@@ -552,6 +552,7 @@ def test_claims_can_be_asked_for_by_name():
     assert [entries[0].text for entries in tables.claims("comparison", ids=["C14", "C5"]).body] == ["C14", "C5"]
     with pytest.raises(KdnbError, match="did you mean C1"):
         tables.claims("comparison", ids=["C111"])
+    assert tables.claims("comparison", ["plain"]) == Said("The paper makes no claim about what is shown here.")
     with pytest.raises(KdnbError, match="did you mean comparison"):
         tables.claims("comparisons")
 

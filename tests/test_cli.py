@@ -87,7 +87,10 @@ BAD = {
     "job by its old name": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
     "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager on a CPU"),
     "compiled": ("run plain --mode compiled", "Compiled steps are gone"),
-    "an archive that is not there": ("import nowhere.tar.gz", "nowhere.tar.gz is not a whole archive"),
+    "an archive that is not there": (
+        "import nowhere.tar.gz",
+        "nowhere.tar.gz is not a whole archive of an export (No such file or directory).",
+    ),
 }
 
 
@@ -205,6 +208,7 @@ def test_the_dashboard_counts_what_is_measured(kdnb):
     assert table["profiles"]["demo"]["runs"] == 3 and table["profiles"]["demo"]["wanted"] == 1 + 16 * 2
     assert table["profiles"]["demo"]["hours_left"] is not None and table["profiles"]["paper"]["hours_left"] is None
     assert [line["path"] for line in report["stale"]] == [str(stale)] and report["broken"] == []
+    assert report["stale"][0]["what"] == "belongs to no cell of an exhibit as it is defined now"
     stale.write_text("torn")
     told = kdnb("status").out
     assert "comparison/table1: 34 cells, 34 can run" in told and f"broken: {stale}" in told

@@ -399,6 +399,22 @@ def test_a_term_is_a_scalar(terms, told: str):
     assert told in str(failed.failed) and "stage 'train'" in str(failed.failed) and whole.finished
 
 
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ({"observe": lambda batch: None}, "its `observe` returned None: return the terms by name"),
+        ({"observe": lambda batch: {"seen": batch.student.logits}}, "the term 'seen' of its `observe` is a tensor of"),
+        (
+            {"selection": Selection(lambda batch: 0.5, highest=True)},
+            "the term 'validation_loss' of its validation is a float",
+        ),
+    ],
+)
+def test_what_is_seen_in_a_validation_is_scalars_too(looks, told: str):
+    failed, whole = run(stage(network(1), **looks), stage(network(2)))
+    assert told in str(failed.failed) and "stage 'train'" in str(failed.failed) and whole.finished
+
+
 def test_an_objective_returns_its_terms_by_name():
     failed, whole = run(stage(network(1), lambda batch: present(batch.student.logits).mean()), stage(network(2)))
     assert "returned a Tensor: return the terms by name" in str(failed.failed) and whole.finished

@@ -6,12 +6,15 @@ import statistics
 from collections import Counter
 from typing import Any
 
+from kdnb import datasets
+from kdnb.datasets.identity import identity
 from kdnb.exhibits import ablations, all_exhibits, on_own_images
 from kdnb.exhibits.exhibit import Exhibit
 from kdnb.exhibits.runs import runs_of
 from kdnb.exhibits.wanted import every_experiment, of_cell, select
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
+from kdnb.study.record import Record
 from kdnb.study.store import Store
 
 #: Less than these hours are called minutes.
@@ -30,13 +33,24 @@ def report(store: Store | None = None, keys: str = "all") -> dict[str, Any]:
     )
     known = {experiment.fingerprint for experiment in every_experiment()}
     stale = [
-        {"path": str(r.path), "what": "belongs to no cell of an exhibit as it is defined now"}
+        {"path": str(r.path), "what": _why_stale(r)}
         for r in store.all()
         if r.fingerprint not in known and not str(r.experiment["profile"]["name"]).startswith("custom-")
         and r.experiment.get("stage") is None
     ]  # fmt: skip
     whole = {"exhibits": exhibits, "ablations": of_ours, "own": own, "broken": broken(store), "stale": stale}
     return whole | {"sources": _sources(store)}
+
+
+def _why_stale(record: Record) -> str:
+    """Why a record belongs to no cell of an exhibit: it was made with other images, or of another definition."""
+    images = record.experiment["images"]
+    name = str(images["dataset"])
+    if name not in datasets.names():
+        return f"was made with images called '{name}', which are not prepared here"
+    if images.get("digests", {}) != identity(name):
+        return f"was made with other images than those that '{name}' stands for now"
+    return "belongs to no cell of an exhibit as it is defined now"
 
 
 def broken(store: Store) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kdnb.errors import StoreError, reason
+from kdnb.errors import StoreError
 from kdnb.kinds import parsed
 from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED
@@ -317,11 +317,8 @@ def _contents(archive: Path) -> dict[str, bytes]:
         with tarfile.open(archive) as packed:
             return {m.name: _content(packed, m) for m in packed.getmembers() if m.isfile()}
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        why = (
-            reason(error)
-            if isinstance(error, OSError)
-            else str(error).partition("\n")[0].rstrip(":") or type(error).__name__
-        )
+        told = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(":")
+        why = told or type(error).__name__
         raise StoreError(f"{archive} is not a whole archive of an export ({why}).") from error
 
 

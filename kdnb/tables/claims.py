@@ -30,7 +30,7 @@ from kdnb.exhibits.exhibit import Asked, Part
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.schedules import about_own_schedules, own_schedules_told
-from kdnb.tables.sheet import Entry, Line, Table, line
+from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import NOT_YET, TITLES, columns, slug
 
 #: A verdict as a shape and a word, shape and colour are never alone; in the order in which they are counted.
@@ -52,7 +52,7 @@ IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: 
 
 def claims(
     paper: str, rows: Sequence[Asked] | None = None, *, ids: Sequence[str] | None = None, name: str = "claims"
-) -> Table:
+) -> Table | Said:
     """Claims of a paper, all or about some rows or by id: do they hold of the printed numbers, and of the measured?
 
     The CSV has one line a comparison, with difference, interval, seeds, and the seeds that a difference of the
@@ -64,6 +64,8 @@ def claims(
     chosen = [claim for claim in of.claims if rows is None or claim.is_about(asked, lambda row: of.row_of(row)[0])]
     if ids is not None:
         chosen = [of.claim(key) for key in ids]
+    if not chosen:
+        return Said("The paper makes no claim about what is shown here.")
     found, apart = verdicts(of), about_own_schedules(of, chosen)
     body: list[Line] = []
     for claim in chosen:

@@ -105,7 +105,7 @@ class Member:
             with self.numerics.autocast():
                 batch = self._batch(inputs, draws)
                 terms = turn.objective(batch)
-            _need_terms(terms)
+            _need_terms(terms, "objective")
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             self._watch(loss.detach())
             loss.backward()
@@ -221,7 +221,10 @@ class Member:
         batch = self._batch(inputs, {})
         values = {name: measure(batch) for name, measure in self.watched().items()}
         if self.stage.observe is not None:
-            values |= self.stage.observe(batch)
+            observed = self.stage.observe(batch)
+            _need_terms(observed, "`observe`")
+            values |= observed
+        _need_scalars(values, "validation")
         for name, value in values.items():
             if name not in sums:
                 sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -358,17 +361,19 @@ class Member:
         return ["optimiser", *(f"optimiser{turn}" for turn in range(1, len(self.optimisers)))]
 
 
-def _need_terms(terms: object) -> None:
-    """KdnbError for what an objective returned, if it is not a dict of scalars."""
+def _need_terms(terms: object, of: str) -> None:
+    """KdnbError for what a stage's objective, or its `observe`, returned, if it is not a dict of scalars."""
     if not isinstance(terms, dict) or not terms:
         given = "an empty dict" if isinstance(terms, dict) else "None" if terms is None else f"a {type(terms).__name__}"
-        raise KdnbError(f"its objective returned {given}: return the terms by name, {{name: scalar}}")
+        raise KdnbError(f"its {of} returned {given}: return the terms by name, {{name: scalar}}")
+    _need_scalars(terms, of)
+
+
+def _need_scalars(terms: dict[str, Any], of: str) -> None:
     for name, term in terms.items():
         if not isinstance(term, Tensor) or term.dim():
             given = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
-            raise KdnbError(
-                f"the term '{name}' of its objective is {given}: return {{name: scalar}}, each a 0-d tensor"
-            )
+            raise KdnbError(f"the term '{name}' of its {of} is {given}: return {{name: scalar}}, each a 0-d tensor")
 
 
 def _restore_moments(optimiser: torch.optim.Optimizer, slots: dict[str, Tensor]) -> None:
