@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from kdnb import paths
@@ -56,11 +56,11 @@ def of_paper(paper: str) -> str:
     return f"/{PAPERS}{paper}" if there else ""
 
 
-def of_row(paper: str, key: str, method: str = "") -> str:
+def of_row(paper: str, key: str, method: str = "", alike: Collection[str] = ()) -> str:
     """The page that treats a row of the paper's tables, as its notebook's metadata says; "" without one.
 
     Else, where `method` is given, the page of another paper that treats the row called so, with KD or without: of
-    several the one that bears its name.
+    several one of the papers `alike`, which train the row just so, before others the one that bears its name.
     """
     if not in_book():
         return ""
@@ -70,8 +70,9 @@ def of_row(paper: str, key: str, method: str = "") -> str:
         return own[0].partition("/")[2]
     alone = method.partition("+")[0]
     found = [*treated.get(method, ()), *treated.get(alone, ())]
-    called = [name for name in found if name.endswith(f"/{alone.replace('-', '_')}")]
-    return next((f"../{name}" for name in [*called, *found]), "")
+    called = f"/{alone.replace('-', '_')}"
+    best = min(found, key=lambda name: (name.partition("/")[0] not in alike, not name.endswith(called)), default="")
+    return f"../{best}" if best else ""
 
 
 def pages(book: Path) -> list[str]:

@@ -422,7 +422,7 @@ def test_a_papers_page_says_what_was_found_and_has_its_pages_below_it(book, html
     assert list(lines) == [claim.id for claim in paper.claims]
     every = judged(paper, store)
     assert {one.claim.id: one.found.text for one in every} == {claim: line[1] for claim, line in lines.items()}
-    assert re.search(r"of 30 for it, \d seeds; ", lines["C1"][2])
+    assert re.search(r"of 30 for it; .*, here ResNet20 → ResNet8; \d seeds\)", lines["C1"][2])
     chosen = page.find("nav", class_="bd-links").find("li", class_="current")
     assert chosen.a["href"] == "#" and len(chosen.ul.find_all("a")) == 5
     assert len(page.article.find(id="pages").find_all("a", class_="internal")) == 5
@@ -589,7 +589,7 @@ def test_the_search_has_an_excerpt_of_every_page_of_ours(html):
 def test_below_a_table_stands_the_command_that_makes_its_numbers(html):
     page = soup(html / "book" / "executed" / "comparison" / "table1.html")
     fold = next(f for f in page.find_all("details", class_="kdnb-rerun") if "--profile demo" in f.pre.text)
-    assert fold.summary.text == "Rerun these numbers" and not fold.has_attr("open")
+    assert fold.summary.text == "Make these numbers yourself" and not fold.has_attr("open")
     assert "kdnb study --exhibit comparison/table1 --profile demo --seeds 3" in fold.find("pre").text
     assert "Digits are equal where these are" in fold.text
 

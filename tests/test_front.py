@@ -62,7 +62,9 @@ def test_no_control_is_the_method_to_use():
     text = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
     assert f"| {FIRST.row(COMPETING[-1]).label} gains most:" in text and " over KD; its place is 1 to " in text
     assert "2 seeds, measured at pilot scale, CIFAR-100 (" in text and "rows are not measured yet" not in text
-    assert not any(FIRST.row(key).label in text for key in CONTROLS)
+    answer, _, instead = text.partition(" Try “")
+    assert not any(FIRST.row(key).label in answer for key in CONTROLS)
+    assert instead.startswith("KD, labels in full” before them: +") and "over KD, at KD's cost. |" in instead
 
 
 @pytest.mark.usefixtures("empty_project")

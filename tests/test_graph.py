@@ -109,6 +109,18 @@ def test_a_page_is_stale_while_a_run_that_it_shows_is_missing(project, empty_pro
     assert any(line.startswith(f"{job.id}: ") for line in Book(project).left())
 
 
+def test_of_pages_that_treat_a_method_that_of_a_paper_with_the_same_training_comes_first(project, monkeypatch):
+    toc = TOC
+    for name in ("other/theirs", "third/kd_a50"):
+        notebook(project / f"notebooks/{name}.ipynb", rows=["kd-a50"])
+        toc += f"  - file: book/executed/{name}\n"
+    (project / "_toc.yml").write_text(toc, encoding="utf-8")
+    monkeypatch.setenv("KDNB_BOOK", str(project))
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    assert page.of_row("leaderboard", "mine", "kd-a50") == "../third/kd_a50"  # which bears its name
+    assert page.of_row("leaderboard", "mine", "kd-a50", {"other"}) == "../other/theirs"
+
+
 def test_only_pages_of_the_table_of_contents_are_pages(project, monkeypatch):
     """A saved copy of a notebook names the same rows, and takes over nothing."""
     source = notebook(project / "notebooks/comparison/alphas.ipynb", rows=["kd-a50"])

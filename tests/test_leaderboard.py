@@ -504,14 +504,14 @@ def test_below_the_command_stands_how_long_its_runs_took_and_what_they_go_on_fro
     train("fitnet", 3600, "CPU, 1 threads")  # its hint took as long, and the teacher of both
     train("plain", 60, "H100")
     (table,) = tables.ranking("leaderboard/first", "pilot")
-    assert "go on from took 3.5 h on CPU, 1 thread; 60 s on H100. What is stored" in table.rerun
+    assert "go on from took 3.5 h on CPU, 1 thread; 60 s on H100. They train what is missing" in table.rerun
     train("plain", 0, "H100")
     (table,) = tables.ranking("leaderboard/first", "pilot")
-    assert "go on from took 3.5 h on CPU, 1 thread. What is stored" in table.rerun
+    assert "go on from took 3.5 h on CPU, 1 thread. They train" in table.rerun
     for key in ("kd", "fitnet"):
         train(key, 0, "CPU, 1 threads")
     (table,) = tables.ranking("leaderboard/first", "pilot")
-    assert "took" not in table.rerun and "What is stored" in table.rerun
+    assert "took" not in table.rerun and "They train" in table.rerun
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -53,6 +53,7 @@ class Entry:
 
 
 CODE = "its authors' code"
+ITS_PAPER = "its paper"
 BENCHMARK = "the field's benchmark"
 COMPARED = "the comparison of eight methods"
 
@@ -83,12 +84,12 @@ METHODS = (
     Entry("vid", "VID", BENCHMARK),
     Entry("ab", "AB", BENCHMARK),
     Entry("ft", "FT", CODE),
-    Entry("ie-at", "IE-AT", CODE),
-    Entry("ie-ft", "IE-FT", CODE),
-    Entry("ie-od", "IE-OD", CODE),
+    Entry("ie-at", "IE-AT", ITS_PAPER),
+    Entry("ie-ft", "IE-FT", ITS_PAPER),
+    Entry("ie-od", "IE-OD", ITS_PAPER),
     Entry("tf-kd", "Tf-KD, taught by itself", CODE),
     Entry("dml", "DML, with a peer", CODE),
-    Entry("ie-dml", "IE-DML, with a peer", CODE),
+    Entry("ie-dml", "IE-DML, with a peer", ITS_PAPER),
 )
 LABEL_FREE = "trains features for retrieval, without labels; beside the labels it has a row"
 #: Methods without a row, and why.

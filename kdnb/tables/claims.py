@@ -47,6 +47,8 @@ CHIPS = {
 }
 #: So many places where nothing is measured are named; more are counted.
 FEW_PLACES = 2
+#: Nobody trains more seeds than these: what needs more is told as that.
+MANY_SEEDS = 100
 IN_PRINT = {HOLDS: "yes", FAILS: "no", MIXED: "partly", OPEN: "–", JUDGEMENT: "–"}
 
 
@@ -208,15 +210,22 @@ def told_of(verdict: Verdict, paper: Paper) -> str:
         where = " and ".join(map(paper.title, nowhere)) if len(nowhere) <= FEW_PLACES else f"{len(nowhere)} places"
         text += f"; {where} {NOT_YET}"
     settles = seeds_to_settle(verdict)
-    return text + (
-        f". About {settles} seeds would settle what is measured, if the printed differences hold" if settles else ""
-    )
+    about = f"More than {MANY_SEEDS}" if settles and settles > MANY_SEEDS else f"About {settles}"
+    return text + (f". {about} seeds would settle what is measured, if the printed differences hold" if settles else "")
 
 
 def seeds_to_settle(verdict: Verdict) -> int | None:
     """With how many seeds the comparisons that cannot tell yet would; None where none is in that state."""
     open_by_chance = any(finding.truth is None for finding in verdict.findings)
     return verdict.seeds_needed if open_by_chance and verdict.status == WORDS[verdict.profile][None] else None
+
+
+def seeds_told(verdict: Verdict | None) -> str:
+    """How many seeds would settle it, by number as far as anybody would train them; a dash where none would."""
+    settles = seeds_to_settle(verdict) if verdict else None
+    if not settles:
+        return "–"
+    return str(settles) if settles <= MANY_SEEDS else f"more than {MANY_SEEDS}"
 
 
 def _unmeasured(verdict: Verdict) -> list[str]:

@@ -72,7 +72,7 @@ def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[s
     best = max(gains, key=lambda gain: gain.value)
     equal = gains_at_equal_schedule(exhibit, scale, exhibit.datasets_of(scale)[0], store)
     answer = f"{exhibit.row(best.a).label} gains most: {best.value:+.1f} points over the plain student"
-    answer += f", {equal[best.a].value:+.1f} over one on its longer schedule." if best.a in equal else "."
+    answer += f", {equal[best.a].value:+.1f} over one on its own schedule." if best.a in equal else "."
     kd = by_row.get("kd")
     answer += f" KD alone gains {kd.value:+.1f}." if kd else ""
     sure = f"{best.value:+.1f} [{best.low:.1f}, {best.high:.1f}], {best.n} seeds" if best.known else "one seed"
@@ -89,7 +89,7 @@ def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
             rows, _ = standings(board, scale, dataset, store)
             there = [row for row in rows if row.competing and row.records]
             if there and there[0].place and all(gain.known for gain in there[0].over.values()) and there[0].over:
-                return _leads(there), _how_sure(board, there[0], rows, scale, dataset, store)
+                return _leads(there) + _first_of_all(rows), _how_sure(board, there[0], rows, scale, dataset, store)
     return None
 
 
@@ -98,13 +98,26 @@ def _leads(rows: Sequence[Ranked]) -> str:
 
     What costs more than KD says so, and which of the others gains most.
     """
-    best, count = rows[0], len(rows)
+    best, count = rows[0], sum(row.place is not None for row in rows)
     if not best.dear:
         return f"{_gains_most(best)} of {count}."
     told = f"{_gains_most(best)} of {count}. It costs {best.cost:.1f} times as much as KD: KD that trains longer may "
     told += "do as well."
     cheaper = next((row for row in rows if not row.dear and row.place and row.key not in (KD, PLAIN)), None)
     return told + (f" Of what costs at most {DEAR} times as much, {_gains_most(cheaper)}." if cheaper else "")
+
+
+def _first_of_all(rows: Sequence[Ranked]) -> str:
+    """What KD itself gains by other settings at no cost: the control of it that gains most beyond doubt.
+
+    Begins with a blank; empty where no control does.
+    """
+    of_kd = [row for row in rows if not row.competing and row.cell.row.method == KD and KD in row.over and not row.dear]
+    ahead = [row for row in of_kd if row.over[KD].known and row.over[KD].low > 0]
+    if not ahead:
+        return ""
+    best = max(ahead, key=lambda row: row.over[KD].value)
+    return f" Try “{best.label}” before them: {ACCURACY.difference(best.over[KD])} over KD, at KD's cost."
 
 
 def _gains_most(row: Ranked) -> str:
@@ -134,9 +147,14 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
         return NOT_YET, "–"
     (alone,) = Layout(runs).differences([(row, "plain")])
     less = sum(gain.value < alone.value for gain in gains)
-    answer = f"A longer schedule alone gives the plain student {alone.value:+.1f} points, where {less} of the "
-    answer += f"{len(gains)} rows gain less in the mean. Compare methods on one schedule."
-    sure = f"[{alone.low:.1f}, {alone.high:.1f}], {alone.n} seeds" if alone.known else "one seed"
+    answer = (
+        f"Another schedule alone, that of {exhibit.row(next(iter(exhibit.controls))).label}, gives the plain student "
+    )
+    answer += (
+        f"{alone.value:+.1f} points, where {less} of the {len(gains)} rows gain less in the mean. Compare methods on "
+    )
+    answer += "one schedule."
+    sure = f"[{alone.low:.1f}, {alone.high:.1f}] by itself, {alone.n} seeds" if alone.known else "one seed"
     return answer, f"{sure}; {_link('the controls', control.paper, control.name)}"
 
 

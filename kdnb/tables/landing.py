@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
+from kdnb.exhibits.claims.words import OUR_READING, WORDS
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims
 from kdnb.tables.in_short import told_of_gains, told_of_measured
-from kdnb.tables.ledger import Judged, call_told, closest, judged, rows_of_calls
+from kdnb.tables.ledger import Judged, hangs_on, judged, rows_of_calls
 from kdnb.tables.schedules import own_schedules_told
 from kdnb.tables.sheet import Included, Line, Table, line
 
@@ -40,20 +41,23 @@ def found(paper: Paper, store: Store | None = None) -> Table:
         caption="The paper's claims and what the runs of this book say of them, each at the largest scale measured.",
         head=[line(*HEAD)],
         body=body,
-        note="How sure: of the comparisons that a claim comes to, how many speak for it; then, of those with an "
-        "interval, the one that is nearest to deciding otherwise. A claim can be open because another comparison has "
-        f"no interval yet. {schedules}".strip(),
+        note="How sure: of the comparisons that a claim comes to, how many speak for it, or against it; then the one "
+        "that the verdict hangs on: of a claim that agrees the least clear one, of one that disagrees the clearest "
+        f"against it, of an open one the open one that is nearest to being decided. {schedules}".strip(),
         css="kdnb-claims kdnb-stacked",
     )
 
 
 def _sure(paper: Paper, one: Judged) -> str:
-    """`3 of 4 for it, 3 seeds; FitNet − PKT: +1.81 [0.14, 3.49]`, or a dash where nothing is measured."""
+    """`3 of 4 for it; FitNet − PKT: +1.81 [0.14, 3.49] (CIFAR-10; 3 seeds)`, or a dash where nothing is measured.
+
+    Of a claim that the runs are against: `1 of 4 against it, 3 for it`.
+    """
     if one.verdict is None or not one.verdict.findings:
         return "–"
-    in_favour, call = one.counts[0], closest(one.verdict)
+    in_favour, _, against, _ = one.counts
     told = f"{in_favour} of {one.weighed} for it"
-    if call is None or call.difference is None:
-        return told
-    seeds = call.difference.n
-    return f"{told}, {seeds} seed{'s' * (seeds != 1)}; {call_told(paper, call)}"
+    if one.verdict.status in (WORDS[one.verdict.profile][False], OUR_READING):
+        told = f"{against} of {one.weighed} against it, {in_favour} for it"
+    hangs = hangs_on(paper, one)
+    return told if hangs == "–" else f"{told}; {hangs}"

@@ -1,10 +1,10 @@
-"""The ledger: every claim of every paper in one place, what it rests on, its verdict, and how close the call was."""
+"""The ledger: every claim of every paper in one place, what it rests on, its verdict, and what that hangs on."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -14,22 +14,22 @@ from kdnb.exhibits import Paper
 from kdnb.exhibits.claims import judge
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.links import Links, links
-from kdnb.exhibits.claims.places import printed
+from kdnb.exhibits.claims.places import Frames, printed, trained_here
 from kdnb.exhibits.claims.predicates import Claim, Finding, Printed
 from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.withdrawn import WITHDRAWN
 from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
-from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_to_settle
+from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_told
 from kdnb.tables.schedules import marked, own_schedules_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.taken import as_taken, printed_of, where
-from kdnb.tables.words import columns, slug
+from kdnb.tables.words import NOT_YET, columns, slug
 
 HEAD = (
     "Claim", "Where it stands, and what it says", "Holds in print", "Verdict", "For · open · against · unmeasured",
-    "Closest call", "Seeds to settle it", "Claims that need it",
+    "It hangs on", "Seeds to settle it", "Related claims",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ HEAD = (
 class Judged:
     """A claim with its verdict at the strongest scale at which anything of it is measured; None where nothing is.
 
-    `weighed` is how many comparisons it comes to; of alternatives those of one.
+    `weighed` is how many comparisons it comes to; of alternatives those of one.  `frames` are the runs of that scale.
     """
 
     claim: Claim
@@ -45,6 +45,7 @@ class Judged:
     verdict: Verdict | None
     links: Links
     weighed: int
+    frames: Frames = field(default_factory=dict)
 
     @property
     def chip(self) -> str:
@@ -109,7 +110,8 @@ def ledger(store: Store | None = None) -> list[Table]:
 
 def judged(paper: Paper, store: Store) -> list[Judged]:
     """The claims of a paper; scales are asked from the strongest down, and one seed gives way to a verdict below."""
-    by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured_frames(paper, store).items()}
+    measured = measured_frames(paper, store)
+    by_scale = {scale: judge_all(paper, frames, scale) for scale, frames in measured.items()}
     nothing = judge_all(paper, {}, SCALES[0])
     in_print, linked = judge.words_in_print(paper), links(paper)
 
@@ -118,9 +120,17 @@ def judged(paper: Paper, store: Store) -> list[Judged]:
         there = [verdict for verdict in told if verdict.findings or verdict.evidence]
         return next(filter(_of_several_seeds, there), next(iter(there), None))
 
+    found = [(claim, strongest(claim)) for claim in paper.claims]
     return [
-        Judged(claim, in_print[claim.id], strongest(claim), linked[claim.id], len(nothing[claim.id].missing))
-        for claim in paper.claims
+        Judged(
+            claim=claim,
+            in_print=in_print[claim.id],
+            verdict=verdict,
+            links=linked[claim.id],
+            weighed=len(nothing[claim.id].missing),
+            frames=measured[verdict.profile] if verdict else {},
+        )
+        for claim, verdict in found
     ]
 
 
@@ -134,8 +144,6 @@ def _of_several_seeds(verdict: Verdict) -> bool:
 def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: Store) -> Table:
     body: list[Line] = []
     for one in claims:
-        verdict = one.verdict
-        seeds = seeds_to_settle(verdict) if verdict else None
         body.append(
             [
                 Entry(one.claim.id),
@@ -143,8 +151,8 @@ def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: 
                 Entry(IN_PRINT[one.in_print]),
                 one.found,
                 Entry(one.counts_told),
-                Entry(call_told(paper, closest(verdict)) if verdict else "–"),
-                Entry(str(seeds) if seeds else "–"),
+                Entry(hangs_on(paper, one)),
+                Entry(seeds_told(one.verdict)),
                 Entry(one.links.told),
             ]
         )
@@ -160,7 +168,7 @@ def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: 
 
 
 def rows_of_calls(claims: Iterable[Judged]) -> list[str]:
-    """The rows that the closest calls of claims compare."""
+    """The rows of the comparisons that verdicts hang on."""
     calls = [closest(one.verdict) for one in claims if one.verdict]
     return [row for call in calls if call for row in call.leaf.sides() if row]
 
@@ -173,16 +181,24 @@ def _sentence(claim: Claim) -> str:
 def closest(verdict: Verdict) -> Finding | None:
     """The comparison that a verdict hangs on.
 
-    Of one that is decided for the claim the least clear, of one against it the clearest, of an open one the comparison
-    that comes nearest to being decided.
+    Of one that is decided for the claim the least clear; of one against it the clearest, before others one whose rows
+    had the schedule of all; of an open one the open comparison that comes nearest to being decided.  None where no such
+    comparison has an interval.
     """
-    known = [f for f in verdict.findings if f.difference is not None and f.difference.known]
     truths = {word: truth for truth, word in WORDS.get(verdict.profile, {}).items()} | {OUR_READING: False}
     decided = truths.get(verdict.status)
-    among = [f for f in known if f.truth is decided] or known
-    if not among:
-        return None
-    return min(among, key=_slack) if decided is True or all(f.truth for f in among) else max(among, key=_slack)
+    known = (f for f in verdict.findings if f.difference is not None and f.difference.known)
+    among = [f for f in known if f.truth is decided]
+    if decided is True:
+        return min(among, key=_slack, default=None)
+    paper = exhibits.paper(verdict.claim.paper)
+    return max(
+        among, key=lambda f: (not _on_own_schedule(paper, f) if decided is False else True, _slack(f)), default=None
+    )
+
+
+def _on_own_schedule(paper: Paper, finding: Finding) -> bool:
+    return any(marked(paper, row) != paper.label(row) for row in finding.leaf.sides() if row)
 
 
 def _slack(finding: Finding) -> float:
@@ -193,20 +209,42 @@ def _slack(finding: Finding) -> float:
     return max(low - margin, margin - high)
 
 
-def call_told(paper: Paper, finding: Finding | None) -> str:
-    """`CRD − KD: +1.81 [0.14, 3.49] (CIFAR-100)`; a margin that is claimed too: `..., more than +1 is claimed (..)`."""
-    if finding is None or finding.difference is None:
+def hangs_on(paper: Paper, one: Judged) -> str:
+    """The comparison that a verdict hangs on, or what keeps a claim open where none has an interval; else a dash.
+
+    `CRD − KD: +1.81 [0.14, 3.49] (CIFAR-100, here ResNet20 → ResNet8; 3 seeds)`
+    """
+    if one.verdict is None:
         return "–"
+    call = closest(one.verdict)
+    if call is not None and call.difference is not None:
+        seeds = call.difference.n
+        where = f"{trained_here(paper, call.place, one.frames[call.place])}; {seeds} seed{'s' * (seeds != 1)}"
+        return f"{call_told(paper, call)} ({where})"
+    if one.verdict.status != WORDS[one.verdict.profile][None]:
+        return "–"
+    waiting = [f for f in one.verdict.findings if f.truth is None and f.difference is not None]
+    if waiting:
+        more = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        where = trained_here(paper, waiting[0].place, one.frames[waiting[0].place])
+        return f"{call_told(paper, waiting[0])} ({where}; one seed, which decides nothing){more}"
+    return f"{one.counts[3]} of {one.weighed} comparisons are {NOT_YET}" if one.counts[3] else "–"
+
+
+def call_told(paper: Paper, finding: Finding) -> str:
+    """`CRD − KD: +1.81 [0.14, 3.49]`; a margin that is claimed too: `..., more than +1 is claimed`."""
     leaf = finding.leaf
+    assert finding.difference is not None, "a verdict hangs on differences"
     compared = " − ".join(marked(paper, row) for row in leaf.sides() if row) or leaf.text()
     claimed = f", {leaf.claimed()} is claimed" if leaf.claimed() else ""
-    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed} ({paper.title(finding.place)})"
+    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
 
 
 def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
     """A claim as a line of `claims.csv`."""
     claim, verdict = one.claim, one.verdict
     call = closest(verdict) if verdict else None
+    place = trained_here(paper, call.place, one.frames[call.place]) if call else ""
     numbers: dict[str, Any] = {
         "id": claim.full_id,
         "paper": paper.key,
@@ -226,7 +264,7 @@ def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
     }
     numbers |= dict(zip(("for", "open", "against", "unmeasured"), one.counts, strict=True))
     numbers |= {"repeated": one.repeated, "seeds_needed": verdict.seeds_needed if verdict else None}
-    numbers |= {"closest_call": call.text if call else ""}
+    numbers |= {"hangs_on": call.text if call else "", "place": place}
     for name in ("needed_by", "explained_by", "shared_with"):
         numbers[name] = " ".join(paper.claim(id).full_id for id in getattr(one.links, name))
     if call is not None and call.difference is not None:

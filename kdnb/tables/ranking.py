@@ -226,12 +226,13 @@ def compared(rows: Sequence[Ranked]) -> list[Ranked]:
 
 def _table(exhibit: Exhibit, scale: str, dataset: str, settings: Mapping[str, str], name: str, store: Store) -> Table:
     rows, layout = standings(exhibit, scale, dataset, store)
+    alike = _trained_alike(exhibit, scale, dataset)
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(scale)}, "
         f"{title(dataset)}; percent, mean ± standard deviation (runs), gains in points.",
         head=[line(*HEAD)],
-        body=[_line(row, exhibit.paper) for row in rows if row.records],
+        body=[_line(row, exhibit.paper, alike) for row in rows if row.records],
         frame=pd.DataFrame([_numbers(row, settings.get(row.key, "")) for row in rows]),
         note=_note(layout, rows, scale),
         css="kdnb-sortable",
@@ -257,7 +258,7 @@ def choices(
     told = {cell.row: (settings.get(cell.row.key, "") or "–", _weights(cell) or "–") for cell in cells}
     return Table(
         name=name,
-        caption=f"Who chose the settings, and what the terms of a loss weigh at the scale {scale}.",
+        caption=f"Who chose the settings, and what the terms of a loss weigh at {scale} scale.",
         head=[line("Method", "Settings, or what a control asks", "Weights of its terms")],
         body=[line(row.label, *texts) for row, texts in told.items()],
         frame=pd.DataFrame(
@@ -268,11 +269,27 @@ def choices(
     )
 
 
-def _line(row: Ranked, paper: str) -> Line:
+def _trained_alike(exhibit: Exhibit, scale: str, dataset: str) -> dict[str, set[str]]:
+    """Method, without KD -> the papers whose tables train a row of it just as this one does."""
+    here = {c.experiment.fingerprint: _alone(c) for c in exhibit.cells(scale, dataset) if c.experiment is not None}
+    found: dict[str, set[str]] = {}
+    for other in exhibits.all_exhibits():
+        if other.paper != exhibit.paper and dataset in other.datasets_of(scale):
+            for cell in other.cells(scale, dataset):
+                if cell.experiment is not None and cell.experiment.fingerprint in here:
+                    found.setdefault(here[cell.experiment.fingerprint], set()).add(other.paper)
+    return found
+
+
+def _alone(cell: Cell) -> str:
+    return cell.row.method.partition("+")[0]
+
+
+def _line(row: Ranked, paper: str, alike: Mapping[str, set[str]]) -> Line:
     memory, parameters = row.needs
     label = row.label + (f" (= {row.same})" if row.same else "")
     return line(
-        Entry(label, page=page.of_row(paper, row.key, row.cell.row.method)),
+        Entry(label, page=page.of_row(paper, row.key, row.cell.row.method, alike.get(_alone(row.cell), ()))),
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _chance(row.above) if row.key != KD else "–",

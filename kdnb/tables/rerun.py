@@ -16,10 +16,10 @@ from kdnb.study.store import Store
 from kdnb.tables.runs import duration
 
 EQUAL_DIGITS = (
-    "What is stored already is shown and not trained again. Digits are equal where these are: device, threads, "
-    "precision, way of execution (eager, or captured as a CUDA graph), versions of the packages, the processor's "
-    "instructions. `kdnb run --like RECORD.json` repeats one run under what its record says of them, compares, and "
-    "writes nothing; records can be downloaded from the pages of runs."
+    "They train what is missing; what is stored already is shown and not trained again. To train a stored one again, "
+    "download its record from the pages of runs: `kdnb run --like RECORD.json` repeats that run under what the record "
+    "says of its machine, compares, and writes nothing. Digits are equal where these are: device, threads, precision, "
+    "way of execution (eager, or captured as a CUDA graph), versions of the packages, the processor's instructions."
 )
 TOOK = "In one process, these runs and the teachers and first steps that they go on from took"
 #: One scale of a table: its cells, and every run behind them.

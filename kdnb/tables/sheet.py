@@ -100,7 +100,10 @@ class Table:
 
     def _folds(self) -> Iterator[str]:
         """What is there for who opens it."""
-        folds = {"kdnb-fold": self.fold, "kdnb-rerun": Fold("Rerun these numbers", self.rerun) if self.rerun else None}
+        folds = {
+            "kdnb-fold": self.fold,
+            "kdnb-rerun": Fold("Make these numbers yourself", self.rerun) if self.rerun else None,
+        }
         for css, fold in folds.items():
             if fold is not None:
                 head = f'<details class="{css}"><summary>{html.escape(fold.title)}</summary>'
@@ -196,7 +199,7 @@ def _rst(entry: Entry) -> str:
 
 def myst(text: str) -> str:
     """Plain text as it stands in the Markdown of the book."""
-    return _written(text, r"([*_\\<>{}\[\]$|])", "`")
+    return _written(text, r"([*_\\<>{}\[\]$|@])", "`")  # an @ would make an address of P@100
 
 
 def _written(text: str, marks: str, quote: str) -> str:
