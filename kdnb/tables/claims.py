@@ -76,6 +76,8 @@ def claims(
         says = " ".join(filter(None, [claim.sentence, DAGGER if claim in apart else "", claim.remark]))
         body.append(line(claim.id, says, IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
+    some = f"Claim{'s' * (len(chosen) > 1)} {', '.join(claim.id for claim in chosen)} of the paper"
+    which = some if len(chosen) < len(of.claims) else "The claims of the paper"
     if not found:
         body = [
             [*entries, *line(CHIPS[NOT_MEASURED if c.predicate else JUDGEMENT])]
@@ -83,7 +85,7 @@ def claims(
         ]
     return Table(
         name=name,
-        caption="Claims of the paper: whether the printed numbers bear them out, and what the runs say.",
+        caption=f"{which}: whether the printed numbers bear them out, and what the runs say.",
         head=[line("Id", "Claim", "Holds in print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),

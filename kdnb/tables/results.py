@@ -267,8 +267,12 @@ def pairs(
     known = len(paper.frame) or any(cell.printed is not None for cell in paper.cells.values())
     if not known and len(reasons) == 1 and all(cell.experiment is None for cell in paper.cells.values()):
         return [Said(f"**{exhibit.title}:** {NOT_YET}; {reasons.pop()}. The printed numbers are not at hand.")]
-    if known or reasons:
+    if known:
         tables.append(_at_paper_scale(paper, _rows(parts), gain, name))
+    elif reasons:
+        tables.append(
+            Said(f"**{exhibit.title}:** {NOT_YET} at the paper's size, and the paper prints no such numbers.")
+        )
     for scale in (scale for scale in TITLES if scale != "paper"):
         if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
             for dataset in exhibit.datasets_of(scale):
