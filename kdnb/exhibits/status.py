@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from kdnb import datasets
 from kdnb.datasets.identity import identity
 from kdnb.exhibits import ablations, all_exhibits, on_own_images
-from kdnb.exhibits.exhibit import Exhibit
-from kdnb.exhibits.runs import runs_of
+from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.runs import SCALES, runs_of
 from kdnb.exhibits.wanted import every_experiment, of_cell, select
 from kdnb.study.environment import source_digest
 from kdnb.study.profile import PROFILES
@@ -19,6 +20,8 @@ from kdnb.study.store import Store
 
 #: Less than these hours are called minutes.
 A_FEW_MINUTES = 0.1
+#: So many rows that cannot run are named.
+FEW_ROWS = 3
 
 
 def report(store: Store | None = None, keys: str = "all") -> dict[str, Any]:
@@ -105,18 +108,35 @@ def _runs_told(runs: dict[str, int]) -> str:
 
 
 def _exhibit(exhibit: Exhibit, store: Store, with_rows: bool) -> dict[str, Any]:
-    cells = exhibit.cells("paper")
+    cells = max((exhibit.cells(scale) for scale in SCALES), key=_able)  # the paper's, where no other has more
     profiles = {name: progress(exhibit, name, store) for name in PROFILES}
     return {
         "paper": exhibit.paper,
         "exhibit": exhibit.name,
         "cells": len(cells),
-        "runnable": sum(cell.experiment is not None or cell.waits for cell in cells),
-        "why_not": "; ".join(dict.fromkeys(cell.why_not for cell in cells if cell.why_not)),
+        "runnable": _able(cells),
+        "why_not": _why_not(cells),
         "measured": {name: counts["measured"] for name, counts in profiles.items()},
         "profiles": profiles,
         "datasets": exhibit.datasets,
     } | ({"rows": _rows(exhibit, store)} if with_rows else {})
+
+
+def _why_not(cells: Sequence[Cell]) -> str:
+    """Why some cells cannot run; of a few rows among others these are named."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.why_not:
+            found.setdefault(cell.why_not, {})[cell.row.label] = None
+    rows = len({cell.row.label for cell in cells})
+    few = {why: labels for why, labels in found.items() if len(labels) <= FEW_ROWS < rows}
+    quoted = {why: ", ".join(f"“{label}”" for label in labels) for why, labels in few.items()}
+    return "; ".join(f"{quoted[why]}: {why}" if why in few else why for why in found)
+
+
+def _able(cells: Sequence[Cell]) -> int:
+    """How many of the cells can run, now or when what they wait for is settled."""
+    return sum(cell.experiment is not None or cell.waits for cell in cells)
 
 
 def _rows(exhibit: Exhibit, store: Store) -> dict[str, dict[str, int]]:
