@@ -21,8 +21,9 @@ HEAD = ("Row", "Epochs", "Epochs of the first step", "Cost in epochs of KD", "Tr
 
 
 def costs(runs: Shown, *, name: str = "") -> Table:
-    """What the runs of these rows took, at the largest scale that is measured."""
-    runs, store = at_scales(runs.once())[0].once(), Store.open()
+    """What the runs of these rows took, at the largest scale at which the last of them, the page's own, is measured."""
+    scales, store = at_scales(runs.once()), Store.open()
+    runs = next((shown for shown in scales if _has_own(shown)), scales[0]).once()
     steps = {pair: steps_for(of) for pair, of in _by_pair(runs).items()}
     body, lines = [], []
     for cell in runs.cells:
@@ -55,6 +56,12 @@ def costs(runs: Shown, *, name: str = "") -> Table:
         note=_note(steps.values()),
         of_demo=runs.profile == "demo",
     )
+
+
+def _has_own(runs: Shown) -> bool:
+    """Whether the last row has runs."""
+    own = runs.cells[-1].experiment
+    return own is not None and any(record.fingerprint == own.fingerprint for record in runs.records)
 
 
 def _by_pair(runs: Shown) -> dict[Pair | None, list[Cell]]:
