@@ -136,6 +136,17 @@ def test_a_demo_leaves_the_figure_when_all_its_lines_are_measured_elsewhere(stor
     assert titles == ["Digits: demo"]  # at pilot scale one temperature is measured: nothing to compare
 
 
+def test_a_demo_never_stands_beside_a_scale_that_says_something(store):
+    """Even where it has rows that are not measured elsewhere: the caption names these."""
+    exhibit = exhibits.get("comparison/kd-temperature")
+    first, second, *others = exhibit.rows
+    fill(store, "demo", seeds=1, key=exhibit.key)
+    fill(store, "pilot", seeds=2, dataset="cifar100", key=exhibit.key, rows=[first.key, second.key])
+    plot = plots.rows(exhibit)
+    assert [axes.get_title() for axes in plot.figure.axes] == ["CIFAR-100: pilot"] and not plot.of_demo
+    assert f"Not yet measured: {'; '.join(row.label for row in others)}." in plot.caption
+
+
 def test_where_the_papers_own_networks_stand_beside_relatives_the_caption_says_which_are_which():
     for scale in ("paper", "pilot"):
         fill(Store.open(), scale, seeds=1, key="infoflow/table1")

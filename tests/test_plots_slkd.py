@@ -174,6 +174,17 @@ def test_each_pair_stands_at_its_own_scale():
     assert "demo" not in plot.caption.lower()
 
 
+def test_of_several_pairs_none_is_a_demos_beside_others():
+    course("slkd/table7", "demo", f"{A}/kd", f"{A}/slkd")
+    assert plots.rows("slkd/table7").of_demo
+    course("slkd/table7", "pilot", f"{B}/kd")
+    plot = plots.rows("slkd/table7")
+    assert [title.partition("\n")[2] for title in titles(plot)] == [
+        "pilot: ResNet14 → MobileNetV2"
+    ] and not plot.of_demo
+    assert "SL-T alone" in plot.caption and "demo" not in plot.caption.lower()
+
+
 def test_a_teacher_alone_makes_no_panel():
     course("slkd/table1", "pilot", f"{A}/teacher")
     course("slkd/table1", "demo", f"{A}/plain")

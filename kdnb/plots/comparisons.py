@@ -21,11 +21,13 @@ from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
 from kdnb.tables.schedules import equal_schedule_told
-from kdnb.tables.words import slug, title
+from kdnb.tables.words import NOT_YET, slug, title
 
 EQUAL_MARK: dict[str, Any] = {"marker": "^", "facecolors": "none", "edgecolors": "#111111", "linewidths": 1.3, "s": 40}
 #: A panel with fewer lines compares nothing.
 COMPARED = 2
+#: So many lines without runs are named in a caption; more are counted.
+MOST_LINES = 4
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
@@ -63,6 +65,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
         caption += (
             f" {DAGGER} trained on a schedule of their own: triangles are gains over the plain student on that one."
         )
+    caption += _nowhere(shown, frame, students)
     told = frame.drop(columns="path", errors="ignore")
     told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
     seen = _seen(shown, frame, "gain", students, " points over " + _reference(exhibit, over))
@@ -87,7 +90,7 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
 
     with style():
         figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis) or nothing_yet(exhibit.title)
-    caption = f"{exhibit.title}: dots are seeds, bars their means."
+    caption = f"{exhibit.title}: dots are seeds, bars their means.{_nowhere(shown, frame, labels(exhibit))}"
     default = _named("rows", exhibit) if exhibit.pairs else exhibit.name
     seen = _seen(shown, frame, "value", labels(exhibit), "")
     return plot(exhibit, shown, figure, name or default, caption, frame.drop(columns=["path"]), seen)
@@ -202,12 +205,23 @@ def _schedules_told(exhibit: Exhibit) -> str:
     return f" {equal_schedule_told(exhibit, places, Store.open())}"
 
 
+def _nowhere(shown: Sequence[Panel], frame: pd.DataFrame, lines: Mapping[str, str]) -> str:
+    """Which lines no panel has a run of; begins with a blank, or is empty."""
+    there = {line for panel in shown for line in panel.of(frame)["line"]}
+    missing = [label for line, label in lines.items() if line not in there]
+    if not shown or not missing or len(missing) == len(lines):
+        return ""
+    return f" {NOT_YET.capitalize()}: {'; '.join(missing) if len(missing) <= MOST_LINES else f'{len(missing)} rows'}."
+
+
 def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -> str:
     """What stands in the panels of gains; where relatives were trained, the diamonds are not of their networks."""
     marks = ["dots are seeds, bars their means"]
     if any(panel.of(frame)["seed"].nunique() > 1 for panel in shown):
         cut = any(_leaves_bands_out(panel.of(frame), _printed_in(panel, printed), panel.score) for panel in shown)
         marks.append("bands simultaneous 95 % intervals" + (" (cut where they are very wide)" if cut else ""))
+        if any((panel.of(frame).groupby("line")["seed"].nunique() == 1).any() for panel in shown):
+            marks.append("rows without a band have one seed")
     beside = [panel for panel in shown if panel.dataset in set(printed.dropna()["dataset"])]
     if beside:
         marks.append("diamonds the printed gains")

@@ -15,7 +15,7 @@ from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
 from kdnb.plots.style import Plot, across, on_a_phone, width
 from kdnb.study.profile import get_profile
-from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, title
+from kdnb.tables.words import NOT_YET, TITLES, title
 
 #: So many pairs that were not measured are named in a caption; more are counted.
 MOST_NAMED = 2
@@ -100,31 +100,26 @@ def labels(exhibit: Exhibit, roles: Collection[str] = ROLES) -> dict[str, str]:
 def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str, at_least: int = 1) -> list[Panel]:
     """The panels for the runs of `frame`, where so many lines beside the teacher's have some.
 
-    With one pair of networks: every scale that has runs, the shown profile last; a demo only where it has lines that
-    no other scale has, for it says nothing.  With several: each pair that has runs, at its `strongest` scale.  Several
-    scores have a panel each.
+    With one pair of networks: every scale that has runs, the shown profile last.  With several: each pair that has
+    runs, at its `strongest` scale.  Several scores have a panel each.  A demo says nothing: it stands alone, where
+    nothing else is measured, and never beside another scale.
     """
     if exhibit.pairs:
-        return _of_pairs(exhibit, frame, profile)
+        found = _of_pairs(exhibit, frame, profile)
+        return [panel for panel in found if panel.profile != "demo"] or found
     lines = frame[frame["line"] != "teacher"].groupby(["profile", "dataset", "score"])["line"].nunique()
     there = {place for place, count in lines.items() if count >= at_least}
-    scales = [scale for scale in TITLES if scale not in (profile, "demo")]
-    scales += [profile] if profile != "demo" or _has_own_lines(frame, "demo") else []
+    scales = [*(scale for scale in TITLES if scale not in (profile, "demo")), profile]
     found = [
         _panel(exhibit, s, c) for s in scales for c in exhibit.columns_of(s) if (s, c.dataset, c.score.key) in there
     ]
+    found = [panel for panel in found if panel.profile != "demo"] or found
     return found or [_panel(exhibit, profile, exhibit.columns_of(profile)[0])]
 
 
 def _panel(exhibit: Exhibit, profile: str, column: Column) -> Panel:
     several = len({column.score for column in exhibit.columns}) > 1
     return Panel(profile, column, column.score.title if several else "")
-
-
-def _has_own_lines(frame: pd.DataFrame, scale: str) -> bool:
-    """Whether the scale has runs of a line that has none at any other."""
-    here = frame["profile"] == scale
-    return bool(set(frame[here]["line"]) - set(frame[~here]["line"]))
 
 
 def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel]:
@@ -153,13 +148,12 @@ def strongest(profile: str, measured: Callable[[str], int]) -> str | None:
 
 
 def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
-    """What a caption adds: what a demo is, and, of several pairs, how scales were chosen and what is missing.
+    """What a caption adds where there are several pairs: how scales were chosen, what is missing, what a demo is.
 
     Begins with a blank, or is empty.
     """
     if not exhibit.pairs:
-        scales = {panel.profile for panel in shown}
-        return f" {OF_A_DEMO}" if "demo" in scales and len(scales) > 1 else ""
+        return ""
     said = []
     if len({panel.profile for panel in shown}) > 1:
         said.append("Each pair stands at the scale at which most of it is measured.")
