@@ -47,20 +47,36 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
     caption += f": {_scored(runs).lower()} accuracy; each term of {label}'s loss times its weight"
     caption += "; its first step. " if not first.empty else ". "
-    caption += _seeds_told(runs)
+    caption += _seeds_told(runs) + _without_a_curve(runs, histories)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""
     demo = runs.profile == "demo"
-    return Plot(figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), _seen(runs), demo)
+    return Plot(
+        figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), _seen(runs, histories), demo
+    )
 
 
-def _seen(runs: Shown) -> str:
-    """What training came to, the best first, for who cannot see the curves; empty where there are no runs."""
-    if runs.frame.empty:
+def _seen(runs: Shown, histories: pd.DataFrame) -> str:
+    """Where the curves of accuracy end, the best first, for who cannot see them; empty where there are none."""
+    drawn = histories[histories["column"] == ACCURACY]
+    if drawn.empty:
         return ""
-    labels, score = {cell.key: cell.title for cell in runs.cells}, runs.cells[0].score
-    means = runs.frame.groupby("row")["value"].mean().sort_values(ascending=not score.higher_is_better)
-    ends = ", ".join(f"{labels[str(row)]} {score.told(mean)}" for row, mean in means.items())
-    return f"Curves of training, {scale_told(runs)}. In the end: {ends}."
+    labels = {cell.key: cell.title for cell in runs.cells}
+    last = drawn[drawn["epoch"] == drawn.groupby(["row", "seed"])["epoch"].transform("max")]
+    means = percent(last).groupby("row")["value"].mean().sort_values(ascending=False)
+    ends = ", ".join(f"{labels[str(row)]} {mean:.2f} %" for row, mean in means.items())
+    return f"Curves of training, {scale_told(runs)}. {_scored(runs)} accuracy after the last epoch: {ends}."
+
+
+def _without_a_curve(runs: Shown, histories: pd.DataFrame) -> str:
+    """Whose accuracy is not drawn, and why; begins with a blank, or is empty."""
+    drawn = set(histories[histories["column"] == ACCURACY]["row"])
+    without = [cell.row.label for cell in runs.cells if cell.key in set(histories["row"]) - drawn]
+    names = "; ".join(dict.fromkeys(without))
+    return (
+        f" The classifier of a method without labels learns nothing, so no accuracy is drawn of {names}."
+        if names
+        else ""
+    )
 
 
 def _seeds_told(runs: Shown) -> str:
