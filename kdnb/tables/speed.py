@@ -80,12 +80,12 @@ def _conformity(name: str, content: dict[str, Any]) -> Table:
     body += [_equal(f"– {of}", equivalence.paired(pairs[of])) for of in lines]
     for of in lines:
         engine, usual = ([v for (w, one, _), v in scores.items() if (w, one) == (way, of)] for way in _FLOAT32)
-        body.append(_equal(f"engine less usual loop, both in float32: {of}", equivalence.unpaired(engine, usual)))
+        body.append(_equal(f"engine minus usual loop, both in float32: {of}", equivalence.unpaired(engine, usual)))
     chance = 100 * equivalence.power(0.9, 20)
     where = f" on {content['device']}: {content['conformity']}, top-1 on all test images" if content else ""
     return Table(
         name=slug(f"conformity {name}"),
-        caption=f"Do other ways of computing end where the engine in float32 ends{where}?",
+        caption=f"Do bfloat16 and the usual loop end at the accuracy of the engine in float32{where}?",
         head=[
             line(
                 "Compared",
