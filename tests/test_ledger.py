@@ -304,7 +304,8 @@ def test_what_several_papers_print_of_one_cell_stands_side_by_side():
     assert (cells["paper"].nunique() > 1).all()
     spreads = cells["reported"].max() - cells["reported"].min()
     assert np.allclose(spreads, cells["apart"].first())
-    assert f"the widest {spreads.max():.2f}" in table.note
+    assert f"the widest {spreads.max():.2f}. Equal numbers, which may be copies, are not counted: 1. The" in table.note
+    assert f"Half are {np.median(spreads[spreads > 0]):.2f} points apart" in table.note
 
 
 def test_every_paper_with_claims_has_a_page_that_includes_what_was_found(monkeypatch):

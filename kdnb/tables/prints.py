@@ -66,17 +66,21 @@ def printed_twice(*, name: str = "printed-twice") -> Table:
         head=[line("Where", "Method", *(paper.heading for paper in papers), "Apart")],
         body=body,
         frame=frame,
-        note=_note(once.median(), once.max()),
+        note=_note(once),
         css="kdnb-results",
     )
 
 
-def _note(median: float, largest: float) -> str:
-    gaps = _gaps()
+def _note(apart: pd.Series) -> str:
+    """Of cells whose numbers differ: equal ones are likely to be one number, taken over."""
+    own = apart[apart > 0]
+    median, largest, gaps = own.median(), own.max(), _gaps()
+    copies = len(apart) - len(own)
+    equal = f" Equal numbers, which may be copies, are not counted: {copies}." if copies else ""
     below = [sum(gap < apart for gap in gaps) for apart in (median, largest)]
     return (
         f"An error is told as what it leaves of 100. Half are {median:.2f} points apart or more, the widest "
-        f"{largest:.2f}. The claims of the five papers rest on {len(gaps)} printed differences of accuracy or error: "
+        f"{largest:.2f}.{equal} The claims of the five papers rest on {len(gaps)} printed differences of accuracy or error: "
         f"{below[0]} are smaller than {median:.2f}, and {below[1]} smaller than {largest:.2f}."
     )
 
