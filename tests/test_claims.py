@@ -436,3 +436,30 @@ def test_nothing_measured_says_so_for_every_claim():
     assert verdicts({"cifar10": empty}, "paper")[0].status == "not measured"
     teacher = pd.DataFrame([("teacher", 0, 93.0)], columns=["row", "seed", "value"])
     assert verdicts({"cifar10": teacher}, "paper")[1].status == "not measured"
+
+
+def test_one_training_under_two_names_counts_once_among_the_noise():
+    """Two tables of a paper may have the same runs; the comparisons of either name are the same."""
+    draw = np.random.default_rng(3)
+    lines = [(row, seed, 50 + draw.normal(), row) for row in ("plain", "kd", "at") for seed in (1, 2, 3)]
+    again = [("kd-elsewhere", seed, value, of) for row, seed, value, of in lines if row == "kd"]
+    columns = ["row", "seed", "value", "fingerprint"]
+    once = Evidence(pd.DataFrame(lines, columns=columns))
+    twice = Evidence(pd.DataFrame([*lines, *again], columns=columns))
+    known, (own, other) = once.compare([("kd", "plain")], 0.95)[0], twice.compare([("kd", "plain"), ("kd", "at")], 0.95)
+    assert own.df == other.df == known.df and own.sd == known.sd
+    (named,) = twice.compare([("kd-elsewhere", "plain")], 0.95)
+    assert (named.a, named.b) == ("kd-elsewhere", "plain")
+    assert (named.value, named.low, named.high) == (known.value, known.low, known.high)
+    assert twice.seeds_needed([("kd-elsewhere", "at")], [1.0], 0.95) == once.seeds_needed([("kd", "at")], [1.0], 0.95)
+    assert twice.seeds["kd-elsewhere"] == 3 and "kd-elsewhere" in twice.rows
+
+
+def test_levels_are_those_of_the_same_seeds():
+    """A row that lacks a good seed is not judged by that."""
+    values = {("a", 1): 50.0, ("a", 2): 60.0, ("b", 1): 51.0, ("b", 2): 61.0, ("c", 1): 52.0}
+    frame = pd.DataFrame(
+        [(row, seed, value) for (row, seed), value in values.items()], columns=["row", "seed", "value"]
+    )
+    assert Evidence(frame).levels(["a", "b", "c"]) == pytest.approx({"a": 55.0, "b": 56.0, "c": 57.0})
+    assert Evidence(frame).means["c"] == 52.0

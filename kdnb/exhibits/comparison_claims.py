@@ -79,7 +79,7 @@ class LittleCorrelation(Leaf):
     def find(
         cls, leaves: Sequence[Self], evidence: Evidence, printed: Mapping[str, float], level: float
     ) -> list[Finding]:
-        found = [(leaf, leaf.of(evidence.means, level)) for leaf in leaves]
+        found = [(leaf, leaf.of(evidence.levels(sorted(leaf.rows())), level)) for leaf in leaves]
         return [
             Finding(leaf, leaf.holds_for(r) if evidence.several_seeds(leaf.rows()) else None, correlation=r)
             for leaf, r in found
