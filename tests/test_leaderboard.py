@@ -333,10 +333,27 @@ def test_a_row_that_varies_more_than_the_others_is_named_and_costs_them_nothing(
         for seed in (1, 2, 3):
             score(key, seed, 30 + noise[place, seed] + (seed - 2) * 12 * (key == "at"))
     (table,) = tables.ranking("leaderboard/first", "pilot")
-    assert "compared by their own runs alone: AT." in table.note
+    assert "did not learn or vary more than the others: AT." in table.note
     frame = table.frame.set_index("row")
     assert frame.loc["sp", "over_kd_high"] - frame.loc["sp", "over_kd_low"] < 3
     assert frame.loc["at", "over_kd_high"] - frame.loc["at", "over_kd_low"] > 50
+
+
+def test_a_row_that_did_not_learn_lends_the_others_none_of_its_quiet():
+    noise = np.random.default_rng(2).normal(0, 0.5, (5, 4))
+    for place, key in enumerate(("plain", "kd", "at", "sp")):
+        for seed in (1, 2, 3):
+            score(key, seed, 30 + noise[place, seed])
+    before = tables.ranking("leaderboard/first", "pilot")[0]
+    for seed in (1, 2, 3):
+        score("kd-untrained", seed, 1 + seed / 1000)
+    (table,) = tables.ranking("leaderboard/first", "pilot")
+    sd = r"One run varies by ([\d.]+) points \((\d+) degrees"
+    assert re.search(sd, table.note).groups() == re.search(sd, before.note).groups()
+    assert "did not learn or vary more than the others: KD, untrained teacher." in table.note
+    frame = table.frame.set_index("row")
+    half = (frame.loc["at", "over_kd_high"] - frame.loc["at", "over_kd_low"]) / 2
+    assert f"± {half:.2f} points over KD" in table.note, "of the rows that share their noise"
 
 
 def test_the_notebooks_tables_are_on_the_data_set_that_is_named():

@@ -210,6 +210,17 @@ def test_a_wild_row_is_set_aside_and_the_others_stay_pooled():
     assert layout.probability("wild0", "r0") == pytest.approx(stats.t.cdf(t, 5))
 
 
+def test_a_row_that_is_set_apart_beforehand_lends_the_others_none_of_its_quiet():
+    """Near the floor runs are alike, which says nothing of those that learned."""
+    table = noise(6, 6, common=0.0)
+    still = pd.DataFrame([("still", seed, 1.0 + seed / 1000) for seed in range(1, 7)], columns=["row", "seed", "value"])
+    apart = Layout(pd.concat([table, still]), ["still", "not there"])
+    alone, together = Layout(table), Layout(pd.concat([table, still]))
+    assert apart.odd == ["still"] and (apart.sd, apart.df) == (alone.sd, alone.df) and together.sd < alone.sd
+    near, far = apart.differences([("r1", "r0"), ("still", "r0")])
+    assert (near.method, far.method) == ("pooled", "pairs alone")
+
+
 def wild_differences(table: pd.DataFrame) -> np.ndarray:
     wide = table.pivot(index="seed", columns="row", values="value")
     return (wide["wild0"] - wide["r0"]).to_numpy()

@@ -15,7 +15,7 @@ import base64
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,20 +109,27 @@ class Layout:
 
     `sd` is the noise's standard deviation in points with `df` degrees of freedom; `equal` the p-value of the
     test that all rows have the same, and `pooled` whether that is believed.  `odd` are the rows whose noise is too
-    large for the others: the model is fitted without them, and they are compared by their pairs alone.
+    large for the others, and those that are set `apart` beforehand: the model is fitted without them, and they are
+    compared by their pairs alone.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, apart: Collection[str] = ()) -> None:
         self.table = _seeds_by_rows(frame)
         self.rows = [str(row) for row in self.table.columns]
-        self._fit, self.odd = _fit(self.table), list[str]()
-        while self._fit.equal < UNEQUAL and len(self.odd) < len(self.rows) // ROWS_FOR_AN_ODD_ONE:
+        self.odd = [row for row in self.rows if row in apart]
+        most = len(self.odd) + len(self.rows) // ROWS_FOR_AN_ODD_ONE
+        self._fit = self._fitted()
+        while self._fit.equal < UNEQUAL and len(self.odd) < most:
             self.odd.append(self._fit.noisiest)
-            self._fit = _fit(self.table.drop(columns=self.odd).dropna(how="all"))
+            self._fit = self._fitted()
         if self._fit.equal < UNEQUAL and self.odd:
             self._fit, self.odd = _fit(self.table), []
         self.sd, self.df, self.equal = self._fit.sd, self._fit.df, self._fit.equal
         self.pooled = not self.equal < UNEQUAL
+
+    def _fitted(self) -> _Fit:
+        """The model of the rows that are not odd."""
+        return _fit(self.table.drop(columns=self.odd).dropna(how="all"))
 
     def differences(self, pairs: Sequence[tuple[str, str]], level: float = LEVEL) -> list[Difference]:
         """Simultaneous intervals for all `pairs` (a, b) of rows; an error names a row that was not measured."""

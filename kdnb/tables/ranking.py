@@ -43,6 +43,8 @@ HEAD = (
 UNKNOWN: tuple[None, None] = (None, None)
 #: What every row's gains are over: the plain student, and the method that all want to beat.
 PLAIN, KD = "plain", "kd"
+#: What has not half of the plain student's score did not learn.
+LEARNED = 0.5
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def standings(exhibit: Exhibit, scale: str, dataset: str, store: Store) -> tuple
     """The rows of a table with all that their runs say beside each other, the largest gain first, and the layout."""
     rows = measured_rows(exhibit.cells(scale, dataset), store)
     students = compared(rows)
-    layout = Layout(frame_of(students))
+    layout = layout_of(students)
     ranked = [row.key for row in students if row.competing and len(row.records) > 1]
     places = layout.ranks(ranked) if layout.df > 0 and len(ranked) > 1 else {}
     return _beside_each_other(_with_likeness(rows, dataset, store), layout, places), layout
@@ -350,6 +352,13 @@ def frame_of(rows: Sequence[Ranked]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["row", "seed", "value"])
 
 
+def layout_of(rows: Sequence[Ranked]) -> Layout:
+    """The model of these rows; what did not learn stands apart, since near the floor runs are alike."""
+    frame = frame_of(rows)
+    means = frame.groupby("row")["value"].mean()
+    return Layout(frame, [str(row) for row in means.index[means < LEARNED * means.get(PLAIN, math.nan)]])
+
+
 def _gains(layout: Layout, reference: str) -> dict[str, Difference]:
     """Every row less a reference, simultaneous over all of them; only rows that share a seed with it."""
     if reference not in layout.rows:
@@ -415,7 +424,7 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
     said += [f"Runs that diverged and have no score: {', '.join(lost)}."] if lost else []
     known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
     if known:
-        halves = widths_told(known, ACCURACY)
+        halves = widths_told([gain for gain in known if gain.a not in layout.odd] or known, ACCURACY)
         said.append(
             f"Intervals hold together for all {len(known)} rows of a column (95 %): {halves} points over KD, and a "
             f"smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
@@ -423,9 +432,7 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
         )
     if layout.odd:
         odd = "; ".join(row.label for row in rows if row.key in layout.odd)
-        said.append(
-            f"These vary more from seed to seed than the others, and are compared by their own runs alone: {odd}."
-        )
+        said.append(f"Compared by their own runs alone, since they did not learn or vary more than the others: {odd}.")
     ways = sorted({precision_told(record) for row in rows for record in row.records} - {""})
     said += [f"Trained in {' and '.join(ways)}, scored in float32."] if ways else []
     return " ".join([*said, *_costs_told([row for row in rows if row.records])])
@@ -461,7 +468,7 @@ def again(exhibit: Exhibit | str, rows: Sequence[str], profile: str = "demo", *,
         cells = exhibit.cells(scale, exhibit.datasets_of(scale)[0])
         found = compared(measured_rows(cells, store))
         there = [row.key for row in found if row.key in rows]
-        layout = Layout(frame_of(found)) if len(there) > 1 else None
+        layout = layout_of(found) if len(there) > 1 else None
         if layout is not None and layout.df > 0:
             return _again(exhibit, layout, there, scale, name)
     return Said(f"**The same method again:** {NOT_YET} with several seeds.")
