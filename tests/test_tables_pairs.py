@@ -106,3 +106,9 @@ def test_the_command_below_a_part_of_a_table_asks_for_that_part():
         frame = tables.pairs(exhibit, **options)[-1].frame
         shown = {*frame[frame["runs"] > 0]["fingerprint"]}
         assert {fingerprint for fingerprint, _ in asked_for(command)} == shown, command
+
+
+def test_tables_of_one_scale_on_several_data_sets_have_names_of_their_own():
+    fill(Store.open(), "pilot", seeds=1, key="iekd/table5")
+    names = [table.name for table in tables.pairs("iekd/table5", "pilot")]
+    assert len(names) == len(set(names)) and {"iekd-table5-cifar10-pilot", "iekd-table5-cifar100-pilot"} <= set(names)

@@ -279,7 +279,8 @@ def pairs(
                 every = _block(exhibit, parts, scale, frame, store, dataset)
                 able = [c for c in every.columns if any(every.cells[r.key, c].experiment for r in rows)]
                 if able:
-                    tables.append(_of_relatives(every.narrowed(able), every.columns, _rows(parts), gain, name))
+                    named = f"{name} {dataset}" if len(exhibit.datasets_of(scale)) > 1 else name
+                    tables.append(_of_relatives(every.narrowed(able), every.columns, _rows(parts), gain, named))
     return tables
 
 
