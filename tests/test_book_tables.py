@@ -202,7 +202,7 @@ def test_the_command_below_results_asks_for_their_runs_and_no_others(store):
     assert commands_of(table) == [] and command.endswith("--profile demo --rows plain,kd --seeds 3")
     frame = table.frame[table.frame["runs"] > 0]
     assert asked_for(command) == {(fingerprint, seed) for fingerprint in frame["fingerprint"] for seed in (1, 2, 3)}
-    assert " on CPU, 2 threads. What is stored" in table.demo.rerun and "kdnb run --like" in table.demo.rerun
+    assert " on CPU, 2 threads. They train" in table.demo.rerun and "kdnb run --like" in table.demo.rerun
     assert "--rows" not in commands_of(tables.results("comparison/table1").demo)[0]
 
 
