@@ -6,8 +6,10 @@ import csv
 import dataclasses
 import importlib
 import math
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from book_samples import fill
 from scipy import stats
@@ -21,11 +23,13 @@ from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.paper import Paper
+from kdnb.exhibits.score import ERROR
+from kdnb.study.statistics import Difference
 from kdnb.study.store import Store
 from kdnb.tables import landing
 from kdnb.tables.certainty import layout
 from kdnb.tables.claims import measured_frames, seeds_told, told_of
-from kdnb.tables.ledger import CHIPS, closest, hangs_on, judged
+from kdnb.tables.ledger import CHIPS, HEAD, closest, hangs_on, judged
 
 
 @pytest.fixture(autouse=True)
@@ -314,3 +318,18 @@ def test_every_paper_with_claims_has_a_page_that_includes_what_was_found(monkeyp
         assert page.of_paper(paper.key) == f"/book/papers/{paper.key}"
         text = (paths.ROOT / "book" / "papers" / f"{paper.key}.md").read_text(encoding="utf-8")
         assert f"found-{paper.key}.md" in text and "{tableofcontents}" in text
+
+
+def test_on_a_phone_columns_are_called_as_in_the_head():
+    sheet = (paths.ROOT / "book" / "_static" / "kdnb.css").read_text(encoding="utf-8")
+    found = re.findall(r'kdnb-ledger td:nth-child\((\d)\)::before \{ content: "(.*): "', sheet)
+    assert len(found) > 4 and all(HEAD[int(column) - 1] == called for column, called in found)
+
+
+def test_a_row_that_gains_nothing_is_not_told_as_a_gain():
+    worse = Difference("kd", "plain", -2.26, math.nan, math.nan, 1, "one seed")
+    plain = pd.DataFrame({"row": ["plain"], "value": [-30.2]})
+    told = importlib.import_module("kdnb.tables.in_short")._sentence([worse], ERROR, plain, {"kd": "KD"})
+    assert (
+        told == "the plain student has 30.20 % (error); none gains on it, KD is nearest, -2.26 points, from one seed."
+    )

@@ -118,7 +118,7 @@ def test_figures_draw_gains_to_the_right_for_every_score(measured):
 def test_sentences_ask_the_score_for_its_words(measured):
     accuracy, surprise = tables.in_short("tiny").lines[:2]
     assert "the plain student has 54.20 %; KD gains the most on it, 5.00 points" in accuracy
-    assert "the plain student has 1.602 nats; KD gains the most on it, 0.300 nats" in surprise
+    assert "the plain student has 1.602 nats (surprise); KD gains the most on it, 0.300 nats" in surprise
 
 
 def test_runs_of_each_score_have_a_table(measured):

@@ -170,7 +170,11 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     """`the plain student has 27.70 %; CRD + KD gains the most on it, 17.5 points [16.0, 19.0]. ...`"""
     best = max(found, key=lambda gain: gain.value)
     plain = score.told(score.direction * frame[frame["row"] == "plain"]["value"].mean())
-    text = f"the plain student has {plain}; {labels[best.a]} gains the most on it, {score.gain(best.value)}"
+    told = plain if score.higher_is_better else f"{plain} ({score.title.lower()})"
+    most = (
+        f"{labels[best.a]} gains the most on it" if best.value > 0 else f"none gains on it, {labels[best.a]} is nearest"
+    )
+    text = f"the plain student has {told}; {most}, {score.gain(best.value)}"
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
