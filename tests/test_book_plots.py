@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -17,6 +19,7 @@ from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.show import show
 from kdnb.plots.style import PHONE, WIDTH, on_a_phone
 from kdnb.study.store import Store
+from kdnb.tables.words import OF_A_DEMO
 
 BENCH = paths.ROOT / "data" / "results" / "bench"
 
@@ -144,7 +147,58 @@ def test_a_demo_never_stands_beside_a_scale_that_says_something(store):
     fill(store, "pilot", seeds=2, dataset="cifar100", key=exhibit.key, rows=[first.key, second.key])
     plot = plots.rows(exhibit)
     assert [axes.get_title() for axes in plot.figure.axes] == ["CIFAR-100: pilot"] and not plot.of_demo
-    assert f"Not yet measured: {'; '.join(row.label for row in others)}." in plot.caption
+    named = "; ".join(row.label for row in others)
+    assert f"Not yet measured at pilot scale: {named}. The demo's runs are not drawn." in plot.caption
+
+
+def test_a_demo_alone_is_marked_and_says_that_it_says_nothing(store, monkeypatch):
+    """In the book the fold that has it says so."""
+    for draw in (DRAWN["gains"], DRAWN["rows"], DRAWN["cost"]):
+        plot = draw()
+        (axes,) = plot.figure.axes
+        assert plot.of_demo and axes.get_title() == "Digits: demo" and plot.caption.endswith(f" {OF_A_DEMO}")
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    plot = DRAWN["gains"]()
+    assert OF_A_DEMO not in plot.caption and "kdnb-demo" in plot.to_myst()
+
+
+def test_a_demo_does_not_stand_beside_what_a_paper_prints(store):
+    titles = [axes.get_title() for axes in DRAWN["alone"]().figure.axes if axes.get_title()]
+    assert titles == ["CIFAR-100: the paper", "CIFAR-10: the paper"]
+
+
+def test_a_scale_with_too_few_lines_to_compare_is_not_drawn(store):
+    """Nor an empty panel in its place."""
+    exhibit = exhibits.get("infoflow/fig2")
+    (first, *_) = exhibit.rows
+    fill(store, "pilot", seeds=1, key=exhibit.key, rows=[first.key])
+    plot = plots.rows(exhibit)
+    assert plot.frame.empty and [text.get_text() for axes in plot.figure.axes for text in axes.texts]
+    assert plot.caption == f"{exhibit.title}."
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_rows_without_a_band_are_told_to_have_one_seed(one, store):
+    exhibit = exhibits.get("comparison/table1")
+    fill(store, "pilot", seeds=3, dataset="cifar100", key=exhibit.key)
+    rows = [row.key for row in exhibit.rows if row.key != "crd" or not one]
+    fill(store, "pilot", seeds=2, dataset="cifar10", key=exhibit.key, rows=rows)
+    fill(store, "pilot", seeds=1, dataset="cifar10", key=exhibit.key, rows=["crd"])
+    plot = plots.gains(exhibit)
+    assert [axes.get_title() for axes in plot.figure.axes] == ["CIFAR-100: pilot", "CIFAR-10: pilot"]
+    assert (", rows without a band have one seed, " in plot.caption) == one
+
+
+def test_a_sentence_that_leads_to_a_figure_has_one(monkeypatch):
+    """With the study's own records: a demo's figure goes to the end of the page, and its cell with it."""
+    monkeypatch.setattr(paths, "committed_results", lambda: paths.ROOT / "data" / "results")
+    for path in sorted((paths.ROOT / "notebooks").glob("*/*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for before, cell in itertools.pairwise(cells):
+            told, code = ("".join(of["source"]).strip() for of in (before, cell))
+            if before["cell_type"] == "markdown" and told.endswith(":") and code.startswith("plots."):
+                plot = eval(code, {"plots": plots, "profile": "demo"})
+                assert not plot.of_demo and not plot.frame.empty, f"{path.name}: {told}"
 
 
 def test_where_the_papers_own_networks_stand_beside_relatives_the_caption_says_which_are_which():

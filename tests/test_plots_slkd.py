@@ -182,7 +182,65 @@ def test_of_several_pairs_none_is_a_demos_beside_others():
     assert [title.partition("\n")[2] for title in titles(plot)] == [
         "pilot: ResNet14 → MobileNetV2"
     ] and not plot.of_demo
-    assert "SL-T alone" in plot.caption and "demo" not in plot.caption.lower()
+    assert "SL-T alone" in plot.caption and "A demo" not in plot.caption
+
+
+def test_a_row_that_only_a_demo_has_is_named_as_not_measured_at_the_scale_that_is_drawn():
+    """The picture of the control has no mark of it, and no number of its demo lies beside it."""
+    fill(Store.open(), "demo", 2, key="slkd/control")
+    course("slkd/control", "pilot", f"{A}/kd", f"{A}/slkd", seeds=3)
+    plot = plots.gains("slkd/control", over="kd")
+    (axes,) = plot.figure.axes
+    assert axes.get_title().partition("\n")[2] == "pilot: ResNet20 → ResNet8" and not plot.of_demo
+    control = exhibits.get("slkd/control").row("kd-control")
+    place = [label.get_text() for label in axes.get_yticklabels()].index(control.label)
+    assert not [y for points in axes.collections for _, y in points.get_offsets() if y == place]
+    assert f" Not yet measured at pilot scale: {control.label}. The demo's runs are not drawn." in plot.caption
+    assert set(plot.frame["profile"]) == {"pilot"} and "demo" not in plot.seen
+
+
+def test_a_row_that_nobody_has_run_is_named_without_a_word_of_a_demo():
+    course("slkd/control", "pilot", f"{A}/kd", f"{A}/slkd", seeds=3)
+    caption = plots.gains("slkd/control", over="kd").caption
+    assert " Not yet measured at pilot scale: " in caption and "demo" not in caption.lower()
+
+
+def test_a_course_that_only_a_demo_has_is_named():
+    course("slkd/fig4", "demo", f"{V}/slkd-one", f"{V}/slkd", **SLKD_COLUMNS)
+    one = exhibits.get("slkd/fig4").row("slkd-one").label
+    assert one not in guides().caption
+    course("slkd/fig4", "pilot", f"{V}/slkd", **SLKD_COLUMNS)
+    plot = guides()
+    assert f" Not yet measured at pilot scale: {one}. The demo's runs are not drawn." in plot.caption
+    assert not plot.of_demo and "one, " not in plot.seen
+
+
+def test_costs_tell_only_of_what_is_drawn():
+    fill_all()
+    course("slkd/table1", "pilot", f"{A}/plain", f"{A}/kd", f"{A}/slkd")
+    plot = plots.accuracy_and_cost("slkd/table1")
+    named = [text.get_text() for legend in plot.figure.legends for text in legend.get_texts()]
+    assert named == ["Plain student", "KD", "SLKD"]
+    assert " Not yet measured at pilot scale: 7 of 10 rows. The demo's runs are not drawn." in plot.caption
+    assert "ResNet56" not in plot.caption.partition("timed with")[2].partition("Not yet")[0]
+
+
+def test_a_pair_that_only_a_demo_has_gives_way_to_a_later_one_of_a_scale_that_says_something():
+    first, second = exhibits.get("slkd/table7").pairs[:2]
+    cells = exhibits.get("slkd/table7").cells
+    for scale, pair in (("demo", first), ("pilot", second)):
+        (cell,) = cells(scale, None, [f"{pair.key}/kd"])
+        run = Run(cell.experiment, 1)
+        Store.open().write(run, record(run), "slkd", cloud(40, 10, 1))
+    plot = plots.planes("slkd/table7")
+    assert f"{second.title} (pilot" in plot.caption and not plot.of_demo
+    assert "Not yet measured at pilot scale: SL-T alone, one; " in plot.caption
+
+
+def test_two_lines_are_told_to_who_cannot_see_them():
+    course("slkd/table7", "pilot", f"{A}/kd", f"{A}/slkd")
+    seen = plots.rows("slkd/table7").seen
+    assert seen == "ResNet32x4 → ResNet8x4 (pilot: ResNet20 → ResNet8): best is KD 50.00, then SLKD 50.00."
 
 
 def test_a_teacher_alone_makes_no_panel():
@@ -472,6 +530,7 @@ def test_a_figure_of_nothing_says_so(name, monkeypatch):
     assert [t.get_text().endswith("not yet measured") for axes in plot.figure.axes for t in axes.texts] == [True]
     assert plot.frame.empty and "<svg" in plot.to_svg()
     assert plot.to_myst() == f"**Not yet measured:** {plot.caption}\n"
+    assert not re.search(r"[.?;] ", plot.caption) and plot.caption.endswith(".") and "bars" not in plot.caption
 
 
 def test_planned_data_is_not_yet_measured():

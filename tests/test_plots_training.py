@@ -5,9 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from book_samples import fill
+from study_samples import record
 
-from kdnb import paths, plots
+from kdnb import exhibits, paths, plots
 from kdnb.exhibits.show import published, show
+from kdnb.plots import Plot
+from kdnb.study.record import thinned
 from kdnb.study.store import Store
 
 
@@ -44,3 +47,47 @@ def test_a_notebook_at_pilot_scale_shows_it_once(monkeypatch):
     monkeypatch.delenv("KDNB_BATCH")
     drawn = plots.training(runs, "kd")
     assert len(drawn.plots) == 1 and "<svg" in drawn._repr_mimebundle_()["text/html"]
+
+
+def test_what_the_notebooks_own_scale_lacks_is_not_told_below_a_scale_that_is_measured():
+    fill(Store.open(), "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
+    drawn = plots.training(show("comparison/table1", ["plain", "kd"], "demo"), "kd", name="c")
+    assert [plot.name for plot in drawn.plots] == ["c-pilot-cifar100"]
+
+
+def test_nothing_measured_is_one_line():
+    drawn = plots.training(show("comparison/table1", ["plain", "kd"], "demo"), "kd")
+    text = drawn._repr_mimebundle_()["text/markdown"]
+    assert text == "**Not yet measured:** Training of KD, demo of this build, Digits.\n"
+
+
+def infoflow(*rows: str) -> Plot:
+    """Curves of rows, of which those that labels do not teach have no accuracy in their history."""
+    store, exhibit = Store.open(), exhibits.get("infoflow/table1")
+    for row in rows:
+        (cell, *_) = exhibit.cells("demo", None, [row])
+        (run,) = cell.runs(1)
+        history = {"last": [0.5, 0.25]} | ({"validation_accuracy": [0.25, 0.375]} if row == "plain" else {})
+        store.write(run, record(run, history=thinned(history)), "infoflow")
+    return plots.curves(show("infoflow/table1", rows), rows[-1])
+
+
+def test_caption_and_words_tell_the_accuracy_that_is_drawn_and_whose():
+    """And no mAP, which the table has."""
+    plot = infoflow("plain", "pkt", "flow")
+    (accuracy, _) = plot.figure.axes
+    assert [line.get_label() for line in accuracy.lines] == ["Student"] and accuracy.get_title() == "Test accuracy"
+    assert ": test accuracy; " in plot.caption
+    assert plot.caption.endswith(
+        " The classifier of methods without labels learns nothing, so only Student has a curve of accuracy."
+    )
+    assert plot.seen.endswith(" Test accuracy after the last epoch: Student 37.50 %.")
+
+
+def test_every_row_with_a_curve_needs_no_word_about_it():
+    assert "classifier" not in infoflow("plain").caption
+
+
+def test_without_any_curve_of_accuracy_the_caption_says_so():
+    plot = infoflow("flow")
+    assert "so none has a curve of accuracy." in plot.caption and plot.seen == ""

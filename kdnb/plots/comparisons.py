@@ -15,19 +15,17 @@ from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
-from kdnb.plots.panels import Panel, entitle, grid, labels, nothing_yet, panels, plot, short
+from kdnb.plots.panels import COMPARED_ROLES, Panel, entitle, grid, labels, lacking, panels, plot, short, unmeasured
 from kdnb.plots.style import COLOURS, Plot, across, base, broken, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
 from kdnb.tables.results import measured
 from kdnb.tables.schedules import equal_schedule_told
-from kdnb.tables.words import NOT_YET, slug, title
+from kdnb.tables.words import slug, title
 
 EQUAL_MARK: dict[str, Any] = {"marker": "^", "facecolors": "none", "edgecolors": "#111111", "linewidths": 1.3, "s": 40}
 #: A panel with fewer lines compares nothing.
 COMPARED = 2
-#: So many lines without runs are named in a caption; more are counted.
-MOST_LINES = 4
 PAPER_MARK: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": "#555555", "linewidths": 1.1, "s": 26}
 
 
@@ -41,7 +39,9 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     """
     exhibit = exhibits.get(exhibit)
     frame = paired(exhibit, profile, over)
-    shown = panels(exhibit, frame, profile)
+    shown, name = panels(exhibit, frame, profile), name or _named("gains", exhibit)
+    if not shown:
+        return unmeasured(exhibit.title, name, frame, f"Gain over {_reference(exhibit, over)}")
     students = _compared(exhibit, over)
     printed = _printed(exhibit, over)
 
@@ -59,7 +59,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
 
     with style():
         named = [f"{label} {DAGGER}" if line in exhibit.controls else label for line, label in students.items()]
-        figure = _strips(shown, named, draw, _gain_axis) or nothing_yet(exhibit.title)
+        figure = _strips(shown, named, draw, _gain_axis)
     caption = f"Gain over {_reference(exhibit, over)}, same seed: {_marks(shown, frame, printed)}."
     if any(equal.values()):
         caption += (
@@ -69,7 +69,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     told = frame.drop(columns="path", errors="ignore")
     told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
     seen = _seen(shown, frame, "gain", students, " points over " + _reference(exhibit, over))
-    return plot(exhibit, shown, figure, name or _named("gains", exhibit), caption, told, seen)
+    return plot(exhibit, shown, figure, name, caption, told, seen)
 
 
 @for_phones_too
@@ -81,6 +81,9 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
     shown = panels(exhibit, frame, profile, COMPARED)
+    name = name or (_named("rows", exhibit) if exhibit.pairs else exhibit.name)
+    if not shown:
+        return unmeasured(exhibit.title, name, frame)
     hues = {row.key: _hue(row) for row in exhibit.rows}
 
     def draw(axes: Axes, panel: Panel) -> None:
@@ -89,11 +92,10 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
             _seeds(axes, place, part[part["line"] == line]["value"], hue)
 
     with style():
-        figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis) or nothing_yet(exhibit.title)
+        figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis)
     caption = f"{exhibit.title}: dots are seeds, bars their means.{_nowhere(shown, frame, labels(exhibit))}"
-    default = _named("rows", exhibit) if exhibit.pairs else exhibit.name
     seen = _seen(shown, frame, "value", labels(exhibit), "")
-    return plot(exhibit, shown, figure, name or default, caption, frame.drop(columns=["path"]), seen)
+    return plot(exhibit, shown, figure, name, caption, frame.drop(columns=["path"]), seen)
 
 
 def paired(exhibit: Exhibit, profile: str, baseline: str = "plain") -> pd.DataFrame:
@@ -143,6 +145,9 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     means, steps = scores_and_costs(exhibit, frame[frame["line"] != "teacher"], Store.open())
     means = means.dropna()
     shown = panels(exhibit, means, profile, COMPARED) if len(means) else []
+    name = name or _named("accuracy-and-cost", exhibit)
+    if not shown:
+        return unmeasured(exhibit.title, name, means, "Score against the cost of training")
     with style():
         figure, places = grid(len(shown), 2.6)
         for axes, panel in zip(places, shown, strict=True):
@@ -151,30 +156,36 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
             entitle(axes, panel, len(shown))
             axes.set(xlabel="cost of training, in epochs of KD", ylabel=_score_axis(panel))
             axes.margins(0.12)
-        _legend(figure, exhibit, means["row"].unique())
-        figure = figure if shown else nothing_yet(exhibit.title)
+        drawn = _drawn_lines(shown, means)
+        _legend(figure, exhibit, means[means["line"].isin(drawn)]["row"].unique())
     caption = "Score against the cost of training: epochs of every stage, first steps included, each counted by what "
     caption += "its step costs beside KD's when it runs alone"
     caption += ": filled alone, hollow with KD." if any(combined(row.key) for row in exhibit.rows) else "."
-    caption += timed_with(steps) + _schedules_told(exhibit)
+    places_of = {(panel.profile, panel.dataset, panel.key) for panel in shown}
+    caption += timed_with({place: of for place, of in steps.items() if place in places_of}) + _schedules_told(exhibit)
+    caption += _nowhere(shown, frame, labels(exhibit, COMPARED_ROLES))
     seen = _seen(shown, means, "value", labels(exhibit), "")
-    return plot(exhibit, shown, figure, name or _named("accuracy-and-cost", exhibit), caption, means, seen)
+    return plot(exhibit, shown, figure, name, caption, means, seen)
 
 
 # -- what a picture shows, for who cannot see it -----------------------------------------------------------
 
 
 def _seen(shown: Sequence[Panel], frame: pd.DataFrame, column: str, named: Mapping[str, str], unit: str) -> str:
-    """Of every panel the best two lines and the last, with their means: `CIFAR-100: pilot: CRD + KD 16.9, ...`."""
+    """Of every panel the best two lines and the last, with their means: `CIFAR-100: pilot: best is CRD + KD 16.9 ...`.
+
+    A panel of two lines tells both.
+    """
     told = []
     for panel in shown:
         means = panel.of(frame).groupby("line")[column].mean()
         means = means[[line in named for line in means.index]].sort_values(ascending=not panel.score.higher_is_better)
         if column == "gain":
             means = means.sort_values(ascending=False)
-        if len(means) > 2:
+        if len(means) > 1:
             first, second, last = (f"{named[means.index[i]]} {panel.score.text(means.iloc[i])}" for i in (0, 1, -1))
-            told.append(f"{panel.sentence.replace(chr(10), ', ')}: best is {first}, then {second}; last {last}{unit}.")
+            last = f"; last {last}" if len(means) > 2 else ""
+            told.append(f"{panel.sentence.replace(chr(10), ', ')}: best is {first}, then {second}{last}{unit}.")
     return " ".join(told)
 
 
@@ -207,11 +218,11 @@ def _schedules_told(exhibit: Exhibit) -> str:
 
 def _nowhere(shown: Sequence[Panel], frame: pd.DataFrame, lines: Mapping[str, str]) -> str:
     """Which lines no panel has a run of; begins with a blank, or is empty."""
-    there = {line for panel in shown for line in panel.of(frame)["line"]}
-    missing = [label for line, label in lines.items() if line not in there]
-    if not shown or not missing or len(missing) == len(lines):
-        return ""
-    return f" {NOT_YET.capitalize()}: {'; '.join(missing) if len(missing) <= MOST_LINES else f'{len(missing)} rows'}."
+    return lacking(shown, lines, _drawn_lines(shown, frame), set(frame[frame["profile"] == "demo"]["line"]))
+
+
+def _drawn_lines(shown: Sequence[Panel], frame: pd.DataFrame) -> set[str]:
+    return {line for panel in shown for line in panel.of(frame)["line"]}
 
 
 def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -> str:
@@ -241,13 +252,11 @@ def _marks(shown: Sequence[Panel], frame: pd.DataFrame, printed: pd.DataFrame) -
 
 def _strips(
     shown: Sequence[Panel], names: Sequence[str], draw: Callable[[Axes, Panel], None], xlabel: Callable[[Panel], str]
-) -> Figure | None:
+) -> Figure:
     """Panels whose lines are named rows, from top to bottom: one or two side by side, pairs and more in a grid."""
-    if not shown:
-        return None
     names = [broken(name) for name in names]
     lines = max(name.count("\n") for name in names) + 1
-    if shown[0].pair or len(shown) > 2:
+    if len(shown) > 2 or any(panel.pair for panel in shown):
         figure, places = grid(len(shown), (0.08 + 0.15 * lines) * len(names) + 1.1, below=0.0, share=True)
     else:
         figure, places = side_by_side(len(shown), (0.13 + 0.15 * lines) * len(names) + 1.05, share=True)
@@ -359,9 +368,11 @@ def _measured_points(exhibit: Exhibit, profile: str) -> pd.DataFrame:
     frame = paired(exhibit, profile)
     parts = []
     for panel in panels(exhibit, frame, profile, COMPARED):
+        if panel.profile == "demo":
+            continue  # the printed gains stand beside it, and a demo never beside what says something
         gain = panel.of(frame).groupby("row", sort=False)["gain"].mean()
         parts.append(_pairs(gain, short(panel.profile), panel.dataset))
-    return pd.concat(parts)
+    return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def _pairs(gain: pd.Series, scale: str, dataset: str) -> pd.DataFrame:

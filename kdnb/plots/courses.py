@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdnb import exhibits
-from kdnb.exhibits import Exhibit
+from kdnb.exhibits import Cell, Exhibit
 from kdnb.exhibits.courses import Courses, Line
 from kdnb.exhibits.courses import Panel as Drawn
 from kdnb.exhibits.runs import framed, runs_of
@@ -25,8 +25,9 @@ from kdnb.plots.histories import (
     milestones,
     thin,
 )
-from kdnb.plots.panels import Panel, legend_below, nothing_yet, panels, plot
+from kdnb.plots.panels import Panel, clause, labels, lacking, legend_below, panels, plot, unmeasured
 from kdnb.plots.style import Plot, across, colour, for_phones_too, in_columns, on_a_phone, style
+from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.words import TITLES, slug
 
@@ -47,14 +48,28 @@ class _Course:
 def courses(exhibit: Exhibit | str, drawn: Courses, profile: str = "demo", name: str = "") -> Plot:
     """What `drawn` names of the histories, by epoch: a column of panels for every pair of networks that has runs."""
     exhibit = exhibits.get(exhibit)
-    found = _courses(exhibit, profile, drawn)
+    runs = _runs(exhibit, profile, drawn)
+    found = _courses(exhibit, profile, drawn, runs)
+    name = name or slug(f"{drawn.name} {exhibit.key}")
+    of = f"{drawn.of}: " if drawn.of else ""
+    if not found:
+        return unmeasured(exhibit.title, name, pd.DataFrame(columns=TOLD), of + clause(drawn.caption))
     with style():
-        figure = _figure(found, drawn) if found else nothing_yet(exhibit.title)
-    caption = f"{f'{drawn.of}: ' if drawn.of else ''}{drawn.caption} {MEANS}"
-    told = pd.concat([course.frame for course in found], ignore_index=True) if found else pd.DataFrame(columns=TOLD)
-    seen = " ".join(_seen(course, drawn) for course in found)
+        figure = _figure(found, drawn)
     shown = [course.panel for course in found]
-    return plot(exhibit, shown, figure, name or slug(f"{drawn.name} {exhibit.key}"), caption, told, seen)
+    told = pd.concat([course.frame for course in found], ignore_index=True)
+    caption = f"{of}{drawn.caption} {MEANS}"
+    wanted = {line: label for line, label in labels(exhibit).items() if line in drawn.wanted}
+    caption += lacking(shown, wanted, set(told["line"]), {c.row.key for c, _ in runs if c.profile.name == "demo"})
+    seen = " ".join(_seen(course, drawn) for course in found)
+    return plot(exhibit, shown, figure, name, caption, told, seen)
+
+
+def _runs(exhibit: Exhibit, profile: str, drawn: Courses) -> list[tuple[Cell, Record]]:
+    """The wanted rows' runs at every scale."""
+    asked = [row for row in exhibit.rows if row.key in drawn.wanted]
+    scales = dict.fromkeys([*TITLES, profile])
+    return list(runs_of((cell for scale in scales for cell in exhibit.cells(scale, None, asked)), Store.open()))
 
 
 def _seen(course: _Course, drawn: Courses) -> str:
@@ -68,13 +83,9 @@ def _seen(course: _Course, drawn: Courses) -> str:
     return f"{course.panel.sentence}, from the first epoch to the last: {'; '.join(told)}."
 
 
-def _courses(exhibit: Exhibit, profile: str, drawn: Courses) -> list[_Course]:
-    """The wanted columns of the histories of the wanted rows, for every pair that has runs, at its strongest scale."""
-    wanted = drawn.wanted
-    asked = [row for row in exhibit.rows if row.key in wanted]
-    scales = dict.fromkeys([*TITLES, profile])
-    runs = list(runs_of((cell for scale in scales for cell in exhibit.cells(scale, None, asked)), Store.open()))
-    found = []
+def _courses(exhibit: Exhibit, profile: str, drawn: Courses, runs: Sequence[tuple[Cell, Record]]) -> list[_Course]:
+    """The wanted columns of the runs' histories, for every pair that has runs, at its strongest scale."""
+    wanted, found = drawn.wanted, []
     for panel in panels(exhibit, framed(runs), profile):
         here = [(c, r) for c, r in runs if (c.profile.name, c.column) == (panel.profile, panel.column)]
         parts = [long(cell.key, record).assign(line=cell.row.key) for cell, record in here]

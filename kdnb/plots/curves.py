@@ -13,7 +13,7 @@ from kdnb.exhibits import Cell
 from kdnb.exhibits.runs import first_steps
 from kdnb.exhibits.show import Shown
 from kdnb.plots.histories import band, epochs_axis, gathered, logarithmic, long, percent
-from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, nothing_yet
+from kdnb.plots.panels import Panel, columns_for, entitle, legend_below, unmeasured
 from kdnb.plots.style import Plot, colour, combined, for_phones_too, side_by_side, style, width
 from kdnb.study.store import Store
 from kdnb.tables.method import scale_told
@@ -40,9 +40,11 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     label = own[0].row.label if own else of
     histories, first = _histories(runs), _first_steps(own)
     terms = _terms(histories[histories["row"].isin([cell.key for cell in own])])
-    shown = _panels(runs, set(histories["row"]))
+    shown, name = _panels(runs, set(histories["row"])), name or f"curves-{slug(of)}"
+    if not shown:
+        return unmeasured(f"Training of {label}, {scale_told(runs)}", name, histories)
     with style():
-        figure = _drawn(runs, shown, histories, terms, first) if shown else nothing_yet("Training")
+        figure = _drawn(runs, shown, histories, terms, first)
     pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
     caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
     caption += f": {_scored(runs).lower()} accuracy; each term of {label}'s loss times its weight"
@@ -50,9 +52,7 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     caption += _seeds_told(runs) + _without_a_curve(runs, histories)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""
     demo = runs.profile == "demo"
-    return Plot(
-        figure, name or f"curves-{slug(of)}", caption, gathered([histories, first]), _seen(runs, histories), demo
-    )
+    return Plot(figure, name, caption, gathered([histories, first]), _seen(runs, histories), demo)
 
 
 def _seen(runs: Shown, histories: pd.DataFrame) -> str:
@@ -68,15 +68,13 @@ def _seen(runs: Shown, histories: pd.DataFrame) -> str:
 
 
 def _without_a_curve(runs: Shown, histories: pd.DataFrame) -> str:
-    """Whose accuracy is not drawn, and why; begins with a blank, or is empty."""
-    drawn = set(histories[histories["column"] == ACCURACY]["row"])
-    without = [cell.row.label for cell in runs.cells if cell.key in set(histories["row"]) - drawn]
-    names = "; ".join(dict.fromkeys(without))
-    return (
-        f" The classifier of a method without labels learns nothing, so no accuracy is drawn of {names}."
-        if names
-        else ""
-    )
+    """Why rows have no curve of accuracy, and which have one; begins with a blank, or is empty."""
+    measured, drawn = set(histories["row"]), set(histories[histories["column"] == ACCURACY]["row"])
+    if measured == drawn:
+        return ""
+    names = list(dict.fromkeys(cell.row.label for cell in runs.cells if cell.key in drawn))
+    only = f"only {' and '.join(names)} {'have' if len(names) > 1 else 'has'} a curve" if names else "none has a curve"
+    return f" The classifier of methods without labels learns nothing, so {only} of accuracy."
 
 
 def _seeds_told(runs: Shown) -> str:

@@ -41,10 +41,14 @@ def pixel_labels(exhibit: Exhibit | str, row: str, profile: str = "demo", name: 
 def atoms(exhibit: Exhibit | str, row: str, profile: str = "demo", name: str = "") -> Plot:
     """How evenly the atoms are used, and how much of the teacher's maps codes leave unexplained, layer by layer."""
     found = find(exhibit, profile, [row], USE)
-    caption = "Left: how many of the pixels the most used atoms label, from few atoms to all of them; were all used "
-    caption += "alike, it would be the dashed line. Right: the mean squared error of a code that keeps so many of its "
-    caption += "atoms, in percent of the maps' mean square; dots are what the dictionary was trained for. On test "
-    caption += "images."
+    caption = "Use of the atoms, and the error of codes, on test images. Left: how many of the pixels the most used "
+    caption += (
+        "atoms label, from few atoms to all of them; were all used alike, it would be the dashed line. Right: the "
+    )
+    caption += (
+        "mean squared error of a code that keeps so many of its atoms, in percent of the maps' mean square; dots "
+    )
+    caption += "are what the dictionary was trained for."
     parts, columns = map(_curves_of, found.kept.values()), ["layer", "what", "x", "y"]
     return plot(found, (name, "atoms"), caption, lambda: _curves(found.kept[row]), parts, columns, _curves_told)
 

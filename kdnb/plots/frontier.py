@@ -15,7 +15,7 @@ from kdnb import exhibits
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.costs import steps_for, timed_with
 from kdnb.exhibits.runs import SCALES
-from kdnb.plots.panels import nothing_yet
+from kdnb.plots.panels import unmeasured
 from kdnb.plots.style import Plot, colour, combined, for_phones_too, style, width
 from kdnb.study.store import Store
 from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, standings
@@ -52,9 +52,7 @@ def frontier(board: Exhibit | str, longer: Exhibit | str, profile: str = "demo",
             trained = _placed(standings(longer, scale, dataset, store)[0])
             of_kd = sorted((row for row in trained if row.cell.row.method == KD), key=_cost)
             return _drawn(rows, of_kd, scale, dataset, name)
-    with style():
-        figure = nothing_yet(board.title)
-    return Plot(figure, name, board.title, pd.DataFrame(columns=COLUMNS))
+    return unmeasured(board.title, name, pd.DataFrame(columns=COLUMNS))
 
 
 def _placed(rows: Sequence[Ranked]) -> list[Ranked]:

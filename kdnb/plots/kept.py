@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from kdnb import exhibits
 from kdnb.exhibits import Cell, Column, Exhibit
 from kdnb.exhibits.runs import runs_of
 from kdnb.plots import panels
-from kdnb.plots.panels import Panel, nothing_yet, strongest
+from kdnb.plots.panels import COMPARED_ROLES, Panel, clause, labels, lacking, strongest, unmeasured
 from kdnb.plots.style import Plot, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -31,27 +31,38 @@ class Kept:
 
 @dataclass(frozen=True)
 class Found:
-    """What is drawn for the first pair of networks that has the arrays: by line a run of the lowest common seed."""
+    """What is drawn for the first pair of networks that has the arrays: by line a run of the lowest common seed.
+
+    `demo` are the rows of which the pair's demo has them.
+    """
 
     exhibit: Exhibit
     rows: Sequence[str]
     panel: Panel | None
     kept: Mapping[str, Kept]
+    demo: Collection[str] = ()
 
 
 def find(exhibit: Exhibit | str, profile: str, rows: Sequence[str] | None, names: Sequence[str]) -> Found:
-    """The runs that have these arrays, of all rows or those named: the first such pair, at its strongest scale."""
+    """The runs that have these arrays, of all rows or those named: the first such pair, at its strongest scale.
+
+    A demo stands only where no pair has more.
+    """
     exhibit, store = exhibits.get(exhibit), Store.open()
     rows = list(rows or [row.key for row in exhibit.rows])
+    found = []
     for pair in exhibit.pairs or (None,):
         columns = {scale: next(c for c in exhibit.columns_of(scale) if c.pair == pair) for scale in TITLES}
         by_scale = {
             scale: _with_arrays(exhibit, scale, column, rows, names, store) for scale, column in columns.items()
         }
-        scale = strongest(profile, lambda scale, found=by_scale: len(found[scale]))  # type: ignore[misc]
+        scale = strongest(profile, lambda scale, here=by_scale: len(here[scale]))  # type: ignore[misc]
         if scale:
-            return Found(exhibit, rows, Panel(scale, columns[scale]), _of_one_seed(by_scale[scale], store))
-    return Found(exhibit, rows, None, {})
+            found.append((Panel(scale, columns[scale]), by_scale))
+    if not found:
+        return Found(exhibit, rows, None, {})
+    panel, by_scale = next((one for one in found if one[0].profile != "demo"), found[0])
+    return Found(exhibit, rows, panel, _of_one_seed(by_scale[panel.profile], store), set(by_scale["demo"]))
 
 
 def plot(
@@ -63,19 +74,23 @@ def plot(
     columns: list[str],
     seen: Callable[[Kept], str],
 ) -> Plot:
-    """What is drawn of the runs, or a picture that says that there are none; the caption also says whose they are.
+    """What is drawn of the runs, or a figure that says that there are none.
+
+    The caption also says whose they are, and which rows have none.
 
     `named` is what the figure is called, or, where that is empty, what stands before the exhibit in its name.  Its
     numbers are the columns of all parts; `seen` tells what is to be seen of a run, for who cannot see it.
     """
     runs, several = found.kept.values(), list(parts)
-    with style():
-        figure = draw() if runs else nothing_yet(found.exhibit.title)
-    frame = pd.concat(several, ignore_index=True)[columns] if several else pd.DataFrame(columns=columns)
     name = named[0] or slug(f"{named[1]} {found.exhibit.key}")
     if found.panel is None:
-        return Plot(figure, name, caption, frame)
+        return unmeasured(found.exhibit.title, name, pd.DataFrame(columns=columns), clause(caption))
+    with style():
+        figure = draw()
+    frame = pd.concat(several, ignore_index=True)[columns]
+    students = {row: label for row, label in labels(found.exhibit, COMPARED_ROLES).items() if row in found.rows}
     caption += f" {found.panel.sentence}, seed {' and '.join(map(str, sorted({k.record.seed for k in runs})))}."
+    caption += lacking([found.panel], students, found.kept, found.demo)
     told = f"{found.panel.sentence}. " + " ".join(f"{kept.cell.row.label}: {seen(kept)}." for kept in runs)
     return panels.plot(found.exhibit, [found.panel], figure, name, caption, frame, told)
 

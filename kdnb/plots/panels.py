@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,15 +11,18 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdnb import page
 from kdnb.exhibits import Column, Exhibit, Pair, Score
 from kdnb.exhibits.exhibit import Networks
 from kdnb.exhibits.names import pair_title
-from kdnb.plots.style import Plot, across, on_a_phone, width
+from kdnb.plots.style import Plot, across, on_a_phone, style, width
 from kdnb.study.profile import get_profile
-from kdnb.tables.words import NOT_YET, TITLES, title
+from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, measured_at, title
 
 #: So many pairs that were not measured are named in a caption; more are counted.
 MOST_NAMED = 2
+#: So many lines without runs are named in a caption; more are counted.
+MOST_LINES = 4
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def short(scale: str) -> str:
 
 #: Every role that a row may have.
 ROLES = ("teacher", "baseline", "auxiliary", "student", "control")
+#: Those of rows that are compared with each other.
+COMPARED_ROLES = ROLES[1:]
 
 
 def labels(exhibit: Exhibit, roles: Collection[str] = ROLES) -> dict[str, str]:
@@ -102,7 +108,7 @@ def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str, at_least: int = 
 
     With one pair of networks: every scale that has runs, the shown profile last.  With several: each pair that has
     runs, at its `strongest` scale.  Several scores have a panel each.  A demo says nothing: it stands alone, where
-    nothing else is measured, and never beside another scale.
+    nothing else is measured, and never beside another scale.  None where there is nothing to draw.
     """
     if exhibit.pairs:
         found = _of_pairs(exhibit, frame, profile)
@@ -113,8 +119,7 @@ def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str, at_least: int = 
     found = [
         _panel(exhibit, s, c) for s in scales for c in exhibit.columns_of(s) if (s, c.dataset, c.score.key) in there
     ]
-    found = [panel for panel in found if panel.profile != "demo"] or found
-    return found or [_panel(exhibit, profile, exhibit.columns_of(profile)[0])]
+    return [panel for panel in found if panel.profile != "demo"] or found
 
 
 def _panel(exhibit: Exhibit, profile: str, column: Column) -> Panel:
@@ -148,12 +153,13 @@ def strongest(profile: str, measured: Callable[[str], int]) -> str | None:
 
 
 def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
-    """What a caption adds where there are several pairs: how scales were chosen, what is missing, what a demo is.
+    """What a caption adds: of several pairs how scales were chosen and which are missing; what a demo is.
 
-    Begins with a blank, or is empty.
+    In the book the fold that has a page's demo says the last, once.  Begins with a blank, or is empty.
     """
+    of_demo = any(panel.profile == "demo" for panel in shown)
     if not exhibit.pairs:
-        return ""
+        return f" {OF_A_DEMO}" if of_demo and not page.in_book() else ""
     said = []
     if len({panel.profile for panel in shown}) > 1:
         said.append("Each pair stands at the scale at which most of it is measured.")
@@ -164,9 +170,27 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     if shown and missing:
         several = f"{len(missing)} of {len(exhibit.pairs)} pairs"
         said.append(f"{NOT_YET.capitalize()}: {', '.join(missing) if len(missing) <= MOST_NAMED else several}.")
-    if any(panel.profile == "demo" for panel in shown):
+    if of_demo:
         said.append("A demo, of relatives on the embedded digits, says nothing about the paper.")
     return "".join(f" {sentence}" for sentence in said)
+
+
+def lacking(shown: Sequence[Panel], lines: Mapping[str, str], there: Collection[str], demo: Collection[str]) -> str:
+    """Which of these lines, given with their labels, are not among those that panels have runs of.
+
+    `demo` are those of which a demo has some: it stands beside no other scale.  Begins with a blank, or is empty.
+    """
+    missing = [line for line in lines if line not in there]
+    if not shown or not missing:
+        return ""
+    scales = {panel.profile for panel in shown}
+    real = scales - {"demo"}
+    (scale,) = scales if len(scales) == 1 else ("",)
+    told = f"not yet {measured_at(scale)}" if real and scale in TITLES else NOT_YET
+    few = len(missing) <= MOST_LINES
+    named = "; ".join(lines[line] for line in missing) if few else f"{len(missing)} of {len(lines)} rows"
+    undrawn = " The demo's runs are not drawn." if real and set(missing) & set(demo) else ""
+    return f" {told[:1].upper()}{told[1:]}: {named}.{undrawn}"
 
 
 def plot(
@@ -178,8 +202,13 @@ def plot(
     frame: pd.DataFrame,
     seen: str = "",
 ) -> Plot:
-    """A figure of these panels: its caption says how their scales were chosen, and the book if all are a demo's."""
+    """A figure of these panels: its caption says how their scales were chosen, and the book if all are a demo's.
+
+    A demo's numbers lie beside the figure only where it draws them.
+    """
     of_demo = bool(shown) and all(panel.profile == "demo" for panel in shown)
+    if not of_demo and "profile" in frame:
+        frame = frame[frame["profile"] != "demo"]
     return Plot(figure, name, caption + scales_told(exhibit, shown), frame, seen, of_demo)
 
 
@@ -222,10 +251,17 @@ def legend_below(figure: Figure, places: Iterable[Axes], columns: int) -> None:
     figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=columns)
 
 
-def nothing_yet(what: str) -> Figure:
-    """The picture of what nobody has measured: it says so."""
-    figure = Figure(figsize=(width(), 1.0))
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, f"{what}: {NOT_YET}", ha="center", va="center", fontsize=11, color="#555555")
-    return figure
+def clause(caption: str) -> str:
+    """What a caption is of, before it says how that is drawn."""
+    return re.split("[:;.]", caption, maxsplit=1)[0]
+
+
+def unmeasured(heading: str, name: str, frame: pd.DataFrame, what: str = "") -> Plot:
+    """The figure of what nobody has measured: it says so, in the book in one line, of `what` or of its heading."""
+    with style():
+        figure = Figure(figsize=(width(), 1.0))
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, f"{heading}: {NOT_YET}", ha="center", va="center", fontsize=11, color="#555555")
+    what = what or heading
+    return Plot(figure, name, what if what.endswith(("?", ".")) else f"{what}.", frame.iloc[:0])

@@ -9,7 +9,7 @@ import pandas as pd
 from kdnb import exhibits
 from kdnb.exhibits import Exhibit
 from kdnb.exhibits.runs import SCALES
-from kdnb.plots.panels import nothing_yet
+from kdnb.plots.panels import unmeasured
 from kdnb.plots.style import Plot, across, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.store import Store
 from kdnb.tables.patience import Gains, gains_at_equal_length
@@ -31,9 +31,7 @@ def patience(exhibit: Exhibit | str, profile: str = "demo", name: str = "patienc
         frame = _frame(rows, scale)
         if frame["epochs"].nunique() > 1:
             return _drawn(exhibit, frame, gains_at_equal_length([r for r in rows if r.records], PLAIN), scale, name)
-    with style():
-        figure = nothing_yet(exhibit.title)
-    return Plot(figure, name, exhibit.title, pd.DataFrame(columns=COLUMNS))
+    return unmeasured(exhibit.title, name, pd.DataFrame(columns=COLUMNS))
 
 
 def _frame(rows: Sequence[Ranked], scale: str) -> pd.DataFrame:

@@ -27,11 +27,13 @@ class Plots:
 def training(runs: Shown, of: str, name: str = "") -> Plots:
     """`curves` of these rows at every scale where row `of` is measured, then of what the notebook shows.
 
-    A notebook's own profile keeps the name; a figure of another scale adds it, and the data set.
+    A notebook's own profile keeps the name; a figure of another scale adds it, and the data set.  Where another scale
+    is measured and the notebook's own is not, nothing needs to be said of that.
     """
     name = name or f"curves-{of.replace('+', '-').replace('/', '-')}"
     parts = [(part, f"{name}-{part.profile}-{part.cells[0].dataset}") for part in published(runs) if _has(part, of)]
-    return Plots(tuple(curves(part, of, named) for part, named in [*parts, (runs, name)]))
+    own = [(runs, name)] if _has(runs, of) or not parts else []
+    return Plots(tuple(curves(part, of, named) for part, named in [*parts, *own]))
 
 
 def _has(runs: Shown, of: str) -> bool:
