@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 NAMES = ("sbatch", "srun", "sacct", "squeue", "sinfo", "sacctmgr", "sshare", "scontrol", "scancel")
@@ -31,15 +33,25 @@ def submitted(place: Path) -> list[list[str]]:
 
 def sbatch(place: Path, words: list[str]) -> int:
     """Run the wrapped command to its end and print the job's number; its state is asked for later."""
-    number = str(1000 + len(list(place.glob("*.asked"))))
-    (place / f"{number}.asked").write_text(json.dumps(words), encoding="utf-8")
+    number = _claimed(place, json.dumps(words))
     command = next(word.removeprefix("--wrap=") for word in words if word.startswith("--wrap="))
     with (place / f"{number}.log").open("w", encoding="utf-8") as log:
         environment = {**os.environ, "SLURM_JOB_ID": number, "SLURM_JOBID": number}
         code = subprocess.call(command, shell=True, env=environment, stdout=log, stderr=log)
-    (place / f"{number}.state").write_text("COMPLETED" if code == 0 else "FAILED", encoding="utf-8")
+    ended = place / f"{number}.ended"
+    ended.write_text("COMPLETED" if code == 0 else "FAILED", encoding="utf-8")
+    ended.rename(place / f"{number}.state")  # at once: who asks meanwhile reads no half of it
     print(number)
     return 0
+
+
+def _claimed(place: Path, asked: str) -> str:
+    """The first number that no job has: several are submitted at once."""
+    for number in itertools.count(1000):
+        with suppress(FileExistsError), (place / f"{number}.asked").open("x", encoding="utf-8") as stream:
+            stream.write(asked)
+            return str(number)
+    raise AssertionError("numbers do not end")
 
 
 def srun(words: list[str]) -> int:

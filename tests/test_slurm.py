@@ -1,0 +1,22 @@
+"""The stand-in for Slurm itself: jobs that are submitted at once have numbers of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import slurm
+
+
+def test_jobs_submitted_at_once_are_all_kept(tmp_path):
+    command = [sys.executable, slurm.__file__, "sbatch"]
+    environment = {**os.environ, "IN_PLACE_OF_SLURM": str(tmp_path)}
+    jobs = [
+        subprocess.Popen([*command, f"--wrap=echo {n}"], env=environment, stdout=subprocess.PIPE, encoding="utf-8")
+        for n in range(6)
+    ]
+    numbers = [job.communicate()[0].strip() for job in jobs]
+    assert sorted(numbers) == [str(number) for number in range(1000, 1006)]
+    assert sorted(words[0] for words in slurm.submitted(tmp_path)) == [f"--wrap=echo {n}" for n in range(6)]
+    assert {path.read_text(encoding="utf-8") for path in tmp_path.glob("*.state")} == {"COMPLETED"}
