@@ -457,13 +457,13 @@ def test_in_short_tells_gains_with_their_intervals_and_names_decided_claims(stor
 
 def test_gains_of_many_pairs_of_networks_are_counted(store):
     fill(store, "paper", seeds=2, dataset="cifar100", key="slkd/table1")
-    (told,) = told_of_gains(exhibits.get("slkd/table1"), store)
+    (told,) = told_of_gains(exhibits.paper("slkd"), store)
     assert told.startswith("Measured at paper scale, on 6 pairs of networks: the most is gained by SLKD on 6")
     assert "Of 54 comparisons with the plain student" in told
 
 
 def test_without_a_plain_student_no_gain_is_told(store):
-    assert told_of_gains(exhibits.get("slkd/table1"), store) == []
+    assert told_of_gains(exhibits.paper("slkd"), store) == []
 
 
 # -- speed, code -----------------------------------------------------------------------------------------

@@ -141,5 +141,5 @@ def test_the_page_says_what_is_measured_and_what_is_not(tmp_path):
     (table,) = tables.conformity()
     told = [[entry.text for entry in row] for row in table.body]
     assert "a machine: pilot, CIFAR-100" in table.caption
-    assert told[0] == ["bfloat16 less float32, same seeds, all", "6", "+0.20", "+0.20 to +0.20", "yes"]
+    assert told[0] == ["bfloat16 minus float32, same seeds, all", "6", "+0.20", "+0.20 to +0.20", "yes"]
     assert told[3][0].endswith("both in float32: plain") and told[3][2] == "-0.10" and told[3][4] == "yes"

@@ -107,7 +107,7 @@ def test_one_seed_at_a_larger_scale_hides_no_answer_of_several_at_a_smaller_one(
     assert "3 seeds, one teacher, measured at pilot scale" in cells
     after = {one.claim.id: one.verdict.profile for one in judged(paper, Store.open()) if one.verdict}
     assert after == before and set(after.values()) == {"pilot"}
-    assert all("measured at pilot scale" in line.lower() for line in told_of_gains(table, Store.open())[:1])
+    assert all("measured at pilot scale" in line.lower() for line in told_of_gains(paper, Store.open())[:1])
 
 
 @pytest.mark.usefixtures("empty_project")
@@ -119,7 +119,7 @@ def test_a_row_that_shares_no_seed_with_the_plain_student_has_no_gain():
     for own in store.records(cell.experiment.fingerprint).values():
         own.path.unlink()
     store.write(Run(cell.experiment, 7), record(Run(cell.experiment, 7), 0.99), "comparison")
-    (told, *_) = told_of_gains(exhibits.get("comparison/table1"), Store.open())
+    (told, *_) = told_of_gains(exhibits.paper("comparison"), Store.open())
     assert "nan" not in told and "KD gains" not in told
 
 

@@ -370,4 +370,5 @@ PAPER = Paper(
     row_of,
     named="IE-KD",
     explained={"I1": ("I6", "I10", "I11", "I12", "I13", "I14")},
+    own=("ie-at", "ie-ft", "ie-od"),
 )

@@ -254,4 +254,9 @@ PAPER = Paper(
     place_title=title,
     named="Information flow",
     explained={"F1": ("F10", "F11")},
+    own=("flow", "flow+contrastive"),
+    beware={
+        "pilot": "Part of that is the optimiser: rows of several layers begin Adam anew each epoch, rows of one layer "
+        "keep it."
+    },
 )

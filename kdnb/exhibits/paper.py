@@ -31,6 +31,8 @@ class Paper:
     rows         the rows whose runs are pooled into one layout; empty: all that the exhibits of the claims have
     explained    claim -> claims that say why it is so: where it falls there is nothing to explain
     named        how a page that has several papers calls it; its key, where nothing is said
+    own          rows of its first exhibit that are methods of its own
+    beware       scale -> what a reader of its gains there has to know
     """
 
     key: str
@@ -44,6 +46,8 @@ class Paper:
     rows: tuple[str, ...] = ()
     named: str = ""
     explained: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    own: tuple[str, ...] = ()
+    beware: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def heading(self) -> str:

@@ -275,4 +275,5 @@ PAPER = Paper(
     row_of,
     named="SLKD",
     explained={"S1": ("S7", "S8", "S9", "S10", "S11")},
+    own=("slkd",),
 )

@@ -261,4 +261,5 @@ PAPER = Paper(
     place_title=title,
     named="SRM",
     explained={"R1": ("R5", "R7")},
+    own=("srm",),
 )

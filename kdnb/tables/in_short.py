@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from kdnb import exhibits, page
-from kdnb.exhibits import Cell, Exhibit, Pair, Score, measure
+from kdnb.exhibits import Cell, Exhibit, Pair, Paper, Score, measure
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, diverged, records_of, runs_of, students
@@ -50,7 +50,7 @@ def in_short(paper: str, profile: str = "demo", store: Store | None = None) -> S
     store = store or Store.open()
     in_print, *verdicts = told_of_claims(paper, store)
     measured = [told_of_measured(paper, name, store) for name in dict.fromkeys([*SCALES, profile])]
-    found = [*told_of_gains(exhibits.paper(paper).exhibits[0], store), *verdicts, in_print, *measured]
+    found = [*told_of_gains(exhibits.paper(paper), store), *verdicts, in_print, *measured]
     return Sentences("in-short", tuple(line for line in found if line))
 
 
@@ -71,21 +71,26 @@ class Students(NamedTuple):
     where: str
 
 
-def told_of_gains(exhibit: Exhibit, store: Store | None = None) -> list[str]:
-    """What the methods gain on the plain student at the strongest scale that has runs of both; a demo is none.
+def told_of_gains(paper: Paper, store: Store | None = None) -> list[str]:
+    """What the methods of a paper's first table gain on the plain student, at the strongest scale that has runs of
+    both; a demo is none.
 
-    One sentence for a data set or pair of networks, one for all of them where they are many.
+    One sentence for a data set or pair of networks, one for all of them where they are many; what the paper's own
+    methods gain is always among it.
     """
-    store = store or Store.open()
+    store, exhibit = store or Store.open(), paper.exhibits[0]
     found = strongest_gains(exhibit, store)
     if found is None:
         return []
     scale, places, gains = found
     labels = {row.key: row.label for row in exhibit.rows}
+    beware = f" {paper.beware[scale]}" if scale in paper.beware else ""
     if len(gains) > FEW_PLACES:
-        return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {_over_places(gains, labels)}"]
+        counted = f"{_over_places(gains, labels)}{_own_over_places(gains, paper.own)}"
+        return [f"{TITLES[scale]}, {_counted(exhibit, len(gains))}: {counted}{beware}"]
     told = [
         f"{TITLES[scale]}, {place}: {_sentence(of, places[place].score, places[place].runs, labels)}"
+        f"{_own(of, places[place].score, labels, paper.own)}{beware}"
         for place, of in gains.items()
     ]
     return told + ([_of_controls(exhibit, scale, store)] if exhibit.controls else [])
@@ -184,6 +189,22 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
     told = f"; for {_listed(open_)} we cannot say" if open_ else ""
     return f"{text}{told} (95 % for these {len(found)} gains together)."
+
+
+def _own(found: Sequence[Difference], score: Score, labels: Mapping[str, str], own: Sequence[str]) -> str:
+    """` The paper's own: SLKD +11.14 points [9.40, 12.88].`, without the one that gains the most and is told."""
+    best = max(found, key=lambda gain: gain.value)
+    told = [f"{labels[gain.a]} {score.difference(gain)}" for gain in found if gain.a in own and gain is not best]
+    return f" The paper's own: {', '.join(told)}." if told else ""
+
+
+def _own_over_places(gains: Mapping[str, Sequence[Difference]], own: Sequence[str]) -> str:
+    """` Of the 16 of the paper's own methods 3 are gains beyond chance, 4 losses.`"""
+    found = [gain for of in gains.values() for gain in of if gain.a in own and gain.known]
+    gained, lost = _beyond_chance(found)
+    if not found:
+        return ""
+    return f" Of the {len(found)} of the paper's own methods {gained} are gains beyond chance, {lost} losses."
 
 
 def _listed(names: Sequence[str]) -> str:

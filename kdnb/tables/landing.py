@@ -26,7 +26,7 @@ def landings(store: Store | None = None) -> Included:
 def _text(paper: Paper, store: Store) -> str:
     of_print = told_of_claims(paper.key, store)[0]
     measured = [told_of_measured(paper.key, scale, store) for scale in SCALES]
-    lines = [*told_of_gains(paper.exhibits[0], store), of_print, *measured]
+    lines = [*told_of_gains(paper, store), of_print, *measured]
     return "\n".join(f"- {told}" for told in lines if told) + "\n\n" + found(paper, store).to_myst()
 
 

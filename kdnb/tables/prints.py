@@ -79,7 +79,7 @@ def _note(apart: pd.Series) -> str:
     equal = f" Equal numbers, which may be copies, are not counted: {copies}." if copies else ""
     below = [sum(gap < apart for gap in gaps) for apart in (median, largest)]
     return (
-        f"An error is told as what it leaves of 100. Half are {median:.2f} points apart or more, the widest "
+        f"An error is shown as what it leaves of 100. Half are {median:.2f} points apart or more, the widest "
         f"{largest:.2f}.{equal} The claims of the five papers rest on {len(gaps)} printed differences of accuracy or "
         f"error: {below[0]} are smaller than {median:.2f}, and {below[1]} smaller than {largest:.2f}."
     )

@@ -76,7 +76,7 @@ def _conformity(name: str, content: dict[str, Any]) -> Table:
         for of in lines
     }
     every = [difference for of in lines for difference in pairs[of]]
-    body = [_equal("bfloat16 less float32, same seeds, all", equivalence.paired(every))]
+    body = [_equal("bfloat16 minus float32, same seeds, all", equivalence.paired(every))]
     body += [_equal(f"– {of}", equivalence.paired(pairs[of])) for of in lines]
     for of in lines:
         engine, usual = ([v for (w, one, _), v in scores.items() if (w, one) == (way, of)] for way in _FLOAT32)
