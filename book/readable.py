@@ -104,13 +104,25 @@ def gather(app: Any, tree: nodes.document) -> None:
         if not any(isinstance(child, nodes.container) and _shows(child) for child in section.children):
             mark.replace_self(nodes.paragraph("", "", *_nothing_yet()))
     for mark in list(_marks(tree)):
-        mark.parent.remove(mark)
+        if _is_announced(mark):
+            mark.replace_self(nodes.paragraph("", "", *_nothing_yet()))
+        else:
+            mark.parent.remove(mark)
     next(child for child in tree.children if isinstance(child, nodes.section)).append(_folded(parts))
 
 
 def _marks(tree: nodes.Element) -> Iterator[nodes.comment]:
     """Where parts were that are in the fold now."""
     return (node for node in tree.findall(nodes.comment) if node.astext() == MARK)
+
+
+def _is_announced(mark: nodes.comment) -> bool:
+    """Whether the words before a mark end in a colon, and nothing measured stands where they lead."""
+    siblings = mark.parent.children
+    place = siblings.index(mark)
+    after = siblings[place + 1 : place + 2]
+    told = isinstance(siblings[place - 1], nodes.paragraph) and siblings[place - 1].astext().endswith(":")
+    return place > 0 and told and not any(_shows(node) for node in after if isinstance(node, nodes.container))
 
 
 def _section(node: nodes.Node) -> nodes.section:

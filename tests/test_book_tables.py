@@ -778,3 +778,16 @@ def test_what_only_a_demo_has_is_gathered_at_the_end_of_its_page(monkeypatch):
     before = tree.pformat()
     readable.gather(None, tree)
     assert tree.pformat() == before
+
+
+def test_words_that_lead_to_a_demo_alone_say_so(monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    readable = importlib.import_module("readable")
+    demo = [nodes.container("", nodes.table(), classes=["kdnb-demo"]) for _ in range(3)]
+    shown = [_cell(nodes.table()), _cell(demo[0]), nodes.paragraph("", "Early:"), _cell(demo[1])]
+    more = [nodes.paragraph("", "Late:"), _cell(nodes.table(), demo[2]), nodes.paragraph("", "The end.")]
+    tree = new_document("page")
+    tree += nodes.section("", nodes.title("", "KD"), *shown, *more, ids=["kd"])
+    readable.gather(None, tree)
+    told = [node.astext() for node in tree[0].children if isinstance(node, nodes.paragraph)]
+    assert told == ["Early:", "Not yet measured; the demo has run it.", "Late:", "The end."]
