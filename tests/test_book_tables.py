@@ -460,6 +460,16 @@ def test_gains_of_many_pairs_of_networks_are_counted(store):
     (told,) = told_of_gains(exhibits.paper("slkd"), store)
     assert told.startswith("Measured at paper scale, on 6 pairs of networks: the most is gained by SLKD on 6")
     assert "Of 54 comparisons with the plain student" in told
+    assert re.search(r" The paper's own, 6 of them: \d gains, \d losses\.$", told)
+
+
+def test_what_to_beware_of_stands_beside_the_gains_of_its_scale_alone(store):
+    fill(store, "pilot", seeds=2, key="infoflow/table1")
+    paper = exhibits.paper("infoflow")
+    (told,) = told_of_gains(paper, store)
+    assert told.endswith(paper.beware["pilot"])
+    fill(store, "short", seeds=2, key="infoflow/table1")
+    assert not any("optimiser" in line for line in told_of_gains(paper, Store.open()))
 
 
 def test_without_a_plain_student_no_gain_is_told(store):

@@ -23,7 +23,7 @@ from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.paper import Paper
-from kdnb.exhibits.score import ERROR
+from kdnb.exhibits.score import ACCURACY, ERROR
 from kdnb.study.statistics import Difference
 from kdnb.study.store import Store
 from kdnb.tables import landing
@@ -324,6 +324,19 @@ def test_on_a_phone_columns_are_called_as_in_the_head():
     sheet = (paths.ROOT / "book" / "_static" / "kdnb.css").read_text(encoding="utf-8")
     found = re.findall(r'kdnb-ledger td:nth-child\((\d)\)::before \{ content: "(.*): "', sheet)
     assert len(found) > 4 and all(HEAD[int(column) - 1] == called for column, called in found)
+
+
+def test_what_the_papers_own_methods_gain_is_told_where_another_gains_more():
+    told = importlib.import_module("kdnb.tables.in_short")._own
+    gains = [
+        Difference("kd", "plain", 9.0, 8.0, 10.0, 3, "pooled"),
+        Difference("ie-at", "plain", 3.0, 1.0, 5.0, 3, "pooled"),
+        Difference("ie-ft", "plain", -1.5, math.nan, math.nan, 1, "one seed"),
+    ]
+    labels = {"kd": "KD", "ie-at": "IE-AT", "ie-ft": "IE-FT"}
+    own = told(gains, ACCURACY, labels, ["ie-at", "ie-ft"])
+    assert own == " The paper's own: IE-AT +3.00 [1.00, 5.00], IE-FT -1.50."
+    assert told(gains, ACCURACY, labels, ["kd"]) == ""
 
 
 def test_a_row_that_gains_nothing_is_not_told_as_a_gain():

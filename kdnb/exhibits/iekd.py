@@ -192,6 +192,7 @@ ROWS = {
         ),
         # Ablations of ours
         Row("ft-50", "FT, weight 50", "ft", {"weight": 50.0}),
+        Row("at-100", "AT, weight 100", "at", {"weight": 100.0}),
         Row("ie-ft-spared", "IE-FT, exploring by its encoder alone", "ie-ft", {"backbone": "spared"}),
         Row("ie-ft-own", "IE-FT, away from its own inheritance", "ie-ft", {"away_from": "inheritance"}),
         Row("ie-ft-halves", "IE-FT, first and last half", "ie-ft", {"split": "halves"}),
@@ -210,7 +211,7 @@ ROWS = {
 #: Rows that the demo has no time for: it has others of their kind.
 NOT_IN_DEMO = {
     *("share-30", "share-70", "weights-500-500", "weights-50-500", "weights-500-50"),
-    *("metric-l2", "metric-partial-l2", "metric-l1-cka", "cosine-1", "l1-cka-1", "ie-ft-own", "ie-ft-halves"),
+    *("metric-l2", "metric-partial-l2", "metric-l1-cka", "cosine-1", "l1-cka-1", "ie-ft-own", "ie-ft-halves", "at-100"),
 }
 
 
@@ -497,6 +498,10 @@ ABLATIONS = (
     _exhibit(
         "ft-weight", "FT at the weight of its authors, and at IE-FT's", _columns("cifar10", (R56_R20, R20_R56)),
         "plain", "ft-50", "ft", "ie-ft", ablation=True,
+    ),
+    _exhibit(
+        "at-weight", "AT at the weight of its authors, and at a tenth of it", CIFAR10[:1],
+        "plain", "at-100", "at", "ie-at", ablation=True,
     ),
     _exhibit(
         "exploration", "What exploring adds to inheriting with half of the channels", CIFAR10[:1],

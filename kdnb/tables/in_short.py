@@ -199,12 +199,12 @@ def _own(found: Sequence[Difference], score: Score, labels: Mapping[str, str], o
 
 
 def _own_over_places(gains: Mapping[str, Sequence[Difference]], own: Sequence[str]) -> str:
-    """` Of the 16 of the paper's own methods 3 are gains beyond chance, 4 losses.`"""
+    """` The paper's own, 16 of them: 3 gains, 4 losses.`"""
     found = [gain for of in gains.values() for gain in of if gain.a in own and gain.known]
     gained, lost = _beyond_chance(found)
     if not found:
         return ""
-    return f" Of the {len(found)} of the paper's own methods {gained} are gains beyond chance, {lost} losses."
+    return f" The paper's own, {len(found)} of them: {gained} gains, {lost} losses."
 
 
 def _listed(names: Sequence[str]) -> str:
