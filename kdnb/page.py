@@ -56,11 +56,12 @@ def of_paper(paper: str) -> str:
     return f"/{PAPERS}{paper}" if there else ""
 
 
-def of_row(paper: str, key: str, method: str = "", alike: Collection[str] = ()) -> str:
+def of_row(paper: str, key: str, method: str = "", alike: Collection[str] = (), near: Collection[str] = ()) -> str:
     """The page that treats a row of the paper's tables, as its notebook's metadata says; "" without one.
 
     Else, where `method` is given, the page of another paper that treats the row called so, with KD or without: of
-    several one of the papers `alike`, which train the row just so, before others the one that bears its name.
+    several one of the papers `alike`, which train the row just so, before others the one that bears its name.  Where
+    none does, the page of one of the rows `near`.
     """
     if not in_book():
         return ""
@@ -70,6 +71,7 @@ def of_row(paper: str, key: str, method: str = "", alike: Collection[str] = ()) 
         return own[0].partition("/")[2]
     alone = method.partition("+")[0]
     found = [*treated.get(method, ()), *treated.get(alone, ())]
+    found = found or [name for row in near for name in treated.get(row, ())]
     called = f"/{alone.replace('-', '_')}"
     best = min(found, key=lambda name: (name.partition("/")[0] not in alike, not name.endswith(called)), default="")
     return f"../{best}" if best else ""

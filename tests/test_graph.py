@@ -130,6 +130,8 @@ def test_only_pages_of_the_table_of_contents_are_pages(project, monkeypatch):
     monkeypatch.setenv("KDNB_BATCH", "1")
     assert page.of_row("comparison", "kd-a50") == "alphas" and page.of_row("leaderboard", "kd-a50") == ""
     assert page.of_row("leaderboard", "mine", "kd-a50+kd") == "../comparison/alphas"  # by its method
+    assert page.of_row("leaderboard", "mine", "new", near=["none", "kd-a50"]) == "../comparison/alphas"
+    assert page.of_row("leaderboard", "mine", "new", near=["none"]) == ""
     assert page.exists("comparison", "alphas") and not page.exists("comparison", "alphas-Copy1")
     assert Book(project).pages == ["comparison/alphas"]
 

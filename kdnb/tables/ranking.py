@@ -287,11 +287,18 @@ def _alone(cell: Cell) -> str:
     return cell.row.method.partition("+")[0]
 
 
+def _page(row: Ranked, paper: str, alike: Mapping[str, set[str]]) -> str:
+    """The page of a row's method; of one that stands beside the labels here, the page of the method without."""
+    without = _alone(row.cell).removesuffix("-joint")
+    near = [other.key for exhibit in exhibits.all_exhibits() for other in exhibit.rows if other.method == without]
+    return page.of_row(paper, row.key, row.cell.row.method, alike.get(_alone(row.cell), ()), dict.fromkeys(near))
+
+
 def _line(row: Ranked, paper: str, alike: Mapping[str, set[str]]) -> Line:
     memory, parameters = row.needs
     label = row.label + (f" (= {row.same})" if row.same else "")
     return line(
-        Entry(label, page=page.of_row(paper, row.key, row.cell.row.method, alike.get(_alone(row.cell), ()))),
+        Entry(label, page=_page(row, paper, alike)),
         _score(row),
         *(gain_told(row.over.get(reference)) for reference in (PLAIN, KD)),
         _chance(row.above) if row.key != KD else "–",
