@@ -82,6 +82,12 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "kdnb"
 
 
+def from_home(path: Path) -> str:
+    """A path as it may be published: below one's own folder it begins with `~`, which names nobody."""
+    home = Path(os.path.expanduser("~"))
+    return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
+
+
 def _resolve() -> None:
     """Make the named places absolute for this process and those that it starts."""
     for variable in PLACES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,3 +68,11 @@ def test_the_package_without_its_repository_does_what_needs_none(installed, tmp_
     assert done.returncode == 0, done.stderr
     done = python("-m", "kdnb", "data", "list", cwd=tmp_path, package=installed)  # KDNB_DATA is set
     assert done.returncode == 0 and "cifar100" in done.stdout
+
+
+def test_what_is_published_names_no_folder_of_a_person(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert paths.from_home(tmp_path / "me" / ".cache" / "kdnb") == os.path.join("~", ".cache", "kdnb")
+    assert paths.from_home(tmp_path / "you") == str(tmp_path / "you")
+    told = [path.read_text(encoding="utf-8") for path in (paths.ROOT / "data" / "results").rglob("*.json")]
+    assert told and not any(re.search(r"[\" ]/(root|home|Users)/", text) for text in told)

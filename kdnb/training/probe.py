@@ -265,7 +265,7 @@ class _Kept:
     @property
     def where(self) -> str:
         """Where it is kept, for people."""
-        return f"kept in {self.path}" if self.path else "not kept, since there is no folder for it"
+        return f"kept in {paths.from_home(self.path)}" if self.path else "not kept, since there is no folder for it"
 
     def save(self) -> str:
         """Write the file, if there can be one, and say where."""
