@@ -140,6 +140,19 @@ def test_tuned_rows_wait_for_the_whole_search_and_take_what_held_out_images_say(
     assert {cell.experiment.images.split for cell in leaderboard.TUNING.cells("pilot")} == {"held-out"}
     taken = [entries[0].text for entries in tables.search("leaderboard/tuning").body if entries[2].text == "taken"]
     assert set(taken) == {"KD, temperature 8, weight 0.5", "Plain, lr 0.1 decay 0.001"}
+    told = tables.search("leaderboard/tuning").note
+    assert "“Plain, lr 0.1 decay 0.001” has the largest lr that was tried." in told  # of two decays none is an edge
+    assert "“KD, temperature 8, weight 0.5” has the largest temperature that was tried. Beyond the edge" in told
+
+
+def test_a_best_candidate_amid_what_was_tried_has_nothing_to_beware_of():
+    store = Store.open()
+    for cell in leaderboard.TUNING.cells("pilot"):
+        (run,) = cell.runs(1)
+        seen = 0.9 if cell.row.key in ("kd-4-0.5", "plain-lr-0.05-decay-0.001") else 0.1
+        made = dataclasses.replace(record(run, headline=0.5), history={"epoch": [1], "validation_accuracy": [seen]})
+        store.write(run, made, "leaderboard")
+    assert tables.search("leaderboard/tuning").note == "12 of 12 candidates are measured, one seed each."
 
 
 def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():

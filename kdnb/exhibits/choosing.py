@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from kdnb.exhibits.exhibit import Cell, Row
 from kdnb.exhibits.runs import diverged, runs_of
 from kdnb.study.record import Record
 from kdnb.study.store import Store
+
+#: A setting that was tried with fewer values has nothing between its ends.
+GRADED = 3
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,22 @@ def search(cells: Sequence[Cell], score: Callable[[Cell, Record], float], store:
     able = [cell.row for cell in cells if cell.row.key in scores]
     best = max(able, key=lambda row: scores[row.key]) if able and not left else None
     return Search(scores, lost, left, best)
+
+
+def at_the_edge(cells: Sequence[Cell], best: Row) -> tuple[str, ...]:
+    """`smallest lr`, `largest temperature`: the settings of the best candidate beyond which nothing was tried."""
+    tried = {cell.row.key: _settings(cell) for cell in cells}
+    taken, found = tried[best.key], []
+    for name, value in taken.items():
+        values = {settings[name] for settings in tried.values() if name in settings}
+        if len(values) >= GRADED and value in (min(values), max(values)):
+            found.append(f"{'smallest' if value == min(values) else 'largest'} {name.replace('_', ' ')}")
+    return tuple(found)
+
+
+def _settings(cell: Cell) -> dict[str, float]:
+    """The numbers that a candidate is trained with: of its method and of its recipe."""
+    assert cell.experiment is not None, "a candidate can be trained"
+    recipe = asdict(cell.experiment.recipe) if cell.experiment.recipe else {}
+    known = {**recipe, **cell.experiment.arguments}
+    return {name: value for name, value in known.items() if isinstance(value, int | float)}

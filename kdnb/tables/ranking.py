@@ -542,8 +542,19 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
         head=[line("Candidate", "Accuracy", "")],
         body=body,
         frame=frame,
-        note=f"{len(body)} of {len(cells)} candidates are measured, one seed each.",
+        note=f"{len(body)} of {len(cells)} candidates are measured, one seed each.{_edges_told(of_method, found)}",
     )
+
+
+def _edges_told(of_method: Mapping[str, Sequence[Cell]], found: Mapping[str, choosing.Search]) -> str:
+    """Which methods' best candidate lies at the edge of what was tried; begins with a blank, or is empty."""
+    told = ""
+    for method, one in found.items():
+        edges = choosing.at_the_edge(of_method[method], one.best) if one.best else ()
+        if edges and one.best:
+            named = " and ".join(f"the {edge}" for edge in edges)
+            told += f" “{one.best.label}” has {named} that {'was' if len(edges) == 1 else 'were'} tried."
+    return told + " Beyond the edge of a search may lie better settings." * bool(told)
 
 
 def _on_held_out(cell: Cell, record: Record) -> float:
