@@ -552,8 +552,9 @@ def _edges_told(of_method: Mapping[str, Sequence[Cell]], found: Mapping[str, cho
     for method, one in found.items():
         edges = choosing.at_the_edge(of_method[method], one.best) if one.best else ()
         if edges and one.best:
-            named = " and ".join(f"the {edge}" for edge in edges)
-            told += f" “{one.best.label}” has {named} that {'was' if len(edges) == 1 else 'were'} tried."
+            *more, last = (f"the {edge}" for edge in edges)
+            named = f"{', '.join(more)} and {last}" if more else last
+            told += f" “{one.best.label}” has {named} that {'were' if more else 'was'} tried."
     return told + " Beyond the edge of a search may lie better settings." * bool(told)
 
 
