@@ -11,7 +11,7 @@ import pytest
 from book_samples import fill
 from study_samples import record
 
-from kdnb import exhibits
+from kdnb import exhibits, plots
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST, SECOND
 from kdnb.exhibits.runs import records_of
 from kdnb.exhibits.status import progress
@@ -121,6 +121,17 @@ def test_a_row_that_shares_no_seed_with_the_plain_student_has_no_gain():
     store.write(Run(cell.experiment, 7), record(Run(cell.experiment, 7), 0.99), "comparison")
     (told, *_) = told_of_gains(exhibits.paper("comparison"), Store.open())
     assert "nan" not in told and "KD gains" not in told
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_pair_that_has_nothing_but_runs_of_another_is_no_place():
+    """Tf-KD has no teacher but the student's kind: its runs stand for two pairs, and those of KD for one of these."""
+    fill(Store.open(), "pilot", seeds=2, key="iekd/table1", rows=["resnet56-resnet20"])
+    table = exhibits.get("iekd/table1")
+    (found,) = students_of(table, "pilot", Store.open()).values()
+    assert {"tf-kd", "kd"} <= set(found.runs["row"])
+    figure = plots.gains(table, "pilot").figure
+    assert len([axes for axes in figure.axes if axes.get_title()]) == 1
 
 
 @pytest.mark.usefixtures("empty_project")

@@ -18,6 +18,7 @@ from kdnb import exhibits, page, paths, tables
 from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import Verdict, verdicts
 from kdnb.exhibits.claims.links import links
+from kdnb.exhibits.claims.places import trained_here
 from kdnb.exhibits.claims.predicates import Better, Claim, Finding, all_of, any_of
 from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
@@ -337,6 +338,25 @@ def test_what_the_papers_own_methods_gain_is_told_where_another_gains_more():
     own = told(gains, ACCURACY, labels, ["ie-at", "ie-ft"])
     assert own == " The paper's own: IE-AT +3.00 [1.00, 5.00], IE-FT -1.50."
     assert told(gains, ACCURACY, labels, ["kd"]) == ""
+
+
+def test_a_place_names_the_networks_of_the_rows_that_are_compared():
+    paper = exhibits.paper("iekd")
+    place = exhibits.get("iekd/table1").columns[0].key
+    relatives = ["ResNet20 → ResNet8", "ResNet20 → ResNet8", "ResNet8 → ResNet8", ""]
+    frame = pd.DataFrame({"row": ["ofd", "ie-od", "tf-kd", "plain"], "relatives": relatives})
+    here = trained_here(paper, place, frame, {"ofd", "ie-od"})
+    assert here.endswith(", here ResNet20 → ResNet8")
+    both = ", here ResNet20 → ResNet8, ResNet8 → ResNet8"
+    assert trained_here(paper, place, frame, {"ofd", "tf-kd"}).endswith(both)
+    assert trained_here(paper, place, frame, {"plain"}).endswith(both)  # whose teachers' teachers are relatives
+
+
+def test_the_gain_of_one_method_is_no_family():
+    told = importlib.import_module("kdnb.tables.in_short")._sentence
+    worse = Difference("kd", "plain", -2.26, -3.3, -1.2, 3, "pooled")
+    plain = pd.DataFrame({"row": ["plain"], "value": [-30.2]})
+    assert told([worse], ERROR, plain, {"kd": "KD"}).endswith("KD is nearest, -2.26 points [-3.30, -1.20] (95 %).")
 
 
 def test_a_row_that_gains_nothing_is_not_told_as_a_gain():

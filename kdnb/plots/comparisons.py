@@ -15,7 +15,19 @@ from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
-from kdnb.plots.panels import COMPARED_ROLES, Panel, entitle, grid, labels, lacking, panels, plot, short, unmeasured
+from kdnb.plots.panels import (
+    COMPARED_ROLES,
+    Panel,
+    entitle,
+    grid,
+    labels,
+    lacking,
+    of_their_own,
+    panels,
+    plot,
+    short,
+    unmeasured,
+)
 from kdnb.plots.style import COLOURS, Plot, across, base, broken, colour, combined, for_phones_too, side_by_side, style
 from kdnb.study.statistics import Layout, correlation
 from kdnb.study.store import Store
@@ -39,7 +51,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     """
     exhibit = exhibits.get(exhibit)
     frame = paired(exhibit, profile, over)
-    shown, name = panels(exhibit, frame, profile), name or _named("gains", exhibit)
+    shown, name = of_their_own(panels(exhibit, frame, profile), frame), name or _named("gains", exhibit)
     if not shown:
         return unmeasured(exhibit.title, name, frame, f"Gain over {_reference(exhibit, over)}")
     students = _compared(exhibit, over)
@@ -80,7 +92,7 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
-    shown = panels(exhibit, frame, profile, COMPARED)
+    shown = of_their_own(panels(exhibit, frame, profile, COMPARED), frame)
     name = name or (_named("rows", exhibit) if exhibit.pairs else exhibit.name)
     if not shown:
         return unmeasured(exhibit.title, name, frame)

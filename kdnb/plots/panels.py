@@ -140,6 +140,16 @@ def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel
     return found
 
 
+def of_their_own(found: Sequence[Panel], frame: pd.DataFrame) -> list[Panel]:
+    """Panels but those whose runs all stand in one before them, among others."""
+    runs = [(panel.column.score.key, set(panel.of(frame)["path"])) for panel in found]
+    return [
+        panel
+        for place, (panel, (score, own)) in enumerate(zip(found, runs, strict=True))
+        if not any(score == other and own < those for other, those in runs[:place])
+    ]
+
+
 def strongest(profile: str, measured: Callable[[str], int]) -> str | None:
     """The scale at which most is measured, the largest of equals; None where nothing is.
 

@@ -61,14 +61,15 @@ def _table(
             Entry(text, target=_target(frames[finding.place], row, targets))
             for text, row in zip(leaf.texts(lambda row: marked(paper, row)), leaf.sides(), strict=True)
         ]
-        where = [Entry(trained_here(paper, finding.place, frames[finding.place]))] if several else []
+        where = [Entry(trained_here(paper, finding.place, frames[finding.place], leaf.rows()))] if several else []
         says = SAYS[finding.truth] if verdict.findings else "decides nothing"
         claimed = [Entry(leaf.claimed() or ANY[leaf.score.higher_is_better])] if margins else []
         body.append([*where, *rows, *claimed, *line(*_numbers(finding), says)])
     judged = "" if verdict.findings else JUDGED
     compared = [row for finding in found for row in finding.leaf.sides() if row]
     schedules = own_schedules_told(paper, compared, [verdict.profile], store, found[0].place)
-    place = "" if several else f", {trained_here(paper, found[0].place, frames[found[0].place])}"
+    every = {row for finding in found for row in finding.leaf.rows()}
+    place = "" if several else f", {trained_here(paper, found[0].place, frames[found[0].place], every)}"
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",

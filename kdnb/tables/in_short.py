@@ -133,10 +133,12 @@ def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Student
     """Data set, measured networks and score, in words, and what the scale changes -> the students there.
 
     A row of another network than the plain student's, an auxiliary say, is no method for that student.  Two of the
-    paper's pairs may have the same relatives at a scale: these count once, as the first of the two.
+    paper's pairs may have the same relatives at a scale: these count once, as the first of the two.  A pair all of
+    whose runs stand in one before it, among others, does not count.
     """
     scores = {column.score.key: column.score for column in exhibit.columns}
     found: dict[str, Students] = {}
+    seen: dict[str, list[set[str]]] = defaultdict(list)
     for (dataset, pair, key), runs in measure(exhibit, scale, None, store).groupby(
         ["dataset", "pair", "score"], sort=False
     ):
@@ -147,6 +149,9 @@ def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Student
             networks = f"{title(dataset)}, {pair_title(taught['teacher'].iloc[0], taught['student'].iloc[0])}"
             scored = f", {score.title}" if len(scores) > 1 else ""
             told = f"{networks}{less_images(scale)}{scored}"
+            if told not in found and any(set(own["path"]) < before for before in seen[key]):
+                continue
+            seen[key].append(set(own["path"]))
             gained = students(own)
             gained["value"] *= score.direction
             known = found.setdefault(told, Students(score, gained, dataset, (), f"{networks}{scored}"))
@@ -183,6 +188,8 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     if not best.known:
         return f"{text}, from one seed."
     gained, lost = _beyond_chance(found)
+    if len(found) == 1:
+        return f"{text} {score.interval(best.low, best.high)} (95 %)."
     rows = methods_told(gain.a for gain in found)
     text += f" {score.interval(best.low, best.high)}. {gained} of {len(found)} {rows} beat the plain student by more "
     text += "than seeds explain" + (f"; {lost} lose to it" if lost else "")

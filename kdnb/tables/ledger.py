@@ -219,16 +219,21 @@ def hangs_on(paper: Paper, one: Judged) -> str:
     call = closest(one.verdict)
     if call is not None and call.difference is not None:
         seeds = call.difference.n
-        where = f"{trained_here(paper, call.place, one.frames[call.place])}; {seeds} seed{'s' * (seeds != 1)}"
+        where = f"{_trained(paper, one, call)}; {seeds} seed{'s' * (seeds != 1)}"
         return f"{call_told(paper, call)} ({where})"
     if one.verdict.status != WORDS[one.verdict.profile][None]:
         return "–"
     waiting = [f for f in one.verdict.findings if f.truth is None and f.difference is not None]
     if waiting:
         more = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-        where = trained_here(paper, waiting[0].place, one.frames[waiting[0].place])
+        where = _trained(paper, one, waiting[0])
         return f"{call_told(paper, waiting[0])} ({where}; one seed, which decides nothing){more}"
     return f"{one.counts[3]} of {one.weighed} comparisons are {NOT_YET}" if one.counts[3] else "–"
+
+
+def _trained(paper: Paper, one: Judged, call: Finding) -> str:
+    """Where a comparison was made, with the networks that were trained for it."""
+    return trained_here(paper, call.place, one.frames[call.place], call.leaf.rows())
 
 
 def call_told(paper: Paper, finding: Finding) -> str:
@@ -244,7 +249,7 @@ def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
     """A claim as a line of `claims.csv`."""
     claim, verdict = one.claim, one.verdict
     call = closest(verdict) if verdict else None
-    place = trained_here(paper, call.place, one.frames[call.place]) if call else ""
+    place = _trained(paper, one, call) if call else ""
     numbers: dict[str, Any] = {
         "id": claim.full_id,
         "paper": paper.key,

@@ -5,7 +5,7 @@ A place is where rows can be compared: a column, or what a paper's own reading m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -48,12 +48,15 @@ def _networks(cell: Cell) -> str:
     return pair_title(str(experiment.teacher.network), str(experiment.network))
 
 
-def trained_here(paper: Paper, place: str, frame: pd.DataFrame) -> str:
+def trained_here(paper: Paper, place: str, frame: pd.DataFrame, rows: Collection[str]) -> str:
     """A place with the networks that were trained there, where relatives stand for the paper's: `CIFAR-100, ResNet32x4
     → ResNet8x4, here ResNet20 → ResNet8`.
+
+    Of these rows; where they have the paper's own, but a relative taught their teacher, of all rows.
     """
     title = paper.title(place)
-    pairs = [pair for pair in dict.fromkeys(frame["relatives"]) if pair]
+    own = frame[frame["row"].isin(list(rows))]["relatives"]
+    pairs = [pair for pair in dict.fromkeys(own if own.any() else frame["relatives"]) if pair]
     return f"{title}, here {', '.join(pairs)}" if pairs else title
 
 
