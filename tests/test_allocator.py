@@ -42,10 +42,11 @@ def faults(keep: bool, **environment: str) -> tuple[int, bool]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
-def test_a_step_after_the_first_takes_no_page_from_the_system():
+def test_a_step_after_the_first_takes_hardly_a_page_from_the_system():
+    """Mostly none; where the heap meets what the system has mapped by chance, one of the blocks is taken once more."""
     before, _ = faults(keep=False)
     after, kept = faults(keep=True)
-    assert kept and after < 1000 and after < before / 4, (before, after)
+    assert kept and after < before / 8, (before, after)
 
 
 def test_who_has_chosen_for_the_c_library_is_left_alone():
