@@ -22,16 +22,17 @@ def step():
 
 for _ in range(3):
     step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+faults = []
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(json.dumps([faults, bool({keep}) and keep_freed_memory()]))
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(json.dumps([sorted(faults)[2], bool({keep}) and keep_freed_memory()]))
 """
 
 
 def faults(keep: bool, **environment: str) -> tuple[int, bool]:
-    """Page faults of four steps that hold 256 MiB each, and whether memory is kept."""
+    """Page faults of a step that holds 256 MiB, the median of five, and whether memory is kept."""
     code = ROUNDS.format(keep=keep)
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
@@ -42,11 +43,11 @@ def faults(keep: bool, **environment: str) -> tuple[int, bool]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
-def test_a_step_after_the_first_takes_hardly_a_page_from_the_system():
-    """Mostly none; where the heap meets what the system has mapped by chance, one of the blocks is taken once more."""
+def test_a_step_after_the_first_takes_no_page_from_the_system():
+    """The median step: what lies beside the heap by chance may have one step take a block anew."""
     before, _ = faults(keep=False)
     after, kept = faults(keep=True)
-    assert kept and after < before / 8, (before, after)
+    assert kept and after < 250 and after < before / 4, (before, after)
 
 
 def test_who_has_chosen_for_the_c_library_is_left_alone():
