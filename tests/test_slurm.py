@@ -9,6 +9,14 @@ import sys
 import slurm
 
 
+def test_a_number_that_a_job_has_is_not_given_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("IN_PLACE_OF_SLURM", str(tmp_path))
+    (tmp_path / "1001.asked").write_text('["the job of another"]', encoding="utf-8")
+    assert slurm.main("sbatch", ["--wrap=true"]) == slurm.main("sbatch", ["--wrap=true"]) == 0
+    assert capsys.readouterr().out.split() == ["1000", "1002"]
+    assert slurm.submitted(tmp_path)[1] == ["the job of another"]
+
+
 def test_jobs_submitted_at_once_are_all_kept(tmp_path):
     command = [sys.executable, slurm.__file__, "sbatch"]
     environment = {**os.environ, "IN_PLACE_OF_SLURM": str(tmp_path)}

@@ -192,14 +192,14 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
         return f"{text} {score.interval(best.low, best.high)} (95 %)."
     rows = methods_told(gain.a for gain in found)
     text += f" {score.interval(best.low, best.high)}. {gained} of {len(found)} {rows} beat the plain student by more "
-    text += "than seeds explain" + (f"; {lost} lose to it" if lost else "")
+    text += "than seeds explain" + (f"; {lost} lose{'s' * (lost == 1)} to it" if lost else "")
     open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
     told = f"; for {_listed(open_)} we cannot say" if open_ else ""
     return f"{text}{told} (95 % for these {len(found)} gains together)."
 
 
 def _own(found: Sequence[Difference], score: Score, labels: Mapping[str, str], own: Sequence[str]) -> str:
-    """` The paper's own: SLKD +11.14 points [9.40, 12.88].`, without the one that gains the most and is told."""
+    """` The paper's own: SLKD +11.14 [9.40, 12.88].`, without the one that gains the most and is told."""
     best = max(found, key=lambda gain: gain.value)
     told = [f"{labels[gain.a]} {score.difference(gain)}" for gain in found if gain.a in own and gain is not best]
     return f" The paper's own: {', '.join(told)}." if told else ""
