@@ -160,6 +160,11 @@ def test_the_five_best_go_on_with_fresh_seeds_and_who_has_begun_stays():
     assert not any(cell.experiment for cell in waiting)
     first = {run.key for run in wanted.runs([FIRST], PROFILES["pilot"], rows=",".join(leaderboard.COMPETING))}
     assert {run.key for cell in waiting for run in cell.awaits} == first  # the command trains what chooses
+    of_all = exhibits.select("leaderboard")
+    (of_srm,) = {run.experiment for run in wanted.runs([FIRST], PROFILES["pilot"], rows="srm")}
+    assert {run.experiment for run in wanted.runs(of_all, PROFILES["pilot"], rows="srm")} == {of_srm}
+    assert {run.key for run in wanted.runs([SECOND], PROFILES["pilot"], rows="srm")} == first  # it alone is asked for
+    assert wanted.runs(of_all, PROFILES["pilot"], rows="kd-tuned")  # the search for its settings, which is its own
     fill(Store.open(), "pilot", seeds=3, key="leaderboard/first")
     best = [row.key for row in leaderboard.ROWS if row.key in leaderboard.COMPETING][-5:]  # later rows score higher
     chosen = [cell for cell in SECOND.cells("pilot") if cell.experiment]

@@ -158,10 +158,12 @@ class Absent:
 class Awaited(Absent):
     """In place of an experiment for now: what has to be measured first, and the runs that settle the row.
 
-    Whoever wants the cell trains these before; where none are named, they are for the reader to begin.
+    Whoever wants the cell trains these before; where none are named, they are for the reader to begin.  Where
+    `whole_table`, they are all rows of another table: who names a row of several tables does not ask for these.
     """
 
     runs: tuple[Run, ...] = ()
+    whole_table: bool = False
 
 
 Build = Callable[[Row, Column, Profile], Experiment | Absent]
@@ -172,8 +174,8 @@ class Cell:
     """One cell: its experiment under a profile, and what the paper printed there.
 
     `experiment` is None where the profile has no relatives for it, and `why_not` says so; where it `waits`, it will be
-    settled by other runs, `awaits`.  With `seeds_between` only runs of these seeds, the first and the last, are the
-    cell's.
+    settled by other runs, `awaits`, or by those of a whole table, `awaits_table`.  With `seeds_between` only runs of
+    these seeds, the first and the last, are the cell's.
     """
 
     exhibit: str
@@ -186,6 +188,7 @@ class Cell:
     seeds_between: tuple[int, int] | None = None
     waits: bool = False
     awaits: tuple[Run, ...] = ()
+    awaits_table: bool = False
 
     def takes(self, seed: int) -> bool:
         """Whether a run of this seed counts here; a teacher is the same everywhere."""
@@ -397,7 +400,8 @@ class Exhibit:
             printed = None  # the paper's number is of the paper's arguments
         cell = Cell(self.key, row, column, profile, None, printed, seeds_between=self.seeds_between)
         if isinstance(built, Awaited):
-            return replace(cell, why_not=built.why, waits=True, awaits=built.runs)
+            waits = replace(cell, why_not=built.why, waits=True)
+            return replace(waits, awaits=built.runs, awaits_table=built.whole_table)
         return replace(cell, why_not=built.why) if isinstance(built, Absent) else replace(cell, experiment=built)
 
 

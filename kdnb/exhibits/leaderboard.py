@@ -328,7 +328,8 @@ def _finalists(profile: Profile, dataset: str) -> dict[str, Row | Absent]:
         lost = {cell.row.key: len({*diverged(cell, store)} & {*seeds}) for cell in cells}
         if any(len(scores[key]) + lost[key] < len(seeds) for key in COMPETING):
             runs = tuple(run for cell in cells for run in cell.runs(len(seeds)))
-            waits = Awaited("the first round is not finished, which chooses the five best", runs)
+            why = "the first round is not finished, which chooses the five best"
+            waits = Awaited(why, runs, whole_table=True)
             return {row.key: waits for row in ROWS if not begun or row.key not in {*begun} | BESIDE}
         whole = [key for key in COMPETING if scores[key]]
         best = sorted(whole, key=lambda key: (key not in begun, lost[key], -sum(scores[key]) / len(scores[key])))

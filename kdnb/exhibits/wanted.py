@@ -46,7 +46,8 @@ def runs(
 ) -> list[Run]:
     """The runs of the cells in rounds: all rows of a data set at seed 1, then at seed 2, ...; then the next set.
 
-    Before them come the runs that settle cells which wait; these cells have no runs of their own until then.
+    Before them come the runs that settle cells which wait; these cells have no runs of their own until then.  Where
+    several exhibits are asked for some rows, what waits for all rows of a table goes on waiting.
     Without `seeds` each exhibit has as many as its profile has time for.  `rows` are named by commas.
     Raises KdnbError for a data set or a row that none of the exhibits has, for a row that is named and cannot be run
     under this profile, and for a score that no run would have.
@@ -69,7 +70,9 @@ def runs(
         ]
         _refuse_scores_that_nobody_measures(cells)
         found += [cell for _, cell in cells]
-        wanted += dict.fromkeys(run for _, cell in cells for run in cell.awaits)
+        narrow = keys is not None and len(chosen) > 1
+        waiting = [cell for _, cell in cells if not (narrow and cell.awaits_table)]
+        wanted += dict.fromkeys(run for cell in waiting for run in cell.awaits)
         of_cells = [of_cell(cell, seeds or exhibit.seeds(profile)) for exhibit, cell in cells]
         for turn in range(max(map(len, of_cells), default=0)):
             wanted += [of_one[turn] for of_one in of_cells if turn < len(of_one)]
