@@ -112,7 +112,7 @@ def run(
     With --like the exit code is 0 where the record is repeated digit for digit, 1 where it is not.
     """
     if like is not None:
-        _refuse_beside_like(context)
+        _refuse(context, {"like"}, "--like repeats the run of its record, with all that belongs to it")
         _repeat(like)
         return
     if row is None:
@@ -164,6 +164,7 @@ def run(
 
 @app.command()
 def study(
+    context: typer.Context,
     exhibit: ExhibitOption = "comparison/table1",
     profile: ProfileOption = "demo",
     dataset: DatasetOption = None,
@@ -212,20 +213,21 @@ def study(
     from kdnb.exhibits import wanted as work
     from kdnb.study.store import Store
 
+    _need(context, {"as_json": "plan", "export_all": "export", "last_call": "budget"})
     chosen, scale = work.select(exhibit, dataset), _profile(profile, epochs)
     wanted = work.runs(chosen, scale, dataset, seeds, rows)
     if not wanted:
         raise KdnbError(f"Nothing of {exhibit} can run under profile '{profile}': {work.why_not(chosen, scale)}.")
     for line in work.awaited(chosen, scale, rows):
         typer.echo(line, err=True)
-    if plan:
-        _print_plan(work.jobs(wanted, Store.open()), as_json)
-        return
     if job is not None:
         jobs = {planned.id: planned for planned in work.jobs(wanted, Store.open())}
         if job not in jobs:
             raise KdnbError(f"No job of this plan is called '{job}'; --plan lists them.")
         wanted = list(jobs[job].runs)
+    if plan:
+        _print_plan(work.jobs(wanted, Store.open()), as_json)
+        return
     if export is not None:
         from kdnb.study.archives import need_replaceable
         from kdnb.training.checkpoint import try_to_write
@@ -286,6 +288,7 @@ def import_(
 
 @app.command()
 def bench(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option("--out", help="Write the numbers to this file, too.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", hidden=True, help="--out, as it was called.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="What each method costs, as a ratio to KD.")] = False,
@@ -314,11 +317,11 @@ def bench(
 ) -> None:
     """Measure the engine against the usual loop and the machine, in one process, in turns."""
     json_file = out or json_file
+    _need(context, {"table": "methods", "only": "methods", "profile": "table", "budget": "conformity"})
     if conformity:
+        _refuse(context, {"conformity", "out", "json_file", "device", "budget"}, "--conformity settles how it trains")
         _conformity(json_file, device, _seconds(budget))
         return
-    if table is not None and not methods:
-        raise KdnbError("A table's steps are timed by --methods: kdnb bench --methods --exhibit leaderboard/first.")
     from kdnb.bench import speed, steps
     from kdnb.training.checkpoint import ANOTHER_FILE, try_to_write, write_atomically
 
@@ -418,15 +421,32 @@ def _exported(store: Store, target: Path, everything: bool) -> bool:
     return True
 
 
-def _refuse_beside_like(context: typer.Context) -> None:
-    """A record says all of its run; what is asked for beside it would be passed over."""
-    sources = {name: context.get_parameter_source(name) for name in context.params if name != "like"}
-    said = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    beside = ["the row" if name == "row" else f"--{name.replace('_', '-')}" for name in said]
+def _said(context: typer.Context) -> list[str]:
+    """The parameters that the command line names, in the order in which they are declared."""
+    sources = {p.name: context.get_parameter_source(p.name) for p in context.command.params if p.name}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def _flag(context: typer.Context, name: str) -> str:
+    """How the command line calls a parameter."""
+    spelt = next(p.opts[0] for p in context.command.params if p.name == name)
+    return spelt if spelt.startswith("-") else f"the {spelt}"
+
+
+def _need(context: typer.Context, needs: Mapping[str, str]) -> None:
+    """Raises KdnbError for an option that would be passed over, because the one that it belongs to is not there."""
+    said = _said(context)
+    for name, other in needs.items():
+        if name in said and other not in said:
+            option, belongs = _flag(context, name), _flag(context, other)
+            raise KdnbError(f"{option} says nothing without {belongs}: add {belongs}, or leave {option} out.")
+
+
+def _refuse(context: typer.Context, known: set[str], why: str) -> None:
+    """Raises KdnbError for what is asked for beside some options, and would be passed over."""
+    beside = [_flag(context, name) for name in _said(context) if name not in known]
     if beside:
-        raise KdnbError(
-            f"--like repeats the run of its record, with all that belongs to it: leave out {', '.join(beside)}."
-        )
+        raise KdnbError(f"{why}: leave out {', '.join(beside)}.")
 
 
 def _repeat(path: Path) -> None:

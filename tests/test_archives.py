@@ -53,7 +53,9 @@ def archive(path: Path, **files: bytes) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """What a store holds, but for its locks."""
+    files = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"}
+    return {name: path.read_bytes() for name, path in files.items()}
 
 
 def test_what_is_exported_arrives(tmp_path, elsewhere, monkeypatch):
@@ -258,6 +260,24 @@ def test_a_checkpoint_of_a_finished_run_is_not_taken(tmp_path, elsewhere):
     keep(RUN, store=store)
     list(import_archives(store, archives))
     assert not store.running_folder(RUN).exists()
+
+
+def test_a_checkpoint_that_is_being_written_is_left_alone(tmp_path, elsewhere):
+    """Of a trainer that has laid its files down, and its description not yet."""
+    save_checkpoint(Store.open().running_folder(RUN), {"theirs": torch.ones(2)}, {"epoch": 9})
+    archives = export_store(Store.open(), tmp_path / "out.tar.gz").archives
+    store = elsewhere()
+    save_checkpoint(store.running_folder(RUN), {"ours": torch.ones(2)}, {"epoch": 1})
+    (description,) = store.running_folder(RUN).glob("checkpoint.json")
+    ours, told = description.read_bytes(), f"checkpoint {store.running_folder(RUN).name}: the run is being trained here"
+    description.unlink()
+    lock = store.lock(RUN)
+    assert any(line.startswith(told) for line in import_archives(store, archives))
+    description.write_bytes(ours)
+    assert list(load_checkpoint(store.running_folder(RUN))[0]) == ["ours"]
+    lock.release()
+    assert not any("being trained" in line for line in import_archives(store, archives))
+    assert list(load_checkpoint(store.running_folder(RUN))[0]) == ["theirs"]
 
 
 def test_without_a_store_of_ones_own_trials_stay_out_of_the_published_study(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ BAD = {
     "exhibit of the dashboard": ("status comparison/tabel1", "did you mean comparison/table1"),
     "what a record says already": (
         "run kd --like r.json --seed 7 --any-numerics",
-        "leave out --seed, --any-numerics, the row",
+        "leave out the row, --seed, --any-numerics",
     ),
     "exhibit": ("run kd --exhibit comparison/tabel1", "did you mean comparison/table1"),
     "exhibits": ("study --exhibit comparisn", "did you mean comparison"),
@@ -85,6 +85,19 @@ BAD = {
     "budget": ("study --budget soon", "as in 9m; 'soon' is not"),
     "job": ("study --job demo-digits-seed1-00000000", "--plan lists them"),
     "job by its old name": ("study --cohort demo-digits-seed1-00000000", "--plan lists them"),
+    "JSON of no plan": ("study --json", "--json says nothing without --plan: add --plan, or leave --json out."),
+    "all of no export": ("study --export-all", "--export-all says nothing without --export"),
+    "a last call without an end": ("study --last-call", "--last-call says nothing without --budget"),
+    "a job beside a plan": ("study --plan --job nosuch", "--plan lists them"),
+    "methods that are not timed": ("bench --only kd", "--only says nothing without --methods"),
+    "rows that are not timed": ("bench --exhibit leaderboard/first", "--exhibit says nothing without --methods"),
+    "a profile of no table": ("bench --methods --profile pilot", "--profile says nothing without --exhibit"),
+    "a budget of no conformity": ("bench --budget 9m", "--budget says nothing without --conformity"),
+    "what conformity settles": (
+        "bench --conformity --dtype bfloat16 --rounds 3",
+        "--conformity settles how it trains: leave out --rounds, --dtype.",
+    ),
+    "no name": ("data prepare x/y", "'x/y' cannot name your own images"),
     "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager on a CPU"),
     "compiled": ("run plain --mode compiled", "Compiled steps are gone"),
     "an archive that is not there": (

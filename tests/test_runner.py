@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from kdnb.study.record import LARGEST_RECORD
 from kdnb.study.runner import Outcome, Runner
 from kdnb.study.store import Store
 from kdnb.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from kdnb.training.cohort import Meter, run_side_by_side
 from kdnb.training.member import Member
 from kdnb.training.numerics import detect
 
@@ -62,8 +64,8 @@ def test_what_a_run_cost_is_its_own_share(monkeypatch):
     monkeypatch.setattr("kdnb.training.cohort.time.perf_counter", lambda: float(next(clock)))
     train(runs)
     costs = [Store.open().get(*run.key).cost for run in runs]
-    # 2 epochs of 3 steps and an evaluation, a second each by this clock, shared by three
-    assert [cost["wall_seconds"] for cost in costs] == [pytest.approx(8 / 3, abs=0.1)] * 3
+    # 2 epochs of 3 turns, the last of them with an evaluation, a second each by this clock, shared by three
+    assert [cost["wall_seconds"] for cost in costs] == [pytest.approx(6 / 3, abs=0.1)] * 3
     assert {cost["cohort_size"] for cost in costs} == {3}
 
 
@@ -393,8 +395,46 @@ def test_what_an_analysis_takes_is_no_time_of_training(quick, monkeypatch):
     clock = iter(range(100_000))
     monkeypatch.setattr("kdnb.training.cohort.time.perf_counter", lambda: float(next(clock)) + quick.clock)
     train([run])
-    # 2 epochs of 3 steps and an evaluation, a second each by this clock; the analysis takes a thousand
-    assert quick.clock == 1000.0 and Store.open().get(*run.key).cost["wall_seconds"] == pytest.approx(8, abs=0.1)
+    # 2 epochs of 3 turns, a second each by this clock; the analysis takes a thousand
+    assert quick.clock == 1000.0 and Store.open().get(*run.key).cost["wall_seconds"] == pytest.approx(6, abs=0.1)
+
+
+def test_a_killed_run_has_paid_for_what_its_last_checkpoint_holds(monkeypatch):
+    run, steps = Run(experiment("plain"), 1), itertools.count()
+    monkeypatch.setattr("kdnb.study.runner.CHECKPOINT_SECONDS", 0.0)
+    clock = itertools.count()
+    monkeypatch.setattr("kdnb.training.cohort.time.perf_counter", lambda: float(next(clock)))
+
+    def kill(cohort: object) -> None:
+        if next(steps) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Runner(Store.open(), detect("cpu"), "comparison", say=lambda line: None, on_step=kill).run([run])
+    _, told = load_checkpoint(Store.open().running_folder(run))
+    assert told["seconds"] == 4.0 and told["images"] == 150 + 64  # 4 turns: an epoch, and a batch
+    train([run])
+    assert Store.open().get(*run.key).cost["wall_seconds"] == 6.0
+
+
+def test_cohorts_side_by_side_share_the_time_of_a_turn(monkeypatch):
+    """As on a GPU, where the first that waits waits for all."""
+    clock = [0.0]
+
+    class Queued:
+        def __init__(self, seconds: float, members: int) -> None:
+            self.seconds, self.active, self.meter = seconds, [object() for _ in range(members)], Meter()
+
+        def steps(self):
+            for _ in range(4):
+                clock[0] += self.seconds
+                yield
+
+    monkeypatch.setattr("kdnb.training.cohort.time.perf_counter", lambda: clock[0])
+    first, second = Queued(8.0, 3), Queued(0.0, 1)
+    assert run_side_by_side([first, second])
+    seconds = [cohort.meter.take(member)[0] for cohort in (first, second) for member in cohort.active]
+    assert seconds == [8.0] * 4 and first.meter.seconds == second.meter.seconds == 32.0
 
 
 @pytest.mark.parametrize("trouble", [KdnbError("all alike"), ValueError("a bad shape"), MemoryError("no room")])
@@ -536,7 +576,7 @@ def test_several_cohorts_take_a_step_each_in_the_time_that_is_estimated(deadline
     runner = SimpleNamespace(
         deadline=deadline, last_call=True, on_step=take_step, put_off=put_off.append, _stopping=lambda: False
     )
-    cohorts = [SimpleNamespace(steps_per_epoch=10)] * 2
+    cohorts = [SimpleNamespace(steps_per_epoch=10, numerics=detect("cpu"))] * 2
     watch = runner_module._Watch(runner, [large, small], cohorts)
     assert [watch() for _ in range(4)] == [False, False, False, hopeless]
     assert put_off == [large] * hopeless

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 
 import numpy as np
@@ -18,7 +17,6 @@ from kdnb.study.statistics import (
     correlation,
     one_sample,
     paired,
-    same_images,
     seeds_needed,
     summaries,
 )
@@ -330,23 +328,6 @@ def test_correlation_is_scipys_with_fishers_interval():
     assert found.spearman == pytest.approx(0.9)
     assert math.isnan(correlation([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]).low)
     assert math.isnan(correlation([1.0, 1.0, 1.0, 1.0], y[:4]).pearson)
-
-
-def packed(right: np.ndarray) -> str:
-    return base64.b64encode(np.packbits(right).tobytes()).decode()
-
-
-def test_mcnemar_counts_only_where_they_differ():
-    a = np.array([True] * 90 + [True] * 8 + [False] * 2)
-    b = np.array([True] * 90 + [False] * 8 + [True] * 2)
-    found = same_images(packed(a), packed(b))
-    assert (found.only_a, found.only_b) == (8, 2)
-    assert found.p == pytest.approx(stats.binomtest(8, 10).pvalue)
-    assert same_images(packed(a), packed(a)).p == 1.0
-    assert same_images(packed(a), packed(b), among=np.arange(100) >= 97).only_b == 2
-    assert same_images(packed(a), packed(b), among=np.arange(100) >= 97).only_a == 1
-    with pytest.raises(KdnbError, match="one test set"):
-        same_images(packed(a), packed(b[:80]))
 
 
 def test_runs_that_repeat_each_other_to_the_last_have_the_noise_of_rounding():

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from kdnb.evaluation.correct import pack, unpack
 from kdnb.exhibits import measure, status
 from kdnb.study import arrays as array_files
 from kdnb.study import plan
+from kdnb.study.archives import export_store
 from kdnb.study.environment import environment
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES
@@ -476,8 +478,17 @@ def test_arrays_that_should_not_be_opened_are_not(content):
     assert problem.path == beside(path) and "is not a file of arrays" in problem.what
 
 
+def exported_names(store: Store) -> list[str]:
+    """What an export of all packs."""
+    names = []
+    for path in export_store(store, store.own.results.parent / "out.tar.gz", everything=True).archives:
+        with tarfile.open(path) as packed:
+            names += packed.getnames()
+    return names
+
+
 @pytest.mark.parametrize("before", ["nothing", "a record without arrays", "other arrays"])
-@pytest.mark.parametrize("crash_at", [1, 2])
+@pytest.mark.parametrize("crash_at", [1, 2, 3])
 def test_a_crash_while_writing_arrays_leaves_nothing_half(before, crash_at, monkeypatch):
     if before != "nothing":
         keep(Run(DRAWN.experiment, 1, ("plane",) if before == "other arrays" else ()), 0.25)
@@ -493,17 +504,19 @@ def test_a_crash_while_writing_arrays_leaves_nothing_half(before, crash_at, monk
         patch.setattr(os, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
             keep(DRAWN, 0.75)
-    assert calls == [".npz", ".json"][:crash_at]  # the arrays first
+    assert calls == [".npz", ".json", ".npz"][:crash_at]  # the arrays first, which wait for their record
     store = Store.open()
-    found = store.get(*DRAWN.key)
-    assert not store.has(DRAWN) and (found is None) == (before == "nothing")
-    assert found is None or found.metrics["headline"] == 0.25
-    spoilt = before == "other arrays" and crash_at == 2
-    assert len(store.problems) == spoilt and (store.kept(DRAWN) == ["plane"]) == (
-        before == "other arrays" and not spoilt
-    )
+    found, written = store.get(*DRAWN.key), crash_at == 3
+    assert not store.problems and store.has(DRAWN) == written
+    assert (found is None) == (before == "nothing" and not written)
+    assert found is None or found.metrics["headline"] == (0.75 if written else 0.25)
+    kept = store.kept(DRAWN)
+    assert kept == (["logits_by_class", "plane"] if written else ["plane"] if before == "other arrays" else [])
+    arrays = [name for name in exported_names(store) if name.endswith(".npz")]
+    assert arrays == ([f"results/{beside(record_path(DRAWN, 'comparison')).as_posix()}"] if kept else [])
     path = keep(DRAWN, 0.75)
-    assert Store.open().has(DRAWN) and not Store.open().problems and beside(path).exists()
+    assert Store.open().has(DRAWN) and not Store.open().problems
+    assert sorted(p.name for p in path.parent.glob("seed*")) == ["seed1.json", "seed1.npz"]
 
 
 def test_a_full_disk_leaves_record_and_arrays_untouched(monkeypatch):
@@ -515,7 +528,7 @@ def test_a_full_disk_leaves_record_and_arrays_untouched(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match=r"seed1\.npz could not be written \(No space left on device\)"):
+        with pytest.raises(StoreError, match=r"seed1\.next\.npz could not be written \(No space left on device\)"):
             Store.open().write(DRAWN, record(DRAWN, 0.75), "comparison", some_arrays(DRAWN, 2.0))
     assert (path.read_bytes(), beside(path).read_bytes()) == before and Store.open().has(DRAWN)
 
@@ -693,3 +706,24 @@ def test_who_trains_on_a_part_of_a_data_set_is_told_once(tmp_path):
         bench.material(dataclasses.replace(RUN.experiment.images, dataset="cifar100", student_images=students))
     (line,) = lines
     assert line.startswith("cifar100: not the published set, but the 300 training and 200 test images")
+
+
+def test_weights_that_are_replaced_while_they_are_read_are_read_again(monkeypatch):
+    teacher = keep_teacher(experiment("kd"))
+    folder, real = Store.open().weights_folder(teacher), checkpoint.load
+    calls: list[bytes] = []
+
+    def replaced_meanwhile(content: bytes) -> dict[str, torch.Tensor]:
+        calls.append(content)
+        if len(calls) == 1:
+            tensors, meta = load_checkpoint(folder)
+            save_checkpoint(folder, tensors, {**meta, "again": True})
+            raise FileNotFoundError("its file is gone")
+        return real(content)
+
+    monkeypatch.setattr(checkpoint, "load", replaced_meanwhile)
+    assert load_checkpoint(folder)[1]["again"]
+    gone = next(folder.glob("*.safetensors"))
+    gone.unlink()
+    with pytest.raises(StoreError, match="its checkpoint is damaged"):
+        load_checkpoint(folder)

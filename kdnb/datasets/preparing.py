@@ -111,6 +111,8 @@ def _need_prepared(name: str, root: str | Path | None, flip: bool, replace: bool
     except DataError:
         raise
     except KdnbError as error:
+        if not own.NAME.fullmatch(name):
+            own.need_free(name, root)  # no folder helps
         raise KdnbError(
             f"{error} Images of your own need their folder: `kdnb data prepare {name} --from FOLDER`."
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -18,8 +19,8 @@ from kdnb.errors import StoreError
 from kdnb.kinds import parsed
 from kdnb.study import arrays as array_files
 from kdnb.study.experiment import TEACHER_SEED
-from kdnb.study.record import Record, parse
-from kdnb.study.store import Home, Store, fingerprint_of, is_whole, taught_by, write_pair
+from kdnb.study.record import Record, parse, read
+from kdnb.study.store import Home, Store, fingerprint_of, is_whole, lock_of, taught_by, write_pair
 from kdnb.training.checkpoint import ANOTHER_FILE, META, free_aside, remove_checkpoint, write_atomically
 from kdnb.training.numerics import alike
 
@@ -249,11 +250,26 @@ def _take_description(store: Store, name: str, content: bytes) -> Iterator[str]:
     if place is None or theirs is None:
         yield f"{name} does not describe a checkpoint of a store; left out"
         return
+    if place.parent.parent.name != "running":
+        yield from _take_checkpoint(place, theirs, content)
+        return
+    lock = lock_of(place.parent)
+    if lock is None:
+        yield f"checkpoint {place.parent.name}: the run is being trained here; left out"
+        return
+    try:
+        if store.has_ended(place.parent.name):
+            remove_checkpoint(place.parent)  # the run has ended since
+        else:
+            yield from _take_checkpoint(place, theirs, content)
+    finally:
+        lock.release()
+
+
+def _take_checkpoint(place: Path, theirs: _Progress, content: bytes) -> Iterator[str]:
+    """Take the description at `place` where it is further than ours; files that none of both names go."""
     folder = place.parent
     here = _progress(place.read_bytes()) if is_whole(folder) else None
-    if folder.parent.name == "running" and store.has_ended(folder.name):
-        remove_checkpoint(folder)  # the run has ended since
-        return
     if here is not None and not _alike(here, theirs):
         yield from _take_aside(folder, theirs, content)
     elif here is None or here.position < theirs.position:
@@ -364,9 +380,18 @@ def _records(home: Home) -> list[Unit]:
     """Every record, with its arrays where it has some."""
     found = []
     for record in sorted(home.results.rglob("seed*.json")):
-        arrays = array_files.file_beside(record)
-        found.append([record, arrays] if arrays.exists() else [record])
+        found.append([record, *_arrays_of(record)])
     return found
+
+
+def _arrays_of(record: Path) -> list[Path]:
+    """The file of arrays that a record speaks of, or what lies in its place."""
+    beside = array_files.file_beside(record)
+    waiting = array_files.waiting_beside(beside)
+    with contextlib.suppress(StoreError, OSError):
+        if waiting.exists() and array_files.digest(waiting.read_bytes()) == read(record).arrays:
+            return [waiting]
+    return [beside] if beside.exists() else []
 
 
 def _parts(units: list[Unit]) -> Iterator[list[Path]]:
@@ -397,7 +422,7 @@ def _inside(home: Home, path: Path) -> str:
     """The name of a file of the store in an archive."""
     inside_results = path.is_relative_to(home.results)
     base, prefix = (home.results, "results") if inside_results else (home.checkpoints, "checkpoints")
-    return f"{prefix}/{path.relative_to(base).as_posix()}"
+    return f"{prefix}/{array_files.at_rest(path).relative_to(base).as_posix()}"
 
 
 def _content(packed: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -5,6 +5,7 @@ Free of torch, and nothing is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import zipfile
@@ -24,6 +25,16 @@ LARGEST_FILE = LARGEST_ARRAYS + 2**16
 def file_beside(record: Path) -> Path:
     """Where the arrays of the record at this path lie."""
     return record.with_suffix(".npz")
+
+
+def waiting_beside(arrays: Path) -> Path:
+    """Where new arrays lie until their record is written; `arrays` is where they come to rest."""
+    return arrays.with_suffix(".next.npz")
+
+
+def at_rest(path: Path) -> Path:
+    """Where a file comes to rest: elsewhere only where it is one of arrays that wait."""
+    return path.with_name(path.name.removesuffix(".next.npz") + ".npz") if path.name.endswith(".next.npz") else path
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -48,14 +59,25 @@ def digest(content: bytes) -> str:
 
 
 def read(path: Path, expected: str) -> bytes:
-    """The file of a record that speaks of this digest; raises StoreError where it is another one, or damaged."""
+    """The arrays of a record that speaks of this digest; raises StoreError where they are others, or damaged.
+
+    They may still be waiting: whoever wrote the record was killed before they came to rest at `path`.
+    """
+    with contextlib.suppress(OSError):
+        if digest(content := _content(path)) == expected:
+            return content
+    with contextlib.suppress(OSError):
+        if digest(content := _content(waiting_beside(path))) == expected:
+            return content
     try:
-        content = path.read_bytes() if path.stat().st_size <= LARGEST_FILE else b""
+        _content(path)
     except OSError as error:
         raise StoreError(f"{path}, of which its record speaks, cannot be read ({error.strerror}).") from error
-    if digest(content) != expected:
-        raise StoreError(f"{path} is not the file of arrays that its record speaks of.")
-    return content
+    raise StoreError(f"{path} is not the file of arrays that its record speaks of.")
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.stat().st_size <= LARGEST_FILE else b""
 
 
 def names(content: bytes, path: Path) -> frozenset[str]:

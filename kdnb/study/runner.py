@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -232,14 +233,14 @@ class Runner:
         cohorts = [self._cohort(company) for company in companies]
         pairs = list(zip(companies, cohorts, strict=True))
         numerics_module.apply(works[0].numerics)
-        began = {id(work): work.position(cohort) for company, cohort in pairs for work in company}
         for company, cohort in pairs:
             if not all(work.trained for work in company):
                 self._announce(company, cohort)
         self._follow(works)  # before the first step
+        for work, cohort in ((work, cohort) for company, cohort in pairs for work in company):
+            work.company = len(cohort.members)
         whole = self._run(cohorts, works)
-        for company, cohort in pairs:
-            self._account(company, cohort, began)
+        self.account(works, cohorts)
         if not whole or any(self._keeps(work) for work in works):
             self._save(works)  # analyses take their time: from here on no training can be lost
         for work in sorted(works, key=lambda work: bool(self._keeps(work))):
@@ -388,11 +389,12 @@ class Runner:
             if work.member.failed is None and work.run.experiment.scored:
                 self.room(work.numerics)[1].follow(work)
 
-    def _account(self, works: list[Work], cohort: Cohort, began: dict[int, int]) -> None:
-        for work in works:
-            work.company = len(works)
-            work.seconds += cohort.meter.member_seconds.get(id(work.member), 0.0)
-            work.images += (work.position(cohort) - began[id(work)]) * cohort.batch_size
+    def account(self, works: list[Work], cohorts: list[Cohort]) -> None:
+        """Put down what works have cost since they were last accounted for."""
+        for work, cohort in itertools.product(works, cohorts):
+            seconds, images = cohort.meter.take(work.member)
+            work.seconds += seconds
+            work.images += images
 
     def _settle(self, work: Work) -> None:
         """After a cohort: record a finished run, forget a failed one, keep the rest."""
@@ -559,10 +561,12 @@ class _Watch:
         for cohort in self.cohorts:
             self.runner.on_step(cohort)
         if self.steps == STEPS_TO_START:
+            numerics_module.wait(self.cohorts[0].numerics)
             self.began = time.monotonic()
         if self.steps == STEPS_TO_ESTIMATE and self._hopeless():
             return True
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self.runner.account(self.works, self.cohorts)
             self.runner._save(self.works)
             self.saved = time.monotonic()
         return self.runner._stopping()
@@ -572,6 +576,7 @@ class _Watch:
         if self.runner.deadline is None or not self.runner.last_call:
             return False
         large = [w for w in self.works if w.member.state_bytes() > LARGEST_CHECKPOINT]
+        numerics_module.wait(self.cohorts[0].numerics)
         seconds_per_step = (time.monotonic() - self.began) / (STEPS_TO_ESTIMATE - STEPS_TO_START)
         steps = max(cohort.steps_per_epoch for cohort in self.cohorts)
         left = max(((w.member.stage.epochs - w.member.epoch) * steps for w in large), default=0)

@@ -11,7 +11,6 @@ Values are percent, differences points.  A tidy frame has one line a run, with t
 
 from __future__ import annotations
 
-import base64
 import functools
 import itertools
 import math
@@ -539,26 +538,3 @@ def correlation(x: Sequence[float], y: Sequence[float], level: float = LEVEL) ->
     half = float(stats.norm.ppf((1 + level) / 2)) / math.sqrt(n - 3)
     centre = math.atanh(float(np.clip(pearson, -1 + 1e-12, 1 - 1e-12)))
     return Correlation(n, pearson, math.tanh(centre - half), math.tanh(centre + half), spearman)
-
-
-@dataclass(frozen=True)
-class SameImages:
-    """Two runs on the same images: how many only one got right, and the p-value that neither is better.
-
-    It speaks of these two networks on more images like these, not of two methods: for that there are seeds.
-    """
-
-    only_a: int
-    only_b: int
-    p: float
-
-
-def same_images(correct_a: str, correct_b: str, among: np.ndarray | None = None) -> SameImages:
-    """McNemar's exact test on two records' `correct` bits, over all images or those that the mask `among` [N] names."""
-    a, b = (np.unpackbits(np.frombuffer(base64.b64decode(t), np.uint8)).astype(bool) for t in (correct_a, correct_b))
-    if len(a) != len(b) or (among is not None and not len(a) - 8 < len(among) <= len(a)):
-        raise KdnbError("The bits are not of the same number of images; compare runs on one test set.")
-    asked = np.arange(len(a)) < len(a) if among is None else np.pad(among, (0, len(a) - len(among)))
-    only_a, only_b = int((a & ~b & asked).sum()), int((~a & b & asked).sum())
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return SameImages(only_a, only_b, p)

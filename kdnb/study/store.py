@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import struct
 import time
 from collections import Counter, defaultdict
@@ -286,8 +287,7 @@ class Store:
 
     def lock(self, run: Run) -> Lock | None:
         """The right to train a run, or None while another process has it."""
-        folder = self.running_folder(run)
-        return acquire(folder.parent / "locks" / f"{folder.name}.lock")
+        return lock_of(self.running_folder(run))
 
     def claiming(self, run: Run) -> Lock | None:
         """The right to claim runs, so that processes which begin together do not share out one cohort; None in time."""
@@ -312,6 +312,11 @@ class Store:
         """Whether a folder among those of running checkpoints, or one kept aside, is of a run that has its record."""
         fingerprint, _, seed = running.partition("~")[0].partition("-seed")
         return seed.isdigit() and self.get(fingerprint, int(seed)) is not None
+
+
+def lock_of(running: Path) -> Lock | None:
+    """The right to write the checkpoint of an unfinished run in this folder, or one kept aside beside it."""
+    return acquire(running.parent / "locks" / f"{running.name.partition('~')[0]}.lock")
 
 
 def record_path(run: Run, paper: str) -> Path:
@@ -375,16 +380,33 @@ def _is_whole_file(path: Path) -> bool:
 def write_pair(path: Path, record: bytes, arrays: bytes) -> None:
     """Write the arrays of a record, if it has some, and then the record at `path`.
 
-    A crash between the two leaves the old record, which does not take the new arrays for its own.
+    A crash at any moment leaves the old record with its old arrays, or the new one with its new ones: new arrays wait
+    beside the old until the record speaks of them.
     """
     from kdnb.training.checkpoint import write_atomically
 
     beside = array_files.file_beside(path)
+    waiting = array_files.waiting_beside(beside)
+    _bring_to_rest(path)
     if arrays:
-        write_atomically(beside, arrays)
+        write_atomically(waiting, arrays)
     write_atomically(path, record)
-    if not arrays:
+    if arrays:
+        with contextlib.suppress(OSError):  # they can be read where they wait
+            os.replace(waiting, beside)
+    else:
         beside.unlink(missing_ok=True)
+
+
+def _bring_to_rest(path: Path) -> None:
+    """End what was killed within `write_pair`: arrays that wait are the record's own, or nobody's."""
+    beside = array_files.file_beside(path)
+    waiting = array_files.waiting_beside(beside)
+    if waiting.exists():
+        with contextlib.suppress(StoreError):
+            if array_files.digest(waiting.read_bytes()) == read(path).arrays:
+                os.replace(waiting, beside)
+        waiting.unlink(missing_ok=True)
 
 
 def beside_others(path: Path, fingerprint: str) -> Path:

@@ -17,7 +17,6 @@ from kdnb.study.environment import source_digest
 from kdnb.study.experiment import Run
 from kdnb.study.store import Store
 from kdnb.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from kdnb.training.cohort import Cohort
 from kdnb.training.member import Member, load_weights
 from kdnb.training.numerics import Numerics, alike
 
@@ -77,10 +76,6 @@ class Work:
     def place(self) -> tuple[int, int, int, Numerics]:
         """Where in which stream of batches, and how: works of the same place can share a cohort."""
         return self.member.stage.batch_size, self.member.epoch, self.member.step, self.numerics
-
-    def position(self, cohort: Cohort) -> int:
-        """Steps of the stage that are done."""
-        return self.member.epoch * cohort.steps_per_epoch + self.member.step
 
     def next_stage(self) -> bool:
         """Take the finished stage's weights into the next one; False if it was the last."""

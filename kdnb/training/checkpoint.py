@@ -90,7 +90,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The tensors and the description in `folder`, or None where there is none; StoreError where it is damaged.
 
-    Those of old carry no digest.
+    Those of old carry no digest.  One that is replaced while it is read is read again.
     """
     try:
         text = (folder / META).read_text(encoding="utf-8")
@@ -110,7 +110,17 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             raise ValueError("its digest is another one")
         return _joined(tensors), dict(description["meta"])
     except _DAMAGES as error:
+        if isinstance(error, FileNotFoundError) and _is_another(folder / META, text):
+            return load_checkpoint(folder)
         raise StoreError(f"its checkpoint is damaged ({error})") from error
+
+
+def _is_another(description: Path, text: str) -> bool:
+    """Whether a description is no longer what was read from it."""
+    try:
+        return description.read_text(encoding="utf-8") != text
+    except (OSError, ValueError):
+        return not description.exists()
 
 
 #: What reading a damaged checkpoint ends in.

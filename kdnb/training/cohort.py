@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -49,11 +50,29 @@ class Meter:
 
     images: int = 0
     seconds: float = 0.0
-    member_seconds: dict[int, float] = field(default_factory=dict)  # by the member's identity
+    #: What each member has cost since this was last taken, by its identity.
+    member_seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    member_images: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
     def rate(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
+
+    def see(self, members: list[Member], images: int) -> None:
+        """Each of them has seen so many."""
+        self.images += images * len(members)
+        for member in members:
+            self.member_images[id(member)] += images
+
+    def spend(self, members: list[Member], seconds: float, share: float) -> None:
+        """So long a turn took, of which each of them had its share."""
+        self.seconds += seconds
+        for member in members:
+            self.member_seconds[id(member)] += share
+
+    def take(self, member: Member) -> tuple[float, int]:
+        """The seconds and the images of a member since this was last asked."""
+        return self.member_seconds.pop(id(member), 0.0), self.member_images.pop(id(member), 0)
 
 
 class Cohort:
@@ -105,7 +124,6 @@ class Cohort:
             for member in self.active:
                 member.begin_epoch()
             while self.active and self.step < self.steps_per_epoch:
-                began = time.perf_counter()
                 part = self._slice(draws, self.step)
                 self._stepper.run(part)
                 self.step += 1
@@ -113,13 +131,11 @@ class Cohort:
                     member.step = self.step
                 if self.step % CHECK_EVERY == 0 or self.step == self.steps_per_epoch:
                     self._drop_failed()
-                self._measure(began, len(part.order), self.active)
+                self.meter.see(self.active, len(part.order))
                 if self.step < self.steps_per_epoch:
                     yield
             if self.active:
-                began, present = time.perf_counter(), list(self.active)
                 self._end_epoch()
-                self._measure(began, 0, present)
                 yield
 
     def inputs(self, draws: EpochDraws, members: list[Member] | None = None) -> Inputs:
@@ -241,15 +257,6 @@ class Cohort:
         few = len(self.material.training) < len(self.material.validation)
         return [member for member in self.active if not few or member.awaits_validation]
 
-    def _measure(self, began: float, images: int, present: list[Member]) -> None:
-        """Share the time that went by among those who were there: the last epoch's evaluation too."""
-        elapsed = time.perf_counter() - began
-        self.meter.images += images * len(present)
-        self.meter.seconds += elapsed
-        for member in present:
-            share = elapsed / len(present)
-            self.meter.member_seconds[id(member)] = self.meter.member_seconds.get(id(member), 0.0) + share
-
 
 def asked_depth(members: list[Member]) -> Depth | None:
     """The union of what members ask of the teacher."""
@@ -258,14 +265,26 @@ def asked_depth(members: list[Member]) -> Depth | None:
 
 def run_side_by_side(cohorts: list[Cohort], stop: Callable[[], bool] = lambda: False) -> bool:
     """Run cohorts in turns, a step each, until all have ended (True) or `stop` says so (False)."""
-    running = [cohort.steps() for cohort in cohorts]
+    running = {cohort: cohort.steps() for cohort in cohorts}
     while running:
-        for steps in list(running):
+        began, present = time.perf_counter(), {cohort: list(cohort.active) for cohort in running}
+        for cohort, steps in list(running.items()):
             if next(steps, _ENDED) is _ENDED:
-                running.remove(steps)
+                del running[cohort]
+        _share(time.perf_counter() - began, present)
         if running and stop():
             return False
     return True
+
+
+def _share(seconds: float, present: dict[Cohort, list[Member]]) -> None:
+    """Share the time of a turn among all who were there.
+
+    On a GPU steps are only queued, and the cohort that waits for its own waits for those of the others, too.
+    """
+    share = seconds / max(1, sum(map(len, present.values())))
+    for cohort, members in present.items():
+        cohort.meter.spend(members, seconds, share)
 
 
 _ENDED = object()

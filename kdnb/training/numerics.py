@@ -161,6 +161,12 @@ def apply(numerics: Numerics) -> None:
     torch.use_deterministic_algorithms(numerics.deterministic, warn_only=True)
 
 
+def wait(numerics: Numerics) -> None:
+    """Until the device has done what it was given: a GPU's steps are only queued."""
+    if numerics.device == "cuda":
+        torch.cuda.synchronize()
+
+
 def _device(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise unknown("device", device, ["auto", "cpu", "cuda"])
