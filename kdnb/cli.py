@@ -473,7 +473,7 @@ def _conformity(json_file: Path | None, device: str, budget: float | None) -> No
     from kdnb.study.progress import Progress
     from kdnb.training.checkpoint import try_to_write
 
-    file = json_file or default_file()
+    file = json_file or default_file(device)
     try_to_write(file)
     with Progress() as progress:
         done = Conformity(file, progress, device=device).run(budget)

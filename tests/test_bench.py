@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -12,15 +13,18 @@ import dataset_samples as samples
 import numpy as np
 import pytest
 import torch
+from test_capture_order import KeptForLater
 from typer.testing import CliRunner
 
 from kdnb import methods, models, paths, tables
-from kdnb.bench import load, roofline, speed, steps
+from kdnb.bench import load, roofline, speed, steps, usual
+from kdnb.bench.track import Entrant, Track
 from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
 from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.losses import kd
-from kdnb.training.numerics import detect
+from kdnb.training.member import Member
+from kdnb.training.numerics import Numerics, detect
 from kdnb.training.probe import layers
 
 KEYS = {"device", "reference_images_per_s", "engine_images_per_s", "ratio", "cohorts", "roofline"}
@@ -90,6 +94,54 @@ def test_the_usual_loop_learns():
     assert kd(torch.zeros(2, 4), torch.zeros(2, 4), 8.0) == 0
 
 
+def test_the_usual_loop_is_timed_under_the_librarys_precision_and_trained_under_the_processs(monkeypatch):
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def precision(device):
+        told.append("library's")
+        yield
+        told.append("process's")
+
+    monkeypatch.setattr(usual, "library_precision", precision)
+
+    def step(self, images, labels):
+        told.append("step")
+        self.optimiser.step()
+
+    monkeypatch.setattr(UsualLoop, "_step", step)
+    images, labels = np.zeros((96, 32, 32, 3), np.uint8), np.arange(96) % 4
+    networks = models.create("resnet14", 4), models.create("resnet8", 4)
+    loop = UsualLoop(images, labels, *networks, speed.RECIPE, speed.SOFT, speed.NORMALISATION, torch.device("cpu"))
+    loop.run(steps=1, batch_size=32)
+    assert told == ["library's", *["step"] * 3, "process's"]
+    loop.train(epochs=1, milestones=[])
+    assert told[5:] == ["step"] * 2  # 96 images in batches of 64
+    assert loop.told() == {"workers": 2, "tf32": False}
+
+
+def test_on_a_gpu_convolutions_of_the_usual_loop_take_tf32_and_afterwards_what_was_set_before():
+    cudnn = torch.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+    try:
+        for kind, inside in (("cuda", True), ("cpu", False)):
+            with contextlib.suppress(KeyboardInterrupt), usual.library_precision(torch.device(kind)):
+                assert cudnn.allow_tf32 is inside
+                raise KeyboardInterrupt
+            assert cudnn.allow_tf32 is False
+    finally:
+        cudnn.allow_tf32 = before
+
+
+def test_on_a_gpu_the_usual_loop_has_the_workers_that_the_cores_allow(monkeypatch):
+    for cores, wanted in ((1, 1), (4, 4), (64, 8)):
+        monkeypatch.setattr(usual, "_cores", lambda cores=cores: cores)
+        assert usual.workers(torch.device("cuda")) == wanted
+        assert usual.workers(torch.device("cpu")) == 2
+    steps = 60 + usual.AHEAD * usual.MOST_WORKERS
+    assert steps * speed.BATCH <= speed.LEAST_IMAGES  # so that an epoch is as long as what is timed
+
+
 def test_a_pace_counts_the_processors_of_this_process_and_of_others(monkeypatch):
     watch = load.Stopwatch()
     until = time.process_time() + 0.3
@@ -152,6 +204,8 @@ def test_the_command_writes_every_key(small, tmp_path):
     assert all(cohort["images_per_cpu_s"] > 0 for cohort in found["cohorts"])
     assert json.loads(done.stdout) == found
     assert found["images"] == "random images"  # nothing is prepared where tests run
+    assert found["reference"] == {"workers": 2, "tf32": False}
+    assert all(0 < cohort["teacher_share"] <= 1 for cohort in found["cohorts"])
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch):
@@ -196,6 +250,86 @@ def test_peak_memory_is_what_came_on_top_and_was_given_back():
     if peak.gib is None:
         pytest.skip("this system does not tell a process's peak")
     assert 0.25 < peak.gib < 0.45 and quiet.gib < 0.1
+
+
+class OnCuda(Numerics):
+    """Says that it is on CUDA, and computes on the CPU."""
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+def captured() -> Numerics:
+    return OnCuda(**{**detect("cpu").as_dict(), "device": "cuda", "mode": "captured"})
+
+
+class DoneOnce(KeptForLater):
+    """Recordings take memory as they are made; replays ask for none, and are counted."""
+
+    replayed = 0
+
+    def record(self, work, stream):
+        work()
+        return self.replay
+
+    def replay(self):
+        DoneOnce.replayed += 1
+
+
+@pytest.fixture
+def allocator(monkeypatch):
+    """CUDA's, where others hold 3 GiB, an eager step takes a quarter of one, and a cohort's first step takes 2."""
+    found = SimpleNamespace(held=3 * 2**30, peak=0)
+    compute = Member.compute
+
+    def taking(self, *given):
+        compute(self, *given)
+        took = 2**28 if getattr(self, "_stepped", False) else 2**31
+        self._stepped = True
+        found.peak = max(found.peak, found.held + took)
+
+    monkeypatch.setattr(Member, "compute", taking)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: found.held)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: found.peak)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(found, "peak", found.held))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr("kdnb.training.capture.Streams", DoneOnce)
+    monkeypatch.setattr(DoneOnce, "replayed", 0)
+    return found
+
+
+def test_memory_on_cuda_is_an_eager_steps_above_what_was_held_in_every_round(small, allocator):
+    """A replay asks the allocator for nothing, and networks of other cohorts are not this one's."""
+    how = captured()
+    pixels, labels = np.zeros((640, 32, 32, 3), np.uint8), np.arange(640) % 4
+    track = Track(how, speed.material(pixels, labels, how), 4)
+    kd = Entrant("kd", speed.TEACHER, speed.STUDENT, speed.RECIPE)
+    cohort = track.cohort([track.stages(kd)[-1]], speed.TEACHER)
+    first, _ = track.time(cohort, 2)
+    allocator.held += 2**30
+    again, _ = track.time(cohort, 2)
+    assert DoneOnce.replayed and (first, again) == (0.25, 0.25)
+
+
+def test_the_teacher_is_timed_from_a_graph_where_steps_are(monkeypatch):
+    batches: list[torch.Tensor] = []
+    track = SimpleNamespace(
+        teacher=lambda name: batches.append,
+        material=SimpleNamespace(training=SimpleNamespace(plain=lambda start, stop: [torch.zeros(2, 3, 8, 8)])),
+        wait=lambda: None,
+    )
+    monkeypatch.setattr(speed, "Streams", DoneOnce)
+    monkeypatch.setattr(DoneOnce, "replayed", 0)
+    for numerics, eager, replayed in ((captured(), 2, 5), (detect("cpu"), 5, 0)):
+        batches.clear()
+        DoneOnce.replayed = 0
+        assert speed.Bench._teacher_seconds(SimpleNamespace(numerics=numerics, track=track)) > 0
+        assert (len(batches), DoneOnce.replayed) == (eager, replayed)  # once to choose kernels, once to record
+
+
+def test_the_teachers_share_of_a_step_is_no_more_than_the_whole():
+    assert (speed._share(0.5, 2.0), speed._share(2.1, 2.0)) == (0.25, 1.0)
 
 
 def test_a_system_that_tells_no_peak_leaves_it_open(monkeypatch, tmp_path):

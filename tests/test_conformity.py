@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
+import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from study_samples import TINY, experiment, keep_teacher
 
 from kdnb import datasets, methods, models, paths, tables
 from kdnb.bench import conformity
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, StoreError
 from kdnb.evaluation.correct import unpack
 from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Batch, Setup, Supervision, TrainingSet
@@ -62,7 +65,7 @@ def test_every_way_is_run_once_kept_as_it_ends_and_never_enters_the_store(small,
         assert unpack(run["correct"], datasets.info("digits").test_count).mean() == pytest.approx(
             run["score"], abs=1e-5
         )
-    assert len(Store.open().all()) == before and not (tmp_path / "store" / "conformity").exists()
+    assert len(Store.open().all()) == before and not list((tmp_path / "store").glob("conformity*"))
 
 
 def test_a_budget_that_is_spent_leaves_runs(small, tmp_path):
@@ -73,6 +76,122 @@ def test_another_file_is_not_written_over(small, tmp_path):
     (tmp_path / "bench.json").write_text('{"ratio": 2}', encoding="utf-8")
     with pytest.raises(KdnbError, match="is not a conformity of demo"):
         conformity.Conformity(tmp_path / "bench.json", profile="demo", dataset="digits")
+
+
+# -- one process a file, and one machine ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(small, monkeypatch):
+    """No run is trained: each has half of the images right, and leaves something in the folder of unfinished ones."""
+
+    def keep(self, way, lines, seed, left):
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        for line in lines:
+            self._keep(way, line, seed, self.device.as_dict(), 0.5, "")
+        return True
+
+    monkeypatch.setattr(conformity.Conformity, "_engine", keep)
+    monkeypatch.setattr(conformity.Conformity, "_usual", keep)
+    return keep
+
+
+def conformity_in(file, device="cpu", seeds=1):
+    return conformity.Conformity(file, profile="demo", dataset="digits", device=device, seeds=seeds)
+
+
+def runs_in(file):
+    return [(r["way"], r["line"], r["seed"]) for r in json.loads(file.read_text(encoding="utf-8"))["runs"]]
+
+
+def while_it_trains(scored, monkeypatch, meanwhile):
+    """Do something once the engine has scored its first runs, in bfloat16 as well as in float32."""
+
+    def engine(self, *given):
+        return scored(self, *given) and meanwhile()
+
+    monkeypatch.setattr(conformity.Conformity, "_engine", engine)
+
+
+def test_a_file_that_another_process_fills_is_left_to_it(scored, tmp_path, monkeypatch):
+    """Each would write what it knows over what the other has added."""
+    file = tmp_path / "c.json"
+    first, second = conformity_in(file), conformity_in(file)
+
+    def refused():
+        with pytest.raises(KdnbError, match=r"c\.json is being filled by another process.*; wait until"):
+            second.run()
+        return True
+
+    while_it_trains(scored, monkeypatch, refused)
+    assert first.run() and len(runs_in(file)) == 6
+
+
+def test_what_another_process_has_added_before_is_kept(scored, tmp_path):
+    file = tmp_path / "c.json"
+    early = conformity_in(file, seeds=2)
+    assert conformity_in(file).run() and early.run()
+    assert len(runs_in(file)) == len(set(runs_in(file))) == 12
+
+
+def test_unfinished_runs_of_another_file_stay_where_one_is_done(scored, tmp_path, monkeypatch):
+    first, second = conformity_in(tmp_path / "a.json"), conformity_in(tmp_path / "b.json")
+
+    def done():
+        with monkeypatch.context() as inner:
+            inner.setattr(conformity.Conformity, "_engine", scored)
+            assert second.run()
+        return first.scratch.is_dir() and not second.scratch.exists()
+
+    while_it_trains(scored, monkeypatch, done)
+    assert first.run()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine that says it has a GPU."""
+    detect = conformity.detect
+
+    def pretended(device="auto"):
+        found = detect("cpu")
+        return found if device == "cpu" else dataclasses.replace(found, device="cuda", mode="captured", threads=1)
+
+    monkeypatch.setattr(conformity, "detect", pretended)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+
+
+def test_a_gpu_has_a_file_of_its_own(gpu, scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(conformity, "processor", lambda: "AMD EPYC")
+    names = {device: conformity.default_file(device).name for device in ("cpu", "cuda", "auto")}
+    assert names["cpu"] == "conformity-amd-epyc.json"
+    assert names["cuda"] == names["auto"] == "conformity-nvidia-h100-80gb-hbm3.json"
+    for device, title in (("cpu", "AMD EPYC"), ("cuda", "NVIDIA H100 80GB HBM3")):
+        file = tmp_path / f"{device}.json"
+        assert conformity_in(file, device).run()
+        assert json.loads(file.read_text(encoding="utf-8"))["device"] == title
+    with pytest.raises(KdnbError, match=r"cpu\.json has the runs of AMD EPYC, and this is NVIDIA H100.*another file"):
+        conformity_in(tmp_path / "cpu.json", "cuda")
+    one, other = (conformity_in(tmp_path / "new.json", device) for device in ("cpu", "cuda"))
+    assert one.scratch != other.scratch  # what one has not finished the other does not go on from
+
+
+def test_runs_of_a_gpu_under_a_processors_name_count_for_nothing(scored, tmp_path):
+    file = tmp_path / "c.json"
+    assert conformity_in(file).run()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["runs"][0]["numerics"]["device"] = "cuda"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert conformity_in(file).run()
+    assert runs_in(file)[6:] == runs_in(file)[:1]
+
+
+def test_where_the_disk_is_full_another_file_helps(scored, tmp_path, monkeypatch):
+    def full(stream):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("kdnb.training.checkpoint.os.fsync", full)
+    with pytest.raises(StoreError, match="Free some space or name another file"):
+        conformity_in(tmp_path / "c.json").run()
 
 
 def test_its_runs_are_the_studys_but_for_the_selection():
@@ -143,3 +262,17 @@ def test_the_page_says_what_is_measured_and_what_is_not(tmp_path):
     assert "a machine: pilot, CIFAR-100" in table.caption
     assert told[0] == ["bfloat16 minus float32, same seeds, all", "6", "+0.20", "+0.20 to +0.20", "yes"]
     assert told[3][0].endswith("both in float32: plain") and told[3][2] == "-0.10" and told[3][4] == "yes"
+
+
+def test_the_page_tells_the_plan_that_the_command_follows(monkeypatch):
+    (table,) = tables.conformity()
+    assert "10 seeds a line" in table.note and "a spread of 0.9 points, 20 of them show" in table.note
+    page = sys.modules["kdnb.tables.speed"]
+    monkeypatch.setattr(page, "SEEDS", 4)
+    monkeypatch.setattr(page, "SPREAD", 2.5)
+    (table,) = tables.conformity()
+    chance = 100 * equivalence.power(2.5, 8)
+    assert (
+        "4 seeds a line" in table.note and f"2.5 points, 8 of them show with a chance of {chance:.1f} %" in table.note
+    )
+    assert (conformity.SEEDS, conformity.LINES) == (equivalence.SEEDS, equivalence.LINES)

@@ -2,7 +2,8 @@
 
 The plain student and KD at pilot scale, the same seeds every way, the last epoch's weights, scored on all test images:
 nothing is selected.  None of these runs enters the store, where a run has one record whatever computed it; what they
-scored is kept in a file of its own, run by run as they end, and the next call goes on from there.
+scored is kept in a file of its own, run by run as they end, and the next call goes on from there.  A file has the runs
+of one machine, a processor or a GPU, and one process at a time fills it.
 
 That the engine computes what a plain loop computes is shown step by step in float64 (tests/test_engine.py); that its
 accuracies are those of the usual loop is the second look.
@@ -10,7 +11,9 @@ accuracies are those of the usual loop is the second look.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -26,13 +29,15 @@ import numpy as np
 import torch
 
 from kdnb import datasets, exhibits, methods, models, paths
+from kdnb.bench.track import device_name
 from kdnb.bench.usual import UsualLoop
 from kdnb.errors import KdnbError
 from kdnb.evaluation.correct import pack
 from kdnb.kinds import parsed
+from kdnb.lock import acquire
 from kdnb.methods.registry import KD_DEFAULTS
 from kdnb.methods.stage import Supervision
-from kdnb.study.equivalence import MARGIN, power
+from kdnb.study.equivalence import LINES, MARGIN, SEEDS, SPREAD, power
 from kdnb.study.experiment import Experiment, Run
 from kdnb.study.profile import get_profile
 from kdnb.study.progress import Progress
@@ -41,14 +46,11 @@ from kdnb.study.store import Home, Store
 from kdnb.study.workbench import student_weights
 from kdnb.training import numerics as numerics_module
 from kdnb.training import probe
-from kdnb.training.checkpoint import write_atomically
+from kdnb.training.checkpoint import ANOTHER_FILE, write_atomically
 from kdnb.training.images import Normalisation
-from kdnb.training.numerics import detect, processor
+from kdnb.training.numerics import Numerics, detect, processor
 
-EXHIBIT, LINES = "comparison/table1", ("plain", "kd")
-SEEDS = 10
-#: The spread of one paired difference that a first look found, in points; the power was computed from it beforehand.
-SPREAD = 0.9
+EXHIBIT = "comparison/table1"
 WAYS = ("float32", "bfloat16", "usual loop")
 
 
@@ -72,11 +74,21 @@ class Conformity:
         self.say = self.progress.say
         self.device = detect(device)
         self.experiments = dict(_experiments(profile, dataset))
-        self.content = self._read(f"{profile}, {datasets.info(dataset).title}")
-        self.scratch = (paths.own_store() or paths.demo_results().parent) / "conformity"
+        self.machine = _machine(self.device)
+        self.what = f"{profile}, {datasets.info(dataset).title}"
+        self.content = self._read()
+        self.scratch = (paths.own_store() or paths.demo_results().parent) / f"conformity-{self._digest()}"
 
     def run(self, budget: float | None = None) -> bool:
-        """Train what is missing, seed by seed, within so many seconds; whether all is there."""
+        """Train what is missing, seed by seed, within so many seconds; whether all is there.
+
+        Raises KdnbError while another process fills the same file.
+        """
+        with self._alone():
+            self.content = self._read()  # another process may have filled it meanwhile
+            return self._run(budget)
+
+    def _run(self, budget: float | None) -> bool:
         ends = None if budget is None else time.monotonic() + budget
         ways: tuple[str, ...] = WAYS
         if self.device.device == "cpu" and not probe.has_bfloat16():
@@ -131,30 +143,53 @@ class Conformity:
 
     # -- the file ----------------------------------------------------------------------------------------
 
-    def _read(self, what: str) -> dict[str, Any]:
-        fresh = {"conformity": what, "device": processor(), "margin": MARGIN, "seeds": self.seeds, "runs": []}
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The right to fill the file: two who do would each write what they know over what the other has added."""
+        held = acquire(self.path.with_name(f".{self.path.name}.lock"))
+        if held is None:
+            raise KdnbError(
+                f"{self.path} is being filled by another process of `kdnb bench --conformity`; "
+                f"wait until it has ended, or {ANOTHER_FILE}."
+            )
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _digest(self) -> str:
+        """What tells apart unfinished runs of other files and machines: one's end removes no other's checkpoints."""
+        return hashlib.sha256(f"{self.path.absolute()}, {self.machine}".encode()).hexdigest()[:8]
+
+    def _read(self) -> dict[str, Any]:
+        fresh = {"conformity": self.what, "device": self.machine, "margin": MARGIN, "seeds": self.seeds, "runs": []}
         if not self.path.exists():
             return fresh
         try:
             content = parsed(self.path.read_bytes())
-            if content["conformity"] == what and isinstance(content["runs"], list):
-                return {**content, "seeds": self.seeds}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise KdnbError(f"{self.path} is not a conformity of {what}; name another file.")
+            if content["conformity"] != self.what or not isinstance(content["runs"], list):
+                raise ValueError("it is something else")
+            theirs = content["device"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KdnbError(f"{self.path} is not a conformity of {self.what}; {ANOTHER_FILE}.") from error
+        if theirs != self.machine:
+            raise KdnbError(f"{self.path} has the runs of {theirs}, and this is {self.machine}; {ANOTHER_FILE}.")
+        return {**content, "seeds": self.seeds}
 
     def _has(self, way: str, line: str, seed: int) -> bool:
-        return any((r["way"], r["line"], r["seed"]) == (way, line, seed) for r in self.content["runs"])
+        """Whether a run is there; one of the other kind of device counts for nothing."""
+        wanted = way, line, seed, self.device.device
+        return any((r["way"], r["line"], r["seed"], r["numerics"]["device"]) == wanted for r in self.content["runs"])
 
     def _keep(self, way: str, line: str, seed: int, numerics: dict[str, Any], score: float, correct: str) -> None:
         run = {"way": way, "line": line, "seed": seed, "score": round(score, 6)}
         self.content["runs"].append({**run, "numerics": numerics, "correct": correct})
-        write_atomically(self.path, (json.dumps(self.content, indent=1) + "\n").encode())
+        write_atomically(self.path, (json.dumps(self.content, indent=1) + "\n").encode(), ANOTHER_FILE)
 
 
-def default_file() -> Path:
-    """Where the runs of this kind of machine are kept."""
-    name = "-".join(re.findall(r"[a-z0-9]+", processor().lower()))
+def default_file(device: str = "auto") -> Path:
+    """Where the runs of this kind of machine are kept, which is the GPU's where that trains."""
+    name = "-".join(re.findall(r"[a-z0-9]+", _machine(detect(device)).lower()))
     return paths.committed_results() / "bench" / f"conformity-{name}.json"
 
 
@@ -200,6 +235,11 @@ def objective(experiment: Experiment) -> Supervision:
     """What labels and teacher weigh in the loss that the usual loop writes down: plain's or KD's own arguments."""
     known = methods.get(experiment.method).arguments(experiment.arguments)
     return Supervision(**{name: known[name] for name in KD_DEFAULTS if name in known})
+
+
+def _machine(numerics: Numerics) -> str:
+    """Who computes: the GPU, or the processor, however many of its threads do; those stand with each run."""
+    return device_name(numerics) if numerics.device == "cuda" else processor()
 
 
 def _experiments(profile: str, dataset: str) -> Iterator[tuple[str, Experiment]]:

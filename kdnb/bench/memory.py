@@ -1,4 +1,4 @@
-"""How much memory some steps take: on CUDA what was allocated at most, on a Linux CPU how far the process grew."""
+"""How much memory some steps take: how far what is allocated on CUDA grew, or the process on a Linux CPU."""
 
 from __future__ import annotations
 
@@ -15,31 +15,41 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 class Peak:
-    """A context; afterwards `gib` holds the peak while it lasted, or None where the system does not tell.
+    """A context; afterwards `gib` holds how much the peak while it lasted lay above what was held before.
 
-    On CUDA all that is allocated counts, networks and images included.  On a CPU what the process held before is left
-    out, since it holds much else; a method's networks are then left out too, its activations and gradients count.
-    What earlier work has freed goes back to the system first: a process that still held it would not seem to grow.
+    So networks and images do not count, nor does what else is held; activations and gradients do.  On CUDA that is what
+    is allocated, above what it was on entering, or above `held`, an earlier `allocated()`.  Replays of a graph allocate
+    nothing: what a captured step takes is told by the same step run eagerly.  On a CPU it is how far the process grew,
+    None where the system does not tell.  What earlier work has freed goes back to the system first: a process that
+    still held it would not seem to grow.
     """
 
-    def __init__(self, on_cuda: bool) -> None:
+    def __init__(self, on_cuda: bool, held: int | None = None) -> None:
         self.on_cuda = on_cuda
+        self.held = held
         self.gib: float | None = None
 
     def __enter__(self) -> Peak:
-        if self.on_cuda:
-            torch.cuda.reset_peak_memory_stats()
-        else:
+        if not self.on_cuda:
             self._before = _reset()
+            return self
+        self._before = allocated() if self.held is None else self.held
+        torch.cuda.reset_peak_memory_stats()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.on_cuda:
-            self.gib = torch.cuda.max_memory_allocated() / 2**30
+            self.gib = max(0, torch.cuda.max_memory_allocated() - (self._before or 0)) / 2**30
         elif self._before is not None:
             self.gib = max(0, _kib("VmHWM") - self._before) / 2**20
+
+
+def allocated() -> int:
+    """Bytes that are allocated on CUDA; what nobody refers to any more is given up first."""
+    gc.collect()
+    return torch.cuda.memory_allocated()
 
 
 def _reset() -> int | None:

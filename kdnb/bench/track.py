@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,11 @@ import torch
 
 from kdnb import methods, models
 from kdnb.bench.load import Pace, Stopwatch
-from kdnb.bench.memory import Peak
+from kdnb.bench.memory import Peak, allocated
 from kdnb.methods.recipe import Recipe
 from kdnb.methods.stage import Setup, Stage, Supervision, TrainingSet
 from kdnb.models.network import Network
+from kdnb.training import numerics as numerics_module
 from kdnb.training.cohort import Cohort, Material
 from kdnb.training.freeze import frozen
 from kdnb.training.member import Member
@@ -49,6 +50,8 @@ class Track:
         labels = material.training.labels
         self._training_set = TrainingSet(labels, classes, labelled=bool((labels >= 0).all()))
         self._teachers: dict[str, Network] = {}
+        self._running: dict[Cohort, Iterator[None]] = {}
+        self._memory: dict[Cohort, float | None] = {}
 
     def teacher(self, name: str) -> Network:
         """A network as it teaches: frozen, and folded where that is exact."""
@@ -82,21 +85,43 @@ class Track:
         return Cohort(members, self.teacher(teacher), self.material, self.numerics, notice=self.say)
 
     def time(self, cohort: Cohort, steps: int) -> tuple[float | None, Pace]:
-        """Peak memory in GiB where it can be told, and the pace of `steps` steps, all students together."""
-        if not hasattr(cohort, "_running"):
-            cohort._running = cohort.steps()  # type: ignore[attr-defined]
-        running = cohort._running  # type: ignore[attr-defined]
-        on_cuda = self.numerics.device == "cuda"
-        with Peak(on_cuda) as peak:
-            for _ in range(8 if on_cuda else 1):
-                next(running)
-            self.wait()
-            watch = Stopwatch()
-            for _ in range(steps):
-                next(running)
-            self.wait()
-            pace = watch.pace(steps * cohort.batch_size * len(cohort.members))
+        """Peak memory in GiB where it can be told, and the pace of `steps` steps, all students together.
+
+        On a CPU the peak is that of these very steps; on CUDA it is the same in every round (`_taken_eagerly`).
+        """
+        running = self._running.setdefault(cohort, cohort.steps())
+        if self.numerics.device == "cuda":
+            if cohort not in self._memory:
+                self._memory[cohort] = self._taken_eagerly(running)
+            return self._memory[cohort], self._pace(cohort, 8, steps)
+        with Peak(on_cuda=False) as peak:
+            pace = self._pace(cohort, 1, steps)
         return peak.gib, pace
+
+    def _taken_eagerly(self, running: Iterator[None]) -> float | None:
+        """The memory on CUDA of a cohort's second step, above what was allocated before its first one.
+
+        That is activations, gradients and the optimisers' state.  Both steps are eager in every mode; in the first one
+        the cohort prepares itself and the library tries its kernels, which takes memory that no later step does.
+        Students step one after the other, so the activations of one count; graphs would hold those of each.
+        """
+        held = allocated()
+        next(running)
+        with Peak(on_cuda=True, held=held) as peak:
+            next(running)
+        return peak.gib
+
+    def _pace(self, cohort: Cohort, warm_up: int, steps: int) -> Pace:
+        """The pace of `steps` steps, all students together, after some that do not count."""
+        running = self._running[cohort]
+        for _ in range(warm_up):
+            next(running)
+        self.wait()
+        watch = Stopwatch()
+        for _ in range(steps):
+            next(running)
+        self.wait()
+        return watch.pace(steps * cohort.batch_size * len(cohort.members))
 
     def tell(self, turn: int, what: str, pace: Pace) -> None:
         """One line, and a second one where the machine was not ours alone."""
@@ -106,8 +131,7 @@ class Track:
 
     def wait(self) -> None:
         """Until the device has done what it was given."""
-        if self.numerics.device == "cuda":
-            torch.cuda.synchronize()
+        numerics_module.wait(self.numerics)
 
 
 def rounded(gib: float | None) -> float | None:

@@ -16,6 +16,10 @@ from scipy import stats
 #: Points of accuracy within which two ways are called the same; fixed before any run.
 MARGIN = 1.0
 LEVEL = 0.90
+#: What is trained every way, and by how many seeds; fixed before any run.
+LINES, SEEDS = ("plain", "kd"), 10
+#: The spread of one paired difference that a first look found, in points; the power was computed from it beforehand.
+SPREAD = 0.9
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from kdnb import exhibits, methods
 from kdnb.exhibits.costs import bench_files
 from kdnb.exhibits.names import pair_title
 from kdnb.study import equivalence
-from kdnb.study.equivalence import LEVEL, MARGIN, Equivalence
+from kdnb.study.equivalence import LEVEL, LINES, MARGIN, SEEDS, SPREAD, Equivalence
 from kdnb.tables.sheet import Table, line
 from kdnb.tables.words import NOT_YET, slug
 
@@ -66,7 +66,7 @@ def conformity() -> list[Table]:
 def _conformity(name: str, content: dict[str, Any]) -> Table:
     runs: list[dict[str, Any]] = content.get("runs", [])
     scores = {(r["way"], r["line"], r["seed"]): 100 * float(r["score"]) for r in runs}
-    lines = list(dict.fromkeys(r["line"] for r in runs)) or ["plain", "kd"]
+    lines = list(dict.fromkeys(r["line"] for r in runs)) or list(LINES)
     pairs = {
         of: [
             scores["bfloat16", of, seed] - value
@@ -81,7 +81,8 @@ def _conformity(name: str, content: dict[str, Any]) -> Table:
     for of in lines:
         engine, usual = ([v for (w, one, _), v in scores.items() if (w, one) == (way, of)] for way in _FLOAT32)
         body.append(_equal(f"engine minus usual loop, both in float32: {of}", equivalence.unpaired(engine, usual)))
-    chance = 100 * equivalence.power(0.9, 20)
+    planned = SEEDS * len(LINES)
+    chance = 100 * equivalence.power(SPREAD, planned)
     where = f" on {content['device']}: {content['conformity']}, top-1 on all test images" if content else ""
     return Table(
         name=slug(f"conformity {name}"),
@@ -97,9 +98,9 @@ def _conformity(name: str, content: dict[str, Any]) -> Table:
         ],
         body=body,
         frame=pd.DataFrame([{k: r[k] for k in ("way", "line", "seed", "score")} for r in runs]) if runs else None,
-        note=f"The margin of {MARGIN:g} point either way and 10 seeds a line were fixed before any run; if one paired "
-        f"difference has a spread of 0.9 points, 20 of them show with a chance of {chance:.1f} % that there is none "
-        "beyond it. The engine's steps are compared with a plain loop's in float64 by a test.",
+        note=f"The margin of {MARGIN:g} point either way and {SEEDS} seeds a line were fixed before any run; if one "
+        f"paired difference has a spread of {SPREAD:g} points, {planned} of them show with a chance of {chance:.1f} % "
+        "that there is none beyond it. The engine's steps are compared with a plain loop's in float64 by a test.",
     )
 
 
