@@ -21,7 +21,7 @@ from torchvision.models.resnet import Bottleneck as TheirBottleneck
 from kdnb import models, paths
 from kdnb.errors import KdnbError
 from kdnb.models.mobilenet import Bottleneck as LinearBottleneck
-from kdnb.models.network import ConvNorm
+from kdnb.models.network import ConvNorm, Network, conv_norm
 from kdnb.models.resnet import BasicBlock
 from kdnb.models.shufflenet import UnitV1, shuffle
 from kdnb.models.wrn import Group
@@ -390,6 +390,35 @@ def test_cnn1_is_its_definition():
 
 
 # Activations
+
+
+class Plain(Network):
+    """What a network must give, and no more."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem_width, self.stage_widths, self.embedding_width, self.num_classes = 4, (6, 8), 8, 3
+        self.stem = conv_norm(3, 4, 3)
+        stages = [nn.Sequential(conv_norm(4, 6, 3), conv_norm(6, 6, 3)), nn.ModuleList([conv_norm(6, 8, 3, 2)])]
+        self.stages = nn.ModuleList(stages)
+        self.classifier = nn.Linear(8, 3)
+
+
+@torch.no_grad()
+def test_a_network_has_relus_and_a_mean_by_default():
+    network = lively(Plain())
+    images = torch.randn(2, 3, 8, 8)
+    stem = F.relu(network.stem(images))
+    (first, second), (third,) = network.stages
+    before = [second(F.relu(first(stem)))]
+    before.append(third(F.relu(before[0])))
+    embedding = F.relu(before[1]).mean((2, 3))
+    expected = [stem, *map(F.relu, before), *before, embedding, network.classifier(embedding)]
+    for a, b in zip(maps_of(network.activations(images)), expected, strict=True):
+        assert torch.equal(a, b)
+    assert network.trunk("embedding") == [network.stem, *network.stages]
+    with pytest.raises(KdnbError, match="Plain has no batch norms"):
+        network.margin_norms()
 
 
 RECTIFIED = ["resnet8", "resnet8x4", "resnet50", "vgg8", "mobilenet_v1", "shufflenet_v1", "shufflenet_v2", "cnn1"]

@@ -44,20 +44,8 @@ class AllCNN(Network):
         self.classifier = nn.Linear(d, num_classes)
         kaiming_fan_in(self)
 
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.leaky_relu(self.stem(images), SLOPE)
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        preactivation = features
-        stage = self.stages[index]
-        assert isinstance(stage, nn.ModuleList)
-        for layer in stage:
-            preactivation = layer(features)
-            features = F.leaky_relu(preactivation, SLOPE)
-        return features, preactivation
-
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
+    def activate(self, preactivation: Tensor) -> Tensor:
+        return F.leaky_relu(preactivation, SLOPE)
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> ConvNorm:

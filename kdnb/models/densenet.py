@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.models.initialisation import kaiming_fan_in
-from kdnb.models.network import ConvNorm, Network
+from kdnb.models.network import ConvNorm, LastLayer, LinearStages
 
 
 class DenseLayer(nn.Module):
@@ -40,7 +40,7 @@ class Transition(nn.Module):
         return F.avg_pool2d(self.conv(F.relu(self.norm(features))), 2)
 
 
-class DenseNet(Network):
+class DenseNet(LinearStages, LastLayer):
     """The stages end where SRM taps them: after the first and the second transition, and after the last block.
 
     All three maps are raw sums of linear convolutions (no ReLU), and are their own preactivations; the last
@@ -72,13 +72,3 @@ class DenseNet(Network):
 
     def run_stem(self, images: Tensor) -> Tensor:
         return self.stem(images)
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.stages[index](features)
-        return features, features
-
-    def embed(self, features: Tensor) -> Tensor:
-        return F.relu(self.last(features)).float().mean(dim=(2, 3))
-
-    def embedding_modules(self) -> list[nn.Module]:
-        return [self.last]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.models.initialisation import normal_fan_out
-from kdnb.models.network import Network, conv_norm
+from kdnb.models.network import LastLayer, LinearStages, Network, conv_norm
 
 #: MobileNetV1's blocks by stage: width, stride.
 SEPARABLE = (
@@ -75,30 +75,11 @@ class MobileNetV1(Network):
             if isinstance(module, Separable):  # a filter of one channel, and its fan-out is that channel's
                 nn.init.normal_(module.filter.conv.weight, 0.0, math.sqrt(2.0 / 9))
 
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        preactivation = features
-        stage = self.stages[index]
+    def margin_norm(self, stage: nn.Module) -> nn.BatchNorm2d:
         assert isinstance(stage, nn.ModuleList)
-        for block in stage:
-            preactivation = block(features)
-            features = F.relu(preactivation)
-        return features, preactivation
-
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
-
-    def margin_norms(self) -> list[nn.BatchNorm2d]:
-        return [_last_norm(stage) for stage in self.stages]
-
-
-def _last_norm(stage: nn.Module) -> nn.BatchNorm2d:
-    assert isinstance(stage, nn.ModuleList)
-    block = stage[-1]
-    assert isinstance(block, Separable)
-    return block.mix.norm
+        block = stage[-1]
+        assert isinstance(block, Separable)
+        return block.mix.norm
 
 
 class Bottleneck(nn.Module):
@@ -117,7 +98,7 @@ class Bottleneck(nn.Module):
         return features + projected if self.residual else projected
 
 
-class MobileNetV2(Network):
+class MobileNetV2(LinearStages, LastLayer):
     """Widths are `share` of the full network's; stages are linear, and are their own preactivations."""
 
     def __init__(self, num_classes: int, share: float = 0.5) -> None:
@@ -141,16 +122,3 @@ class MobileNetV2(Network):
         self.last = conv_norm(inputs, LAST, 1)
         self.classifier = nn.Linear(LAST, num_classes)
         normal_fan_out(self)
-
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.stages[index](features)
-        return features, features
-
-    def embed(self, features: Tensor) -> Tensor:
-        return F.relu(self.last(features)).float().mean(dim=(2, 3))
-
-    def embedding_modules(self) -> list[nn.Module]:
-        return [self.last]

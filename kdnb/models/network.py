@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.errors import KdnbError
 from kdnb.losses.common import exactly
@@ -61,9 +62,16 @@ def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
 class Network(nn.Module):
     """A classifier in the shape stem -> stages -> embedding -> logits.
 
-    A subclass sets `stem_width`, `stage_widths`, `embedding_width`, the modules `stem` and `classifier`,
-    and the list `stages`; it implements `run_stem`, `run_stage` and `embed`, and gives `embedding_modules`
-    if it has learned layers between the last stage and the embedding.
+    A subclass must set `stem_width`, `stage_widths`, `embedding_width`, `num_classes`, the modules `stem` and
+    `classifier`, and the list `stages`.  The rest it has by default, and overrides where it differs:
+
+    - `run_stem`, `run_stage`: the stem, and each block of a stage (a ModuleList or a Sequential), ends before its
+      ReLU, which is applied to it.  `activate` is that ReLU, or another function; `LinearStages` have none.
+    - `embed`: the mean of the last map.  A subclass whose embedding learns names those layers in
+      `embedding_modules`, as `LastLayer` does.
+    - `margin_norm`: an error; a family that has such norms tells which is a stage's.
+
+    Where a stage needs more than the map before it, override `activations`, which alone calls the first two.
     """
 
     #: The catalogue's name (`kdnb.models.create`): enough to make another network of the same architecture.
@@ -76,20 +84,29 @@ class Network(nn.Module):
     stages: nn.ModuleList
     classifier: nn.Linear
 
+    def activate(self, preactivation: Tensor) -> Tensor:
+        """The non-linearity after the stem and after every block of a stage."""
+        return F.relu(preactivation)
+
     def run_stem(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] -> the stem's map."""
-        raise NotImplementedError
+        return self.activate(self.stem(images))
 
     def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
         """The map that leaves stage `index` (from 0), and the same before its last ReLU."""
-        raise NotImplementedError
+        stage, preactivation = self.stages[index], features
+        assert isinstance(stage, nn.ModuleList | nn.Sequential)
+        for block in stage:
+            preactivation = block(features)
+            features = self.activate(preactivation)
+        return features, preactivation
 
     def embed(self, features: Tensor) -> Tensor:
         """The last stage's map -> the vector [B, D] that enters the classifier."""
-        raise NotImplementedError
+        return features.float().mean(dim=(2, 3))
 
     def embedding_modules(self) -> list[nn.Module]:
-        """Learned layers between the last stage and the embedding (none in a plain residual net)."""
+        """Learned layers between the last stage and the embedding."""
         return []
 
     def activations(self, images: Tensor, depth: Depth = "logits") -> Activations:
@@ -123,10 +140,11 @@ class Network(nn.Module):
         return logits
 
     def margin_norms(self) -> list[nn.BatchNorm2d]:
-        """Per stage the batch norm before its last ReLU, whose statistics tell how negative a map may be.
+        """Per stage its `margin_norm`; raises KdnbError for a family whose stages have none."""
+        return [self.margin_norm(stage) for stage in self.stages]
 
-        Raises KdnbError for a family whose stages have none.
-        """
+    def margin_norm(self, stage: nn.Module) -> nn.BatchNorm2d:
+        """The batch norm before the stage's last ReLU, whose statistics tell how negative its map may be."""
         raise KdnbError(f"{type(self).__name__} has no batch norms before its stages' ReLUs; take another teacher.")
 
     #: The network as it was before its norms were folded away; in a tuple, so that it is no module of this one.
@@ -154,3 +172,23 @@ class Network(nn.Module):
             return [self.stem, *list(self.stages)[:depth]]
         modules = [self.stem, *self.stages, *self.embedding_modules()]
         return [*modules, self.classifier] if depth == "logits" else modules
+
+
+class LinearStages(Network):
+    """A network whose stages are modules that end without ReLU: what leaves one is its own preactivation."""
+
+    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.stages[index](features)
+        return features, features
+
+
+class LastLayer(Network):
+    """A network with a learned layer `last` and a ReLU between the last stage and its mean."""
+
+    last: nn.Module
+
+    def embed(self, features: Tensor) -> Tensor:
+        return super().embed(self.activate(self.last(features)))
+
+    def embedding_modules(self) -> list[nn.Module]:
+        return [self.last]

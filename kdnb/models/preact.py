@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.models.network import Network, conv_norm
+from kdnb.models.network import LinearStages, conv_norm
 
 
 class Block(nn.Module):
@@ -28,7 +28,7 @@ class Block(nn.Module):
         return self.second(F.relu(self.first(activated))) + self.shortcut(activated)
 
 
-class PreActResNet(Network):
+class PreActResNet(LinearStages):
     """Four stages of two blocks; what leaves them is raw, and is its own preactivation.
 
     PyTorch's own initial weights.
@@ -46,13 +46,3 @@ class PreActResNet(Network):
             for i, o, stride in zip(inputs, widths, (1, 2, 2, 2), strict=True)
         )
         self.classifier = nn.Linear(widths[-1], num_classes)
-
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.stages[index](features)
-        return features, features
-
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))

@@ -60,23 +60,15 @@ class ResNet(Network):
         self.classifier = nn.Linear(widths[-1], num_classes)
         _kaiming_fan_out(self)
 
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        preactivation = features
-        stage = self.stages[index]
+    def margin_norm(self, stage: nn.Module) -> nn.BatchNorm2d:
+        """The norm of the last block's branch; the shortcut that is added to it is left aside."""
         assert isinstance(stage, nn.Sequential)
-        for block in stage:
-            preactivation = block(features)
-            features = F.relu(preactivation)
-        return features, preactivation
-
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
-
-    def margin_norms(self) -> list[nn.BatchNorm2d]:
-        return [_last_norm(stage) for stage in self.stages]
+        block = stage[-1]
+        branch = block.third if isinstance(block, Bottleneck) else block.second
+        assert isinstance(branch, ConvNorm)
+        norm = branch[1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
 
 
 class Bottleneck(nn.Module):
@@ -123,14 +115,3 @@ def _kaiming_fan_out(network: nn.Module) -> None:
 def _stage(blocks: int, inputs: int, outputs: int, stride: int, padded: bool) -> nn.Sequential:
     first = BasicBlock(inputs, outputs, stride, padded)
     return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
-
-
-def _last_norm(stage: nn.Module) -> nn.BatchNorm2d:
-    """The norm of the last block's branch; the shortcut that is added to it is left aside."""
-    assert isinstance(stage, nn.Sequential)
-    block = stage[-1]
-    branch = block.third if isinstance(block, Bottleneck) else block.second
-    assert isinstance(branch, ConvNorm)
-    norm = branch[1]
-    assert isinstance(norm, nn.BatchNorm2d)
-    return norm

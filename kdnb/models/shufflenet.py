@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.models.network import Network, conv_norm
+from kdnb.models.network import LastLayer, Network, conv_norm
 
 
 def shuffle(features: Tensor, groups: int) -> Tensor:
@@ -61,21 +61,6 @@ class ShuffleNetV1(Network):
             inputs = width
         self.classifier = nn.Linear(inputs, num_classes)
 
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        preactivation = features
-        stage = self.stages[index]
-        assert isinstance(stage, nn.ModuleList)
-        for unit in stage:
-            preactivation = unit(features)
-            features = F.relu(preactivation)
-        return features, preactivation
-
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
-
 
 class DownUnitV2(nn.Module):
     """Both branches halve the size; their outputs are put side by side and shuffled."""
@@ -113,7 +98,7 @@ class UnitV2(nn.Module):
         return shuffle(torch.cat([left, right], dim=1), 2)
 
 
-class ShuffleNetV2(Network):
+class ShuffleNetV2(LastLayer):
     """Stages of one halving unit and 3, 7 and 3 others; a 1x1 convolution to 1,024 channels at the end."""
 
     def __init__(self, num_classes: int, widths: tuple[int, int, int] = (116, 232, 464), last: int = 1024) -> None:
@@ -129,21 +114,3 @@ class ShuffleNetV2(Network):
             inputs = width
         self.last = conv_norm(inputs, last, 1)
         self.classifier = nn.Linear(last, num_classes)
-
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        preactivation = features
-        stage = self.stages[index]
-        assert isinstance(stage, nn.ModuleList)
-        for unit in stage:
-            preactivation = unit(features)
-            features = F.relu(preactivation)
-        return features, preactivation
-
-    def embed(self, features: Tensor) -> Tensor:
-        return F.relu(self.last(features)).float().mean(dim=(2, 3))
-
-    def embedding_modules(self) -> list[nn.Module]:
-        return [self.last]

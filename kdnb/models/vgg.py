@@ -50,22 +50,12 @@ class VGG(Network):
         self.classifier = nn.Linear(WIDTHS[-1], num_classes)
         normal_fan_out(self)
 
-    def run_stem(self, images: Tensor) -> Tensor:
-        return F.relu(self.stem(images))
-
     def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
         preactivation = self.stages[index](features)
         return F.relu(preactivation), preactivation
 
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
-
-    def margin_norms(self) -> list[nn.BatchNorm2d]:
-        return [_last_norm(stage) for stage in self.stages]
-
-
-def _last_norm(stage: nn.Module) -> nn.BatchNorm2d:
-    assert isinstance(stage, ConvBlock)
-    last = stage.layers[-1]
-    assert isinstance(last, ConvNorm) and isinstance(last[1], nn.BatchNorm2d)
-    return last[1]
+    def margin_norm(self, stage: nn.Module) -> nn.BatchNorm2d:
+        assert isinstance(stage, ConvBlock)
+        last = stage.layers[-1]
+        assert isinstance(last, ConvNorm) and isinstance(last[1], nn.BatchNorm2d)
+        return last[1]

@@ -100,15 +100,8 @@ class WideResNet(Network):
             self.finish(acts, F.relu(preactivation), depth)
         return acts
 
-    def embed(self, features: Tensor) -> Tensor:
-        return features.float().mean(dim=(2, 3))
-
-    def margin_norms(self) -> list[nn.BatchNorm2d]:
-        return [_last_norm(group) for group in self.stages]
-
-
-def _last_norm(group: nn.Module) -> nn.BatchNorm2d:
-    assert isinstance(group, Group)
-    norm = group.norms[-1]
-    assert isinstance(norm, nn.BatchNorm2d)
-    return norm
+    def margin_norm(self, stage: nn.Module) -> nn.BatchNorm2d:
+        assert isinstance(stage, Group)
+        norm = stage.norms[-1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
