@@ -53,13 +53,19 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], tree: 
     """The first sentences of a page are its description, and its excerpt among the hits of a search."""
     if page == "search":
         app.add_js_file(EXCERPTS)
-    words = re.sub(
-        r"\s+", " ", re.sub(r"<[^>]+>", " ", next(iter(re.findall(r"<p>(.*?)</p>", context.get("body", ""), re.S)), ""))
-    )
-    if words.strip():
-        told = html.escape(html.unescape(words).strip()[:LONGEST], quote=True)
+    words = beginning(context.get("body", ""))
+    if words:
+        told = html.escape(words, quote=True)
         app.env.kdnb_excerpts = {**getattr(app.env, "kdnb_excerpts", {}), page: told}
         context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{told}" />\n'
+
+
+def beginning(body: str) -> str:
+    """The words of a page's first paragraph, as far as they are an excerpt; formulas as they are written in LaTeX."""
+    first = next(iter(re.findall(r"<p>(.*?)</p>", body, re.S)), "")
+    written = re.sub(r"<math\b.*?<annotation[^>]*>(.*?)</annotation>.*?</math>", r"\1", first, flags=re.S)
+    words = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", written))).strip()
+    return words if len(words) <= LONGEST else words[:LONGEST].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
 def keep(app: Any, failed: Exception | None) -> None:

@@ -24,7 +24,7 @@ PUT_RIGHT = {
 DEMO = "demo-of-this-build"
 MARK = "the demo was here"
 OF_A_DEMO = (
-    "Tiny networks on scanned digits, trained when these pages were built. They show that every step runs, and say "
+    "Tiny networks on scanned digits, trained for this book. They show that every step runs, and say "
     "nothing about the paper."
 )
 

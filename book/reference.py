@@ -76,9 +76,14 @@ def listed(offered: list[Defined], where: str) -> nodes.definition_list:
         said = nodes.definition("", *prose(ast.get_docstring(node) or ""))
         if isinstance(node, ast.ClassDef) and (methods := public(node.body)):
             said += listed(methods, name)
-        term = nodes.term("", "", nodes.literal("", signature(node)), ids=[nodes.make_id(name)])
+        term = nodes.term("", "", nodes.literal("", signature(node)), ids=[_id(name, node)])
         found += nodes.definition_list_item("", term, said)
     return found
+
+
+def _id(name: str, node: Defined) -> str:
+    """Where a page has it: ids are in small letters, so a class and a function may differ by nothing else."""
+    return nodes.make_id(name) + ("-class" if isinstance(node, ast.ClassDef) else "")
 
 
 def signature(node: Defined) -> str:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -568,6 +569,13 @@ def test_the_front_pages_picture_says_what_it_shows_where_it_is_at_home(html):
 
 
 @pytest.mark.book
+def test_no_page_has_an_id_twice(html):
+    for path in pages_of(html):
+        ids = [tag["id"] for tag in soup(path).find_all(id=True)]
+        assert [one for one, count in Counter(ids).items() if count > 1] == [], path
+
+
+@pytest.mark.book
 def test_formulas_need_no_script(html):
     for path in pages_of(html):
         page = soup(path)
@@ -581,6 +589,8 @@ def test_the_search_has_an_excerpt_of_every_page_of_ours(html):
     told = (html / "_static" / "excerpts.js").read_text(encoding="utf-8")
     excerpts = json.loads(told.removeprefix("const kdnbExcerpts = ").rstrip(";\n"))
     assert excerpts["book/executed/comparison/kd"].startswith("The teacher")
+    assert all(told.endswith(" …") for told in excerpts.values() if len(told) > 198)  # no word is cut
+    assert not [told for told in excerpts.values() if "[ " in told or " ," in told or " ]" in told]
     loading = {path.name for path in html.rglob("*.html") if "excerpts.js" in path.read_text(encoding="utf-8")}
     assert loading == {"search.html"}
 

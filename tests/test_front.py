@@ -61,10 +61,11 @@ def test_no_control_is_the_method_to_use():
     fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
     text = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
     assert f"| {FIRST.row(COMPETING[-1]).label} gains most:" in text and " over KD; its place is 1 to " in text
-    assert "2 seeds, measured at pilot scale, CIFAR-100 (" in text and "rows are not measured yet" not in text
-    answer, _, instead = text.partition(" Try “")
+    assert "2 seeds, measured at pilot scale, CIFAR-100, ResNet20 → ResNet8 (its teacher saw" in text
+    assert "rows are not measured yet" not in text
+    answer, _, instead = text.partition(" KD itself in another setting, “")
     assert not any(FIRST.row(key).label in answer for key in CONTROLS)
-    assert instead.startswith("KD, labels in full” before them: +") and "over KD, at KD's cost. |" in instead
+    assert instead.startswith("KD, labels in full”, gains +") and "over KD, at KD's cost: part of" in instead
 
 
 @pytest.mark.usefixtures("empty_project")
@@ -75,7 +76,7 @@ def test_beside_a_dear_winner_stands_the_best_at_the_cost_of_kd():
     assert [row.label for row in rows[:3]] == ["DKD", "SP", "AT"]
     dear, cheap = (dataclasses.replace(row, cost=cost) for row, cost in zip(rows, (1.4, 1.2), strict=False))
     told = page._leads([dear, cheap, *rows[2:]])
-    assert told.startswith("DKD gains most: ") and "It costs 1.4 times as much as KD" in told
+    assert told.startswith("DKD gains most: ") and "it costs 1.4 times as much as KD" in told
     assert "Of what costs at most 1.25 times as much, SP gains most: " in told
     assert "SP" not in page._leads([dataclasses.replace(dear, cost=1.0), cheap, *rows[2:]])
 
@@ -148,7 +149,7 @@ def test_scores_are_no_pairs_of_networks_and_an_auxiliary_is_no_method_for_the_s
     gains, *_, measured = in_short("infoflow").lines
     assert gains.startswith("Measured at pilot scale, by 4 scores of the same runs: the most is gained by ")
     assert "pairs of networks" not in gains and "Auxiliary" not in gains
-    assert measured.endswith("; a run tells several scores.")
+    assert measured.endswith("; a run tells several scores; a run stands in several tables, or rows.")
     (place, of), *_ = students_of(exhibits.get("infoflow/table1"), "pilot", Store.open()).items()
     assert "ResNet20 → CNN-1 " in place and not {"teacher", "aux"} & set(of.runs["row"])
 
@@ -161,6 +162,5 @@ def test_at_the_papers_own_size_the_distance_from_print_is_said():
     cells = [cell for cell in exhibits.get("infoflow/table1").cells("paper") if cell.reported is not None]
     means = [statistics.fmean(cell.score.of(record) for record in records_of(cell, store)) for cell in cells]
     apart = [abs(mean - cell.reported) for mean, cell in zip(means, cells, strict=True)]
-    assert (
-        f"(apart from print by {statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most)" in told
-    )
+    far = f"{statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most"
+    assert f"(they differ from print by {far})" in told

@@ -16,6 +16,7 @@ from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
 from kdnb.exhibits.reported import reported
 from kdnb.study.profile import get_profile
 from kdnb.study.store import Store
+from kdnb.tables.words import runs_label
 
 SURPRISE = Score("nll", "Surprise", "nats", decimals=3, higher_is_better=False)
 HITS, MISSES = Column("cifar100"), Column("cifar100", score=SURPRISE)
@@ -121,10 +122,15 @@ def test_sentences_ask_the_score_for_its_words(measured):
     assert "the plain student has 1.602 nats (surprise); KD gains the most on it, 0.300 nats" in surprise
 
 
-def test_runs_of_each_score_have_a_table(measured):
-    accuracy, surprise = tables.runs("tiny/table1")
-    assert "percent of the protocol's score" in accuracy.caption and "nats of Surprise" in surprise.caption
-    assert surprise.body[0][3].text == "1.603" and surprise.body[0][4].text == "–"
+def test_a_run_has_one_line_with_all_its_scores(measured):
+    (table,) = tables.runs("tiny/table1")
+    assert len(table.body) == 6 and len(table.frame) == 12
+    heads = [entry.text for entry in table.head[0]][3:-3]
+    accuracy = ["Score, %", "Score, %, last epoch", "Score, %, all images"]
+    assert heads == [*accuracy, "Surprise, nats, less is better"]  # nobody's surprise is known at its last epoch
+    labels = [entries[0].label for entries in table.body if entries[0].label]
+    assert sorted(labels) == sorted({runs_label(cell) for cell in TABLE.cells("pilot") if cell.experiment})
+    assert table.body[0][6].text == "1.603"
 
 
 def test_an_error_is_an_accuracy_told_the_other_way_round(measured):

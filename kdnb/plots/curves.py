@@ -47,7 +47,9 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
         figure = _drawn(runs, shown, histories, terms, first)
     pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
     caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
-    caption += f": {_scored(runs).lower()} accuracy; each term of {label}'s loss times its weight"
+    one = terms["column"].nunique() == 1
+    terms_told = f"the loss of {label}" if one else f"each term of the loss of {label}, times its weight"
+    caption += f": {_scored(runs).lower()} accuracy; {terms_told}"
     caption += "; its first step. " if not first.empty else ". "
     caption += _seeds_told(runs) + _without_a_curve(runs, histories)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""

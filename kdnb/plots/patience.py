@@ -31,7 +31,8 @@ def patience(exhibit: Exhibit | str, profile: str = "demo", name: str = "patienc
         frame = _frame(rows, scale)
         if frame["epochs"].nunique() > 1:
             return _drawn(exhibit, frame, gains_at_equal_length([r for r in rows if r.records], PLAIN), scale, name)
-    return unmeasured(exhibit.title, name, pd.DataFrame(columns=COLUMNS))
+    what = "How gains change with the epochs, of rows that have several lengths of training"
+    return unmeasured(exhibit.title, name, pd.DataFrame(columns=COLUMNS), what)
 
 
 def _frame(rows: Sequence[Ranked], scale: str) -> pd.DataFrame:

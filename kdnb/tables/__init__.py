@@ -6,7 +6,7 @@ from kdnb.tables.costs import costs
 from kdnb.tables.coverage import coverage, register
 from kdnb.tables.evidence import evidence
 from kdnb.tables.flows import flows
-from kdnb.tables.front import front
+from kdnb.tables.front import answer, front
 from kdnb.tables.in_short import Sentences, in_short
 from kdnb.tables.landing import landings
 from kdnb.tables.ledger import ledger, withdrawn
@@ -16,7 +16,7 @@ from kdnb.tables.patience import beside_longer, lasting
 from kdnb.tables.prints import printed_twice
 from kdnb.tables.ranking import again, choices, ranking, search, standing
 from kdnb.tables.results import pairs, results
-from kdnb.tables.runs import first_steps, runs
+from kdnb.tables.runs import first_steps, runs, runs_contents
 from kdnb.tables.schedules import differences
 from kdnb.tables.sheet import Entry, Table
 from kdnb.tables.speed import conformity, method_costs, speed
@@ -26,6 +26,7 @@ __all__ = [
     "Sentences",
     "Table",
     "again",
+    "answer",
     "beside_longer",
     "certainty",
     "choices",
@@ -51,6 +52,7 @@ __all__ = [
     "register",
     "results",
     "runs",
+    "runs_contents",
     "search",
     "selection",
     "speed",

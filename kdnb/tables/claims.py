@@ -78,6 +78,7 @@ def claims(
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     some = f"Claim{'s' * (len(chosen) > 1)} {', '.join(claim.id for claim in chosen)} of the paper"
     which = some if len(chosen) < len(of.claims) else "The claims of the paper"
+    them = "them" if len(chosen) > 1 else "it"
     if not found:
         body = [
             [*entries, *line(CHIPS[NOT_MEASURED if c.predicate else JUDGEMENT])]
@@ -85,7 +86,7 @@ def claims(
         ]
     return Table(
         name=name,
-        caption=f"{which}: whether the printed numbers bear them out, and what the runs say.",
+        caption=f"{which}: whether the printed numbers bear {them} out, and what the runs say.",
         head=[line("Id", "Claim", "Holds in print", *scales)],
         body=body,
         frame=_evidence([judged[claim.id] for judged in found.values() for claim in chosen], of),

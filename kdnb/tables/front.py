@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kdnb import exhibits, page
 from kdnb.exhibits import ACCURACY, Exhibit, Paper, measure
 from kdnb.exhibits.controls import gains_at_equal_schedule
 from kdnb.exhibits.exhibit import Cell
+from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, measured, records_of, students
 from kdnb.exhibits.status import progress
 from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
-from kdnb.tables.in_short import strongest_gains
+from kdnb.tables.in_short import less_images, strongest_gains
 from kdnb.tables.ledger import verdicts_told
-from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, runs_told, standings
-from kdnb.tables.sheet import Included
+from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, runs_told, standing, standings
+from kdnb.tables.sheet import Included, Said
 from kdnb.tables.words import NOT_YET, measured_at, methods_told, title
 
 
@@ -41,6 +43,16 @@ def front(first: Exhibit | str, board: Exhibit | str, final: Exhibit | str, stor
     return Included({"in-one-minute": "\n".join(lines) + "\n"})
 
 
+def answer(board: Exhibit | str, store: Store | None = None) -> Said:
+    """What a table of all methods says first: which gains most, and how sure that is; then how much of it is measured.
+
+    The same sentence as the front page has, where there is one.
+    """
+    board, store = exhibits.get(board), store or Store.open()
+    standing_told, found = standing(board).text, _ranked(board, store)
+    return Said(f"{found.told} ({found.sure})\n\n{standing_told}" if found else standing_told)
+
+
 # -- the questions -----------------------------------------------------------------------------------------
 
 
@@ -56,18 +68,19 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student by more than chance explains. "
     answer += f"The median gain is {median:.1f} points."
     sure = f"{seeds} seed{'s' * (seeds > 1)}, one teacher, {measured_at(scale)}: {place}"
-    return answer, f"{sure}. Ranks may change at full size."
+    table = _link("one paper's table", exhibit.paper, exhibit.name)
+    return answer, f"{sure}; {table}. Ranks may change at full size."
 
 
 def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[str, str]:
     """From the first of the tables of all methods that answers, else from one paper's."""
     for board in boards:
-        if (ranked := _ranked(board, store)) is not None:
-            return ranked
-    found = _gains(exhibit, store)
-    if found is None:
+        if (found := _ranked(board, store)) is not None:
+            return found.told, f"{found.sure}: {_link('the leaderboard', board.paper, board.paper)}"
+    gained = _gains(exhibit, store)
+    if gained is None:
         return NOT_YET, "–"
-    scale, _, gains, _ = found
+    scale, _, gains, _ = gained
     by_row = {gain.a: gain for gain in gains}
     best = max(gains, key=lambda gain: gain.value)
     equal = gains_at_equal_schedule(exhibit, scale, exhibit.datasets_of(scale)[0], store)
@@ -82,14 +95,23 @@ def _which(exhibit: Exhibit, boards: Sequence[Exhibit], store: Store) -> tuple[s
     return answer, f"{sure}; {terms}, {runs_told(progress(board, 'pilot', store))} so far"
 
 
-def _ranked(board: Exhibit, store: Store) -> tuple[str, str] | None:
+@dataclass(frozen=True)
+class _Answer:
+    """A sentence, and how sure it is."""
+
+    told: str
+    sure: str
+
+
+def _ranked(board: Exhibit, store: Store) -> _Answer | None:
     """The best of a table of all methods, where it and KD are measured with several seeds."""
     for scale in SCALES:
         for dataset in board.datasets_of(scale):
             rows, _ = standings(board, scale, dataset, store)
             there = [row for row in rows if row.competing and row.records]
             if there and there[0].place and all(gain.known for gain in there[0].over.values()) and there[0].over:
-                return _leads(there) + _first_of_all(rows), _how_sure(board, there[0], rows, scale, dataset, store)
+                told = _leads(there) + _first_of_all(rows)
+                return _Answer(told, _how_sure(board, there[0], rows, scale, dataset, store))
     return None
 
 
@@ -101,8 +123,8 @@ def _leads(rows: Sequence[Ranked]) -> str:
     best, count = rows[0], sum(row.place is not None for row in rows)
     if not best.dear:
         return f"{_gains_most(best)} of {count}."
-    told = f"{_gains_most(best)} of {count}. It costs {best.cost:.1f} times as much as KD: KD that trains longer may "
-    told += "do as well."
+    told = f"{_gains_most(best)} of {count}. With these networks it costs {best.cost:.1f} times as much as KD: KD that "
+    told += "trains longer may do as well."
     cheaper = next((row for row in rows if not row.dear and row.place and row.key not in (KD, PLAIN)), None)
     return told + (f" Of what costs at most {DEAR} times as much, {_gains_most(cheaper)}." if cheaper else "")
 
@@ -117,7 +139,8 @@ def _first_of_all(rows: Sequence[Ranked]) -> str:
     if not ahead:
         return ""
     best = max(ahead, key=lambda row: row.over[KD].value)
-    return f" Try “{best.label}” before them: {ACCURACY.difference(best.over[KD])} over KD, at KD's cost."
+    told = f" KD itself in another setting, “{best.label}”, gains {ACCURACY.difference(best.over[KD])} over KD, at KD's"
+    return f"{told} cost: part of their lead may be that."
 
 
 def _gains_most(row: Ranked) -> str:
@@ -129,9 +152,13 @@ def _how_sure(board: Exhibit, best: Ranked, rows: list[Ranked], scale: str, data
     able = [row for row in rows if row.competing]
     missing = sum(not row.records for row in able)
     told = f"{min(gain.n for gain in best.over.values())} seeds, {measured_at(scale)}, {title(dataset)}"
+    e = next((row.cell.experiment for row in rows if row.key == KD), None)
+    if e is not None and e.teacher is not None:
+        told += f", {pair_title(str(e.teacher.network), str(e.network))}{less_images(scale)}"
     told += f"; {missing} of {len(able)} rows are not measured yet" if missing else ""
     counts = runs_told(progress(board, scale, store))
-    return f"{told} ({counts}): {_link('the leaderboard', board.paper, board.paper)}"
+    larger = "" if scale == "paper" else "; ranks may change at full size"
+    return f"{told} ({counts}){larger}"
 
 
 def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
@@ -151,7 +178,7 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
         f"Another schedule alone, that of {exhibit.row(next(iter(exhibit.controls))).label}, gives the plain student "
     )
     answer += (
-        f"{alone.value:+.1f} points, where {less} of the {len(gains)} rows gain less in the mean. Compare methods on "
+        f"{alone.value:+.1f} points: more than {less} of the {len(gains)} rows gain in the mean. Compare methods on "
     )
     answer += "one schedule."
     sure = f"[{alone.low:.1f}, {alone.high:.1f}] by itself, {alone.n} seeds" if alone.known else "one seed"
@@ -167,7 +194,7 @@ def _claims(store: Store) -> tuple[str, str]:
     done = measured(cells, store)
     of_all = f"{len(done)} of {len(cells)} printed numbers are measured at the papers' own size"
     taught = any(cell.experiment is not None and cell.experiment.teacher is not None for cell in done)
-    alone = ", all of networks that no teacher taught" if done and not taught else ""
+    alone = ", none of them of a student with a teacher" if done and not taught else ""
     return answer, f"{of_all}{alone}{_apart(done, store)}; {ledger}"
 
 
@@ -180,7 +207,7 @@ def _apart(cells: list[Cell], store: Store) -> str:
     apart = [found for found in apart if math.isfinite(found)]
     if not apart:
         return ""
-    return f" (apart from print by {statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most)"
+    return f" (they differ from print by {statistics.median(apart):.1f} points in the median, {max(apart):.1f} at most)"
 
 
 def _gains(exhibit: Exhibit, store: Store) -> tuple[str, str, list[Difference], int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -126,7 +126,8 @@ def _of_controls(exhibit: Exhibit, scale: str, store: Store) -> str:
     """Which rows have a schedule of their own, and what they gain over the plain student on that one."""
     names = " and ".join(exhibit.row(key).label for key in exhibit.controls)
     told = equal_schedule_told(exhibit, [(scale, dataset) for dataset in exhibit.datasets_of(scale)], store)
-    return f"{names} are{told.removeprefix(DAGGER)}"
+    are, their = ("are", "their") if len(exhibit.controls) > 1 else ("is", "its")
+    return f"{names} {are}{told.removeprefix(DAGGER).replace('of their own', f'of {their} own', 1)}"
 
 
 def students_of(exhibit: Exhibit, scale: str, store: Store) -> dict[str, Students]:
@@ -271,9 +272,15 @@ def _shared(cells: Sequence[Cell], runs: Sequence[Sequence[Record]]) -> str:
     """Why there are fewer runs than cells that are measured."""
     pairs: dict[str, set[Pair | None]] = defaultdict(set)
     scores: dict[str, set[str]] = defaultdict(set)
+    places: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for cell, records in zip(cells, runs, strict=True):
         for record in records:
             pairs[record.fingerprint].add(cell.column.pair)
             scores[record.fingerprint].add(cell.score.key)
-    told = "; the same networks stand for several pairs" if any(len(of) > 1 for of in pairs.values()) else ""
-    return told + ("; a run tells several scores" if any(len(of) > 1 for of in scores.values()) else "")
+            places[record.fingerprint].add((cell.exhibit, cell.row.key))
+    reasons: dict[str, Mapping[str, Sized]] = {
+        "the same networks stand for several pairs": pairs,
+        "a run tells several scores": scores,
+        "a run stands in several tables, or rows": places,
+    }
+    return "".join(f"; {why}" for why, of in reasons.items() if any(len(found) > 1 for found in of.values()))

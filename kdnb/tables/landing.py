@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
-from kdnb.exhibits.claims.words import OUR_READING, WORDS
+from kdnb.exhibits.claims.words import NO_VERDICT, OUR_READING, WORDS
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims
@@ -55,6 +55,8 @@ def _sure(paper: Paper, one: Judged) -> str:
     """
     if one.verdict is None or not one.verdict.findings:
         return "–"
+    if one.verdict.status == NO_VERDICT:
+        return "one seed, which decides nothing"
     in_favour, _, against, _ = one.counts
     told = f"{in_favour} of {one.weighed} for it"
     if one.verdict.status in (WORDS[one.verdict.profile][False], OUR_READING):

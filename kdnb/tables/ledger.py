@@ -96,7 +96,8 @@ def ledger(store: Store | None = None) -> list[Table]:
         body=[
             [
                 Entry(paper.heading, page=page.of_paper(paper.key)),
-                *line(len(paper.claims), *(counts[paper.key][chip] or "–" for chip in chips)),
+                Entry(str(len(paper.claims)), target=f"tab-{_name(paper)}"),
+                *line(*(counts[paper.key][chip] or "–" for chip in chips)),
             ]
             for paper in papers
         ],
@@ -141,6 +142,11 @@ def _of_several_seeds(verdict: Verdict) -> bool:
     return any(finding.difference is not None and finding.difference.known for finding in verdict.evidence)
 
 
+def _name(paper: Paper) -> str:
+    """What the table of a paper's claims is called, on the ledger's page."""
+    return slug(f"ledger {paper.key}")
+
+
 def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: Store) -> Table:
     body: list[Line] = []
     for one in claims:
@@ -157,7 +163,7 @@ def _of_paper(paper: Paper, claims: Sequence[Judged], in_print: Printed, store: 
             ]
         )
     return Table(
-        name=slug(f"ledger {paper.key}"),
+        name=_name(paper),
         caption=f"{paper.heading}: its {len(paper.claims)} claims.",
         head=[line(*HEAD)],
         body=body,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,14 +11,17 @@ from kdnb import exhibits
 from kdnb.exhibits import Cell, Exhibit, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import epochs_of_kd, steps_for
+from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, records_of
+from kdnb.study.experiment import Experiment
+from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
 from kdnb.tables.in_short import Students, fewer_images, students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.sheet import Line, Said, Table, line
-from kdnb.tables.words import NOT_YET, measured_at, slug, spread
+from kdnb.tables.words import NOT_YET, measured_at, slug, spread, title
 
 #: So many places (a data set, a pair of networks) have a line each; the tables further down have all.
 MOST_PLACES = 6
@@ -111,15 +114,36 @@ def _table(
     daggers = equal_schedule_told(exhibit, [], store) if {*rows} & {*exhibit.controls} else ""
     return Table(
         name=name or slug(f"outcome {exhibit.paper} {rows[0]}"),
-        caption=f"The result, {measured_at(scale)}"
-        + (fewer_images(scale) if several else f", {places[0].title}")
-        + ". Mean ± standard deviation (runs); gains with 95 % intervals that hold together over the table's rows.",
+        caption=f"The result, {measured_at(scale)}{_trained(exhibit, rows, scale, places)}. "
+        "Mean ± standard deviation (runs); gains with 95 % intervals that hold together over the table's rows.",
         head=[line(*heads, "Gain in print", "Cost in epochs of KD", "So far")],
         body=body,
         frame=pd.DataFrame(numbers),
         note=" ".join(filter(None, [daggers, more, about])),
         css="kdnb-outcome",
     )
+
+
+def _trained(exhibit: Exhibit, rows: Sequence[str], scale: str, places: Sequence[_Place]) -> str:
+    """Where the rows were trained, and who saw which images: `, CIFAR-100, ResNet20 → ResNet8 (...)`.
+
+    A row may have another teacher than its table, such as a network that learned what the student learns from.
+    """
+    cells = [cell for cell in exhibit.cells(scale, asked=rows) if any(place.is_of(cell) for place in places)]
+    taught = {(str(e.teacher.network), str(e.network)) for e in _experiments(cells) if e.teacher}
+    alike = {e.teacher.images.student_images == e.images.student_images for e in _experiments(cells) if e.teacher}
+    count = get_profile(scale).student_images
+    if alike != {True} or not count:
+        return fewer_images(scale) if len(places) > 1 else f", {places[0].title}"
+    if len(places) > 1 or len(taught) > 1:
+        return f"; teachers and students saw the same {count:,} images"
+    scored = f", {places[0].score.title}" if len({column.score for column in exhibit.columns}) > 1 else ""
+    networks = f"{title(places[0].of.dataset)}, {pair_title(*next(iter(taught)))}"
+    return f", {networks} (teacher and student saw the same {count:,} images){scored}"
+
+
+def _experiments(cells: Iterable[Cell]) -> list[Experiment]:
+    return [cell.experiment for cell in cells if cell.experiment is not None]
 
 
 def _baseline(exhibit: Exhibit) -> str:
@@ -131,11 +155,11 @@ def _places(exhibit: Exhibit, scale: str, store: Store) -> list[_Place]:
     """By the exhibit's first score: further scores of the same runs stand in its tables."""
     score, baseline = exhibit.columns[0].score, _baseline(exhibit)
     found = []
-    for title, of in students_of(exhibit, scale, store).items():
+    for place, of in students_of(exhibit, scale, store).items():
         if of.score == score and baseline in {*of.runs["row"]} and of.runs["row"].nunique() > 1:
             over_kd = paired(of.runs, KD) if KD in {*of.runs["row"]} else []
             equal = gains_at_equal_schedule(exhibit, scale, of.dataset, store)
-            found.append(_Place(title, of, _by_row(paired(of.runs, baseline)), _by_row(over_kd), equal))
+            found.append(_Place(place, of, _by_row(paired(of.runs, baseline)), _by_row(over_kd), equal))
     return found
 
 

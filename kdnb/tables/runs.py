@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,41 +12,83 @@ from kdnb import exhibits, page
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
 from kdnb.exhibits.runs import first_steps as steps_of
 from kdnb.exhibits.runs import framed, runs_of
+from kdnb.exhibits.score import Score
 from kdnb.study.environment import UNKNOWN
 from kdnb.study.record import Record
 from kdnb.study.store import Store
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.words import TITLES, measured_at, runs_label, slug, title
 
-HEAD = ("Row", "Seed", "Record", "Score", "Last epoch", "All images", "Device", "Time", "Commit")
+#: A run's scores under the protocol, at its last epoch, on all images: the column of a frame, and what it is called.
+READINGS = {"value": "", "last": "last epoch", "all_images": "all images"}
+#: A score in one of these readings, where some run has it.
+Reading = tuple[Score, str]
+Runs = Sequence[tuple[Cell, Record]]
 
 
 def runs(exhibit: Exhibit | str, store: Store | None = None) -> list[Table]:
-    """A table for every profile, data set and score that has runs, in the order of the exhibit's columns."""
+    """A table for every profile and data set that has runs, in the order of the exhibit's columns."""
     exhibit, store = exhibits.get(exhibit), store or Store.open()
-    tables = []
+    return [_table(exhibit, found) for found in _by_images(exhibit, store)]
+
+
+def runs_contents(paper: str, store: Store | None = None) -> Table | Said:
+    """What the page of a paper's runs has, a line a table that leads to it; a sentence where there are none."""
+    store = store or Store.open()
+    parts = [(exhibit, found) for exhibit in exhibits.select(paper) for found in _by_images(exhibit, store)]
+    body: list[Line] = [
+        [
+            Entry(exhibit.title, target=f"tab-{_name(exhibit, found[0][0])}"),
+            *line(exhibit.key, found[0][0].profile.name, title(found[0][0].dataset), len(_by_run(found))),
+        ]
+        for exhibit, found in parts
+        if found[0][0].profile.name != "demo"
+    ]
+    if not body:
+        return Said("No run of this part is stored but a demo's.")
+    head = ("Table or figure", "Called", "Scale", "Images", "Runs")
+    return Table(slug(f"runs of {paper}"), "What is on this page.", [line(*head)], body, css="kdnb-results")
+
+
+def _by_images(exhibit: Exhibit, store: Store) -> Iterator[Runs]:
+    """The runs of an exhibit by profile and data set."""
     for profile in TITLES:
-        parts: dict[tuple[str, str], list[tuple[Cell, Record]]] = {}
+        parts: dict[str, list[tuple[Cell, Record]]] = {}
         for cell, record in runs_of(exhibit.cells(profile), store):
-            parts.setdefault((cell.dataset, cell.score.key), []).append((cell, record))
-        tables += [_table(exhibit, found) for found in parts.values()]
-    return tables
+            parts.setdefault(cell.dataset, []).append((cell, record))
+        yield from parts.values()
 
 
-def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
+def _by_run(found: Runs) -> dict[tuple[str, str, int], list[int]]:
+    """Row, experiment and seed -> where its scores stand among what was found, seeds of a row together."""
+    of: dict[tuple[str, str, int], list[int]] = {}
+    for position, (cell, record) in enumerate(found):
+        of.setdefault((cell.key, record.fingerprint, record.seed), []).append(position)
+    return of
+
+
+def _name(exhibit: Exhibit, first: Cell) -> str:
+    return slug(f"runs {exhibit.key} {first.profile.name} {first.dataset}")
+
+
+def _table(exhibit: Exhibit, found: Runs) -> Table:
+    """A line a run, with all scores that the exhibit takes from it."""
     first, frame = found[0][0], framed(found)
+    scores = list(dict.fromkeys(cell.score for cell, _ in found))
+    readings = [(score, name) for score in scores for name in READINGS if _has(frame, score, name)]
     body: list[Line] = []
-    before = None
-    for (cell, _), run in zip(found, frame.to_dict("records"), strict=True):
-        body.append(_line(cell, run, runs_label(cell) if cell != before else "", exhibit))
-        before = cell
-    score = "the protocol's score" if first.score == ACCURACY else first.score.title
-    of = f"{first.score.unit} of {score}" if first.score.unit else score
-    other = "" if first.score == ACCURACY else f" {first.score.key}"
+    before = ""
+    for (key, *_), positions in _by_run(found).items():
+        cell = found[positions[0]][0]
+        told = [frame.iloc[position].to_dict() for position in positions]
+        label = runs_label(cell) if key != before else ""
+        body.append(_line(exhibit, cell, told, label, readings))
+        before = key
+    ended = exhibit.title if exhibit.title.endswith("?") else f"{exhibit.title}."
     return Table(
-        name=slug(f"runs {exhibit.key} {first.profile.name} {first.dataset}{other}"),
-        caption=f"Runs of {exhibit.key}, {measured_at(first.profile.name)}, {title(first.dataset)}; {of}.",
-        head=[line(*HEAD)],
+        name=_name(exhibit, first),
+        caption=f"Runs of {exhibit.key}, {measured_at(first.profile.name)}, {title(first.dataset)}: {ended}",
+        head=[line("Row", "Seed", "Record", *(_heading(score, name) for score, name in readings), *MADE)],
         body=body,
         frame=frame.drop(columns=["path"]),
         note="Time is a run's share of its cohort's, first steps not counted; a commit with + had uncommitted changes, "
@@ -54,6 +96,20 @@ def _table(exhibit: Exhibit, found: list[tuple[Cell, Record]]) -> Table:
         css="kdnb-runs",
         of_demo=first.profile.name == "demo",
     )
+
+
+#: How a run was made.
+MADE = ("Device", "Time", "Commit")
+
+
+def _has(frame: pd.DataFrame, score: Score, name: str) -> bool:
+    """Whether a reading of a score has a number in some run; that under the protocol always stands there."""
+    return name == "value" or bool(frame.loc[frame["score"] == score.key, name].notna().any())
+
+
+def _heading(score: Score, name: str) -> str:
+    told = "Score, %" if score == ACCURACY else score.heading
+    return ", ".join(filter(None, [told, READINGS[name]]))
 
 
 def first_steps(paper: str, store: Store | None = None) -> Table | Said:
@@ -90,20 +146,22 @@ def _copy_of(what: str, record: Record) -> str:
     return _copied(slug(f"{what} {record.fingerprint} seed{record.seed}"), str(record.path))
 
 
-def _line(cell: Cell, run: dict[Hashable, object], label: str, exhibit: Exhibit) -> Line:
-    numbers = ["–" if pd.isna(run[c]) else cell.score.text(float(str(run[c]))) for c in ("value", "last", "all_images")]
+def _line(
+    exhibit: Exhibit, cell: Cell, told: list[dict[Hashable, object]], label: str, readings: list[Reading]
+) -> Line:
+    run, by_score = told[0], {one["score"]: one for one in told}
     made_on = ", ".join(filter(None, [str(run["device"]), str(run["precision"])]))
     return [
         Entry(cell.title, label=label),
         *line(run["seed"]),
         Entry("JSON", file=_copy(exhibit, run)),
-        *line(
-            *numbers,
-            made_on,
-            duration(run["wall_seconds"]),
-            _short(str(run["commit"])),
-        ),
+        *line(*(_number(score, by_score.get(score.key, {}).get(name)) for score, name in readings)),
+        *line(made_on, duration(run["wall_seconds"]), _short(str(run["commit"]))),
     ]
+
+
+def _number(score: Score, value: object) -> str:
+    return "–" if value is None or pd.isna(value) else score.text(float(str(value)))
 
 
 def _copy(exhibit: Exhibit, run: dict[Hashable, object]) -> str:

@@ -78,6 +78,16 @@ def _critical(layout: Layout, pairs: Sequence[tuple[str, str]]) -> str:
     return f", critical value {known.critical:.2f}" if known else ""
 
 
+#: The columns of a frame that tell one column of a table from another.
+PLACE = ["dataset", "pair", "score"]
+
+
+def _less_is_better(exhibit: Exhibit) -> str:
+    """`of error, where less is better`: of an exhibit whose score is none to gain in."""
+    score = exhibit.columns[0].score
+    return "" if score.higher_is_better else f" of {score.title.lower()}, where less is better"
+
+
 def differences(
     exhibit: Exhibit | str, pairs: Sequence[tuple[str, str]], profile: str = "demo", *, name: str = ""
 ) -> Table:
@@ -88,25 +98,31 @@ def differences(
     exhibit, store = exhibits.get(exhibit), Store.open()
     body: list[Line] = []
     frames, notes = [], []
-    for scale in dict.fromkeys([*TITLES, profile]):
-        for dataset in exhibit.datasets_of(scale) if scale != "demo" else ():
-            runs = students(measure(exhibit, scale, dataset, store))
+    several = len({column.pair for column in exhibit.columns}) > 1
+    scores = {column.score.key: column.score for column in exhibit.columns}
+    for scale in dict.fromkeys(scale for scale in [*TITLES, profile] if scale != "demo"):
+        for (dataset, pair, key), found in measure(exhibit, scale, None, store).groupby(PLACE, sort=False):
+            runs = students(found)
             there = [pair for pair in pairs if {*pair} <= {*runs["row"]}]
             if not there:
                 continue
             layout = Layout(runs)
-            where = f"{title(dataset)}, {scale}"
+            networks = next((c.pair.title for c in exhibit.columns if c.pair and c.pair.key == pair), "")
+            told = [title(dataset), networks if several else "", scores[key].title if len(scores) > 1 else "", scale]
+            where = ", ".join(filter(None, told))
             for d in layout.differences(there):
                 labels = exhibit.row(d.a).label, exhibit.row(d.b).label
                 body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
-                frames.append({"scale": scale, "dataset": dataset, "a": d.a, "b": d.b, **columns(d, "value")})
+                place = {"scale": scale, "dataset": dataset, "pair": pair, "score": key}
+                frames.append({**place, "a": d.a, "b": d.b, **columns(d, "value")})
             notes.append(
                 f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, "
                 f"{len(there)} difference{'s' * (len(there) > 1)} together{_critical(layout, there)}."
             )
     return Table(
         name=name or slug(f"differences {exhibit.key}"),
-        caption="Differences in points, same seeds, with 95 % intervals that hold together for one scale and data set.",
+        caption=f"Differences in points{_less_is_better(exhibit)}, same seeds, with 95 % intervals that hold together "
+        "for one scale and data set.",
         head=[line("Difference", "Where", "Points", "Seeds")],
         body=body or [line("all of them", NOT_YET, "–", "–")],
         frame=pd.DataFrame(frames) if frames else None,

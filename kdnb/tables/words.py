@@ -131,15 +131,25 @@ def unbroken(pair: str) -> str:
 
 
 def unit(columns: Iterable[Column]) -> str:
-    """The unit that all columns share, as a caption begins with it: `percent, `; empty where headings tell units."""
-    units = {column.score.unit for column in columns}
-    return f"{units.pop()}, " if len(units) == 1 and units != {""} else ""
+    """What all columns share of their scores, as a caption begins with it: `percent, `; empty where headings tell all.
+
+    Where they have one score, and it is not the protocol's accuracy, no heading says which it is: `error, percent, `.
+    """
+    columns = list(columns)
+    units, scores = {column.score.unit for column in columns}, {column.score for column in columns}
+    told = f"{units.pop()}, " if len(units) == 1 and units != {""} else ""
+    return told if len(scores) > 1 or ACCURACY in scores else f"{_named(scores.pop())}, {told}"
+
+
+def _named(score: Score) -> str:
+    """A score within a sentence: `error`, `mAP (e)`."""
+    first = score.title if score.title[1:2].isupper() else score.title[:1].lower() + score.title[1:]
+    return first if score.higher_is_better else f"{first} (less is better)"
 
 
 def runs_label(cell: Cell) -> str:
-    """The label on the page of runs where a cell's runs begin."""
-    score = "" if cell.score == ACCURACY else f" {cell.score.key}"
-    return slug(f"runs {cell.exhibit} {cell.profile.name} {cell.dataset} {cell.key}{score}")
+    """The label on the page of runs where a cell's runs begin, whatever its score."""
+    return slug(f"runs {cell.exhibit} {cell.profile.name} {cell.dataset} {cell.key}")
 
 
 def runs_target(cell: Cell) -> str:
