@@ -40,6 +40,7 @@ IMAGENET = Pair("resnet34", "resnet18")
 DEMO_EPOCHS, DEMO_IMAGES, DEMO_BATCH = 7, 200, 16
 DEMO_ROWS = {
     "table3": ("plain", "kd", "srm-1.5-0.01", "srm", "srm-3-0.03"),
+    "at-weight": ("plain", "at"),
     "few-shot-5": ("teacher", "plain", "kd", "srm"),
     "few-shot-10": ("teacher", "plain", "kd", "srm"),
     "alpha-temperature": ("kd-a0.25-t4", "kd-a0.5-t4", "kd-a0.75-t4"),
@@ -144,6 +145,7 @@ ROWS = {
         Row("srm-pixel", "SRM, pixel labels alone", "srm+kd", {"targets": "pixel"}),
         Row("srm-image", "SRM, image labels alone", "srm+kd", {"targets": "image"}),
         # Controls of ours.
+        Row("at-100", "AT, weight 100", "at", {"first_stage": 2, "weight": 100.0}, schedule="benchmark"),
         Row("srm-shuffled", "SRM, pixel labels shuffled", "srm+kd", {"targets": "pixel", "shuffled": True}),
         Row("plain-460", "Plain student, 460 epochs", "plain", role="baseline", schedule="baseline-long"),
         Row("kd-460", "KD, 460 epochs", "kd", schedule="long"),
@@ -430,6 +432,9 @@ ABLATIONS = (
         "SRM's three steps take 460 epochs: the plain student and KD with as many",
         ["plain", "plain-460", "kd", "kd-460", "srm"],
         ablation=True,
+    ),
+    _exhibit(
+        "at-weight", "AT at the benchmark's weight, and at a tenth of it", ["plain", "at-100", "at"], ablation=True
     ),
     _exhibit(
         "shuffled",
