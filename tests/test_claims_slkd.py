@@ -414,7 +414,8 @@ def test_in_short():
     *rest, first, second = tables.in_short("slkd").lines
     assert first.startswith("None of this paper's runs is made yet, at any scale")
     runs_there = {record.path for record in store.all() if record.experiment.get("stage") is None}
-    count = int(re.search(r"with (\d+) runs; the same networks stand for several pairs; one seed each", second)[1])
+    why = "the same networks stand for several pairs; a run stands in several tables, or rows"
+    count = int(re.search(rf"with (\d+) runs; {why}; one seed each", second)[1])
     assert 0 < count <= len(runs_there)
     done, total = map(int, re.search(r"(\d+) of (\d+) cells", second).groups())
     assert done == total > count  # one run stands in several tables

@@ -58,8 +58,14 @@ def title(place: str) -> str:
     return f"{datasets.title(dataset)}, {named}" + (f": {SHOWN[shown].heading}" if shown else "")
 
 
+#: Before a method's row: its gap to the teacher, of which more is no better.
+GAP_OF = "gap of "
+
+
 def row_of(row: str) -> tuple[str, str]:
-    """The line of the tables behind a row of a place, and what its label adds: `kd`, ` under ResNet56`."""
+    """The line of the tables behind a row of a place, and what its label adds: `kd`, ` under ResNet56`, `'s gap`."""
+    if row.startswith(GAP_OF):
+        return row.removeprefix(GAP_OF), "'s gap"
     teacher, _, line = row.rpartition("/")
     return line, f" under {network_title(teacher)}" if teacher else ""
 
@@ -186,7 +192,7 @@ CLAIMS = (
         "fig5 fig6",
         all_of(
             Better(place(slkd.V13_V8, SEPARABILITY), "slkd", "kd", score=SEPARABILITY),
-            Better(place(slkd.V13_V8, LOGITS), "gap of kd", "gap of slkd", score=LOGITS),
+            Better(place(slkd.V13_V8, LOGITS), f"{GAP_OF}kd", f"{GAP_OF}slkd", score=LOGITS),
         ),
         "Separable is taken as a higher mean silhouette of the classes among the features; close as a smaller mean "
         "difference of mean logits by class, the diagonal left out, as Figure 6 draws it. The paper prints no number.",
@@ -235,7 +241,7 @@ def _separability(cell: Cell, record: Record) -> dict[Where, float]:
 
 def _logits(cell: Cell, record: Record) -> dict[Where, float]:
     here = place(_pair(cell), LOGITS, cell.dataset)
-    return {(here, f"gap of {cell.row.key}"): record.metrics.get("logit_gap", math.nan)}
+    return {(here, f"{GAP_OF}{cell.row.key}"): record.metrics.get("logit_gap", math.nan)}
 
 
 #: What a run shows in a figure; NaN where its record does not tell.
