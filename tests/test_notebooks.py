@@ -23,6 +23,7 @@ from kdnb import exhibits, notebooks, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits import iekd, infoflow, slkd, srm
 from kdnb.study.store import Store
+from kdnb.tables.words import slug
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*/*.ipynb"))
 STUDY = {"profile": "demo", "seeds": 2}
@@ -60,6 +61,15 @@ def test_every_row_has_one_page_and_a_page_names_rows_and_exhibits_that_there_ar
             for key in metadata(path).get("exhibits", []):
                 assert {e.paper for e in exhibits.select(key)} == {paper}, named(path)
         assert paper == "comparison" or set(named_rows) == lines
+
+
+def test_the_page_of_a_control_has_the_table_that_a_dagger_leads_to():
+    """By the name of its exhibit, which `tables.results` has by default."""
+    for exhibit in exhibits.all_exhibits():
+        for key in {key for key, _ in exhibit.controls.values()}:
+            cells = nbformat.read(paths.ROOT / "notebooks" / f"{key}.ipynb", as_version=4).cells
+            code = "\n".join(cell.source for cell in cells)
+            assert f'name="{slug(key)}"' in code or f'tables.results("{key}", profile=profile)' in code, key
 
 
 def test_no_two_tables_or_figures_have_one_name():
