@@ -539,7 +539,7 @@ def search(exhibit: Exhibit | str, profile: str = "pilot", *, name: str = "searc
     return Table(
         name=name,
         caption=f"{exhibit.title}, {measured_at(profile)}: accuracy on held-out training images, %.",
-        head=[line("Candidate", "Accuracy", "")],
+        head=[line("Candidate", "Accuracy", "Choice")],
         body=body,
         frame=frame,
         note=f"{len(body)} of {len(cells)} candidates are measured, one seed each.{_edges_told(of_method, found)}",

@@ -92,7 +92,8 @@ def _table(exhibit: Exhibit, found: Runs) -> Table:
         body=body,
         frame=frame.drop(columns=["path"]),
         note="Time is a run's share of its cohort's, first steps not counted; a commit with + had uncommitted changes, "
-        "and the record has the digest of the sources as they were.",
+        "and the record has the digest of the sources as they were. The last epoch, and all images, have a column where "
+        "they tell something else.",
         css="kdnb-runs",
         of_demo=first.profile.name == "demo",
     )
@@ -103,8 +104,9 @@ MADE = ("Device", "Time", "Commit")
 
 
 def _has(frame: pd.DataFrame, score: Score, name: str) -> bool:
-    """Whether a reading of a score has a number in some run; that under the protocol always stands there."""
-    return name == "value" or bool(frame.loc[frame["score"] == score.key, name].notna().any())
+    """Whether a reading tells something of some run that the score itself does not; that always stands there."""
+    of_score = frame[frame["score"] == score.key].dropna(subset=[name])
+    return name == "value" or bool((of_score[name] != of_score["value"]).any())
 
 
 def _heading(score: Score, name: str) -> str:
