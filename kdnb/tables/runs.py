@@ -92,8 +92,8 @@ def _table(exhibit: Exhibit, found: Runs) -> Table:
         body=body,
         frame=frame.drop(columns=["path"]),
         note="Time is a run's share of its cohort's, first steps not counted; a commit with + had uncommitted changes, "
-        "and the record has the digest of the sources as they were. The last epoch, and all images, have a column where "
-        "they tell something else.",
+        "and the record has the digest of the sources as they were. The last epoch, and all images, have a column "
+        "where they tell something else.",
         css="kdnb-runs",
         of_demo=first.profile.name == "demo",
     )
