@@ -141,12 +141,12 @@ def _of_pairs(exhibit: Exhibit, frame: pd.DataFrame, profile: str) -> list[Panel
 
 
 def of_their_own(found: Sequence[Panel], frame: pd.DataFrame) -> list[Panel]:
-    """Panels but those whose runs all stand in one before them, among others."""
+    """Panels but those whose runs all stand in one before them: relatives may stand for several pairs of a paper."""
     runs = [(panel.column.score.key, set(panel.of(frame)["path"])) for panel in found]
     return [
         panel
         for place, (panel, (score, own)) in enumerate(zip(found, runs, strict=True))
-        if not any(score == other and own < those for other, those in runs[:place])
+        if not any(score == other and own <= those for other, those in runs[:place])
     ]
 
 
@@ -176,7 +176,12 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     standing = [(panel.profile, panel.networks) for panel in shown]
     if len(set(standing)) < len(standing):
         said.append("The same networks stand for several pairs here.")
-    missing = [pair.title for pair in exhibit.pairs if pair.key not in {p.pair.key for p in shown if p.pair}]
+    others = [pair for pair in exhibit.pairs if pair.key not in {p.pair.key for p in shown if p.pair}]
+    there = {(panel.profile, panel.networks) for panel in shown if panel.networks}
+    alike = [pair.title for pair in others if any((scale, pair.networks(scale)) in there for scale, _ in there)]
+    if alike:
+        said.append(f"The networks shown stand for {', '.join(alike)} too.")
+    missing = [pair.title for pair in others if pair.title not in alike]
     if shown and missing:
         several = f"{len(missing)} of {len(exhibit.pairs)} pairs"
         said.append(f"{NOT_YET.capitalize()}: {', '.join(missing) if len(missing) <= MOST_NAMED else several}.")
