@@ -25,7 +25,7 @@ from kdnb.plots.histories import (
     milestones,
     thin,
 )
-from kdnb.plots.panels import Panel, clause, labels, lacking, legend_below, panels, plot, unmeasured
+from kdnb.plots.panels import Panel, clause, labels, lacking, legend_below, of_their_own, panels, plot, unmeasured
 from kdnb.plots.style import Plot, across, colour, for_phones_too, in_columns, on_a_phone, style
 from kdnb.study.record import Record
 from kdnb.study.store import Store
@@ -86,7 +86,8 @@ def _seen(course: _Course, drawn: Courses) -> str:
 def _courses(exhibit: Exhibit, profile: str, drawn: Courses, runs: Sequence[tuple[Cell, Record]]) -> list[_Course]:
     """The wanted columns of the runs' histories, for every pair that has runs, at its strongest scale."""
     wanted, found = drawn.wanted, []
-    for panel in panels(exhibit, framed(runs), profile):
+    every = framed(runs)
+    for panel in of_their_own(panels(exhibit, every, profile), every):
         here = [(c, r) for c, r in runs if (c.profile.name, c.column) == (panel.profile, panel.column)]
         parts = [long(cell.key, record).assign(line=cell.row.key) for cell, record in here]
         frame = pd.concat(parts) if parts else gathered([]).assign(line="")
