@@ -97,7 +97,7 @@ BAD = {
         "bench --conformity --dtype bfloat16 --rounds 3",
         "--conformity settles how it trains: leave out --rounds, --dtype.",
     ),
-    "no name": ("data prepare x/y", "'x/y' cannot name your own images"),
+    "no name": ("data prepare x/y", "There is no data set called 'x/y'"),
     "captured on a CPU": ("run plain --device cpu --mode captured", "use --mode eager on a CPU"),
     "compiled": ("run plain --mode compiled", "Compiled steps are gone"),
     "an archive that is not there": (

@@ -112,7 +112,7 @@ def _need_prepared(name: str, root: str | Path | None, flip: bool, replace: bool
         raise
     except KdnbError as error:
         if not own.NAME.fullmatch(name):
-            own.need_free(name, root)  # no folder helps
+            raise  # no folder helps
         raise KdnbError(
             f"{error} Images of your own need their folder: `kdnb data prepare {name} --from FOLDER`."
         ) from None
