@@ -111,10 +111,12 @@ import os, signal, sys, time
 def saved(number, frame):
     print("saved", flush=True)
     os._exit(143)
-job = os.fork() == 0
-for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, saved if job else lambda number, frame: None)
-if job:
+def listen(how):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, how)
+listen(lambda number, frame: None)  # before there is a job: told too early, it would die and leave the job behind
+if os.fork() == 0:
+    listen(saved)
     print("inside", flush=True)
     time.sleep(60)
 os.wait()
