@@ -388,8 +388,8 @@ def _arrays_of(record: Path) -> list[Path]:
     """The file of arrays that a record speaks of, or what lies in its place."""
     beside = array_files.file_beside(record)
     waiting = array_files.waiting_beside(beside)
-    with contextlib.suppress(StoreError, OSError):
-        if waiting.exists() and array_files.digest(waiting.read_bytes()) == read(record).arrays:
+    with contextlib.suppress(StoreError):
+        if waiting.exists() and array_files.waits(beside, read(record).arrays):
             return [waiting]
     return [beside] if beside.exists() else []
 

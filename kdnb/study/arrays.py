@@ -32,6 +32,13 @@ def waiting_beside(arrays: Path) -> Path:
     return arrays.with_suffix(".next.npz")
 
 
+def waits(arrays: Path, expected: str) -> bool:
+    """Whether arrays of this digest still wait beside where they come to rest."""
+    with contextlib.suppress(OSError):
+        return digest(_content(waiting_beside(arrays))) == expected
+    return False
+
+
 def at_rest(path: Path) -> Path:
     """Where a file comes to rest: elsewhere only where it is one of arrays that wait."""
     return path.with_name(path.name.removesuffix(".next.npz") + ".npz") if path.name.endswith(".next.npz") else path
@@ -66,9 +73,8 @@ def read(path: Path, expected: str) -> bytes:
     with contextlib.suppress(OSError):
         if digest(content := _content(path)) == expected:
             return content
-    with contextlib.suppress(OSError):
-        if digest(content := _content(waiting_beside(path))) == expected:
-            return content
+    if waits(path, expected):
+        return _content(waiting_beside(path))
     try:
         _content(path)
     except OSError as error:

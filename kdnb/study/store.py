@@ -404,7 +404,7 @@ def _bring_to_rest(path: Path) -> None:
     waiting = array_files.waiting_beside(beside)
     if waiting.exists():
         with contextlib.suppress(StoreError):
-            if array_files.digest(waiting.read_bytes()) == read(path).arrays:
+            if array_files.waits(beside, read(path).arrays):
                 os.replace(waiting, beside)
         waiting.unlink(missing_ok=True)
 

@@ -14,9 +14,9 @@ from kdnb.exhibits.exhibit import Cell
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, measured, records_of, students
 from kdnb.exhibits.status import progress
-from kdnb.study.statistics import Difference, Layout, paired
+from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
-from kdnb.tables.in_short import less_images, strongest_gains, students_of
+from kdnb.tables.in_short import less_images, strongest_gains
 from kdnb.tables.ledger import verdicts_told
 from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, runs_told, standing, standings
 from kdnb.tables.sheet import Included, Said
@@ -66,20 +66,20 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     word = "Yes, here" if 2 * better > len(gains) else "Some methods here" if better else "Not that we can tell here"
     rows = methods_told(gain.a for gain in gains)
     answer = f"{word}: {better} of {len(gains)} {rows} beat the plain student by more than chance explains. "
-    answer += f"The median gain is {median:.1f} points.{_elsewhere(exhibit, scale, place, store)}"
+    answer += f"The median gain is {median:.1f} points.{_elsewhere(exhibit, place, store)}"
     sure = f"{seeds} seed{'s' * (seeds > 1)}, one teacher, {measured_at(scale)}: {place}"
     table = _link("one paper's table", exhibit.paper, exhibit.name)
     return answer, f"{sure}; {table}. Ranks may change at full size."
 
 
-def _elsewhere(exhibit: Exhibit, scale: str, place: str, store: Store) -> str:
-    """` On CIFAR-10: 9 of 15.`: the same of the other data sets of the exhibit at this scale; often empty."""
+def _elsewhere(exhibit: Exhibit, place: str, store: Store) -> str:
+    """` On CIFAR-10: 9 of 15.`: the same of the exhibit's other places at its strongest scale; often empty."""
+    _, places, gains = strongest_gains(exhibit, store) or ("", {}, {})
     told = []
-    for other, of in students_of(exhibit, scale, store).items():
-        gains = [gain for gain in paired(of.runs) if gain.n]
-        if other != place and gains:
-            better = sum(gain.known and gain.low > 0 for gain in gains)
-            told.append(f"{title(of.dataset)}: {better} of {len(gains)}")
+    for other, found in gains.items():
+        if other != place and found:
+            better = sum(gain.known and gain.low > 0 for gain in found)
+            told.append(f"{title(places[other].dataset)}: {better} of {len(found)}")
     return f" On {', '.join(told)}." if told else ""
 
 
