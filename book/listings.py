@@ -1,4 +1,7 @@
-"""A small extension of Sphinx: listings whose long lines go on below, and whose titles lead to their files."""
+"""A small extension of Sphinx: listings whose long lines go on below, and whose titles lead to their files.
+
+A listing that would fill more than a screen is folded, so that the formula before it and what follows stay together.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from docutils import nodes
 
 #: A listing's title, as `kdnb/listing.py` writes it.
 TITLE = re.compile(r"(kdnb/(\w+)/\S+)\.py, line (\d+)")
+#: A listing of more lines is folded.
+MOST_LINES = 50
 CODE = re.compile(r'(<div class="highlight"><pre>(?:<span></span>)?)(.*?)(</pre>)', re.DOTALL)
 
 
@@ -22,6 +27,16 @@ def lead(app: Any, tree: nodes.document, page: str) -> None:
         if found and (address := _address(app, page, *found.groups())):
             title.children = []
             title += nodes.reference("", told, refuri=address)
+        if found:
+            _fold(title.parent, told.partition(",")[0])
+
+
+def _fold(listing: nodes.Element, file: str) -> None:
+    """A long listing, with its title, behind one line that opens it."""
+    lines = len(listing[-1].astext().splitlines())
+    if lines > MOST_LINES:
+        head = f'<details class="kdnb-listing"><summary>{lines} lines of {file}</summary>'
+        listing.replace_self([nodes.raw("", head, format="html"), listing, nodes.raw("", "</details>", format="html")])
 
 
 def _address(app: Any, page: str, module: str, room: str, line: str) -> str:

@@ -51,14 +51,16 @@ def axe() -> Path:
     return Path(named)
 
 
-def visited(html: Path, pages: Sequence[str], script: str, added: Path | None = None) -> dict[str, Any]:
+def visited(
+    html: Path, pages: Sequence[str], script: str, added: Path | None = None, width: int = 1280
+) -> dict[str, Any]:
     """What `script`, the body of an async function, returns on each of the pages, in the order of their visits."""
     told: queue.Queue[dict[str, Any]] = queue.Queue()
     handler = functools.partial(_Pages, pages=list(pages), script=VISIT % script, added=added, told=told, root=html)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with _browsing(f"http://127.0.0.1:{server.server_port}/{pages[0]}"):
+        with _browsing(f"http://127.0.0.1:{server.server_port}/{pages[0]}", width):
             answers = [told.get(timeout=SECONDS) for _ in pages]
     finally:
         server.shutdown()
@@ -67,10 +69,11 @@ def visited(html: Path, pages: Sequence[str], script: str, added: Path | None = 
 
 
 @contextmanager
-def _browsing(address: str) -> Iterator[None]:
+def _browsing(address: str, width: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="kdnb-browser-", ignore_cleanup_errors=True) as place:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"]
-        options += [f"--user-data-dir={place}", "--no-first-run", "--remote-debugging-port=0"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        options += [f"--window-size={width},900", "--no-first-run", "--remote-debugging-port=0"]
+        options += [f"--user-data-dir={place}"]
         browser = subprocess.Popen(
             [chromium(), *options, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -665,6 +665,15 @@ field.value = "crd kd";
 field.dispatchEvent(new Event("input"));
 return {...told, left: rows().map((row) => row.cells[0].textContent.trim()), said: field.nextSibling.textContent};
 """
+#: Tables of which a part is to be scrolled for, folds apart; and whether the page itself is too wide.
+CUT = """
+const cut = [...document.querySelectorAll("article table")].filter((table) => {
+  const frame = table.closest(".pst-scrollable-table-container") || table.parentElement;
+  return frame.scrollWidth > frame.clientWidth + 1;
+});
+const { scrollWidth, clientWidth } = document.documentElement;
+return {cut: cut.map((table) => table.innerText.slice(0, 80)), page: scrollWidth - clientWidth};
+"""
 
 
 @pytest.mark.book
@@ -677,6 +686,13 @@ def test_a_browser_finds_nothing_serious_that_keeps_anybody_from_reading(html):
     assert {*told} == {*pages}
     for page, said in told.items():
         assert said.get("named") and said["found"] == [], f"{page}: {said}"
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_at_a_tablets_width_every_table_is_seen_whole(html):
+    pages = [str(path.relative_to(html)) for path in pages_of(html / "book")]
+    assert visited(html, pages, CUT, width=1024) == dict.fromkeys(pages, {"cut": [], "page": 0})
 
 
 def leading(text: str) -> float:

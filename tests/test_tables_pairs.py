@@ -112,3 +112,20 @@ def test_tables_of_one_scale_on_several_data_sets_have_names_of_their_own():
     fill(Store.open(), "pilot", seeds=1, key="iekd/table5")
     names = [table.name for table in tables.pairs("iekd/table5", "pilot")]
     assert len(names) == len(set(names)) and {"iekd-table5-cifar10-pilot", "iekd-table5-cifar100-pilot"} <= set(names)
+
+
+def test_pairs_that_the_same_runs_stand_for_share_a_column():
+    fill(Store.open(), seeds=1, key="slkd/fig4")
+    demo = tables.pairs("slkd/fig4")[-1]
+    assert head(demo)[1:] == ["VGG13 → VGG8; ResNet32x4 → ResNet8x4"]
+    assert len(demo.frame["pair"].unique()) == 2 and (demo.frame["runs"] > 0).all()
+
+
+def test_a_pair_without_runs_is_named_below_those_with_some():
+    cell = exhibits.get("slkd/table1").cell("pilot", "resnet56-resnet8/kd")
+    keep(Run(cell.experiment, 1), 0.605)
+    before = tables.pairs("slkd/table1", "pilot", lines=["at"])[-1]
+    assert len(head(before)) > 2 and "no runs" not in before.note, "where none has any, all stand there"
+    table = tables.pairs("slkd/table1", "pilot", lines=["kd"])[-1]
+    assert head(table)[1:] == ["ResNet56 → ResNet8"] and line(table, "KD") == ["KD", "60.50 (1)"]
+    assert "2 of 6 pairs have no runs at this scale yet: " in table.note and (table.frame["runs"] == 0).sum() == 2

@@ -14,10 +14,11 @@ from kdnb.exhibits.runs import device_told
 from kdnb.exhibits.show import Shown
 from kdnb.study.store import Store
 from kdnb.tables.method import at_scales, scale_told
-from kdnb.tables.sheet import Table, line
+from kdnb.tables.sheet import Line, Table, line, without_empty
 from kdnb.tables.words import NOT_YET, slug
 
-HEAD = ("Row", "Epochs", "Epochs of the first step", "Cost in epochs of KD", "Trained together", "Device")
+FIRST_STEP = "Epochs of the first step"
+HEAD = ("Row", "Epochs", FIRST_STEP, "Cost in epochs of KD", "Trained together", "Device")
 
 
 def costs(runs: Shown, *, name: str = "") -> Table:
@@ -25,7 +26,8 @@ def costs(runs: Shown, *, name: str = "") -> Table:
     scales, store = at_scales(runs.once()), Store.open()
     runs = next((shown for shown in scales if _has_own(shown)), scales[0]).once()
     steps = {pair: steps_for(of) for pair, of in _by_pair(runs).items()}
-    body, lines = [], []
+    body: list[Line] = []
+    lines = []
     for cell in runs.cells:
         found = [r for r in runs.records if cell.experiment and r.fingerprint == cell.experiment.fingerprint]
         if not found:
@@ -47,10 +49,11 @@ def costs(runs: Shown, *, name: str = "") -> Table:
                 "trained_together": together, "devices": devices,
             }
         )  # fmt: skip
+    head, body = without_empty(line(*HEAD), body, FIRST_STEP)
     return Table(
         name=name or slug(f"costs {runs.cells[-1].key}"),
         caption=f"What a run took, {scale_told(runs)}; mean over seeds.",
-        head=[line(*HEAD)],
+        head=[head],
         body=body,
         frame=pd.DataFrame(lines),
         note=_note(steps.values()),

@@ -18,10 +18,11 @@ from kdnb.study.statistics import POOLED
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
 from kdnb.tables.schedules import marked, own_schedules_told
-from kdnb.tables.sheet import Entry, Line, Said, Table, line, myst
+from kdnb.tables.sheet import Entry, Line, Said, Table, line, myst, without_empty
 from kdnb.tables.words import measured_at, runs_label
 
-HEAD = ("Difference in print", "Measured", "Seeds", "Says")
+IN_PRINT = "Difference in print"
+HEAD = (IN_PRINT, "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
 JUDGED = " No number decides it: the comparisons stand here for who judges."
 #: No two scores in percent lie further apart: of an interval that is wider the width is not printed.
@@ -70,10 +71,11 @@ def _table(
     schedules = own_schedules_told(paper, compared, [verdict.profile], store, found[0].place)
     every = {row for finding in found for row in finding.leaf.rows()}
     place = "" if several else f", {trained_here(paper, found[0].place, frames[found[0].place], every)}"
+    head, body = without_empty(line(*["Place"] * several, *_claimed(found), *["by"] * margins, *HEAD), body, IN_PRINT)
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
-        head=[line(*["Place"] * several, *_claimed(found), *["by"] * margins, *HEAD)],
+        head=[head],
         body=body,
         note=f"{told_of(verdict, paper)}.{judged}{_as_taken(verdict.claim, paper)}{_made_of(found, paper)}"
         f"{_of_a_teacher(found)} {schedules}".strip(),

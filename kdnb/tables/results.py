@@ -277,10 +277,9 @@ def pairs(
         if scale == profile or (scale != "demo" and (frame["profile"] == scale).any()):
             for dataset in exhibit.datasets_of(scale):
                 every = _block(exhibit, parts, scale, frame, store, dataset)
-                able = [c for c in every.columns if any(every.cells[r.key, c].experiment for r in rows)]
-                if able:
+                if any(cell.experiment for cell in every.cells.values()):
                     named = f"{name} {dataset}" if len(exhibit.datasets_of(scale)) > 1 else name
-                    tables.append(_of_relatives(every.narrowed(able), every.columns, _rows(parts), gain, named))
+                    tables.append(_of_relatives(every, _rows(parts), gain, named))
     return tables
 
 
@@ -430,30 +429,49 @@ def _at_paper_scale(block: _Block, rows: dict[str, Row], gain: Gain | None, name
     )
 
 
-def _of_relatives(block: _Block, every: Sequence[Column], rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
-    """What was measured under one of the smaller profiles, by the paper's pair and who stands for it."""
-    dataset = title(block.columns[0].dataset)
-    caption = f"{scale_title(block.profile, block.frame)}, {dataset}; {unit(block.columns)}{MEASURED}."
-    named = zip(headings(every, pairs=True), every, strict=True)
-    head: list[Line] = [line("The paper's pair", *(heading for heading, column in named if column in block.columns))]
+def _of_relatives(every: _Block, rows: dict[str, Row], gain: Gain | None, name: str) -> Table:
+    """What was measured under one of the smaller profiles, by the paper's pair and who stands for it.
+
+    Pairs that the same runs stand for share a column; one without runs is named below, if any has some.
+    """
+    able = [c for c in every.columns if any(every.cells[key, c].experiment for key in rows)]
+    there = [c for c in able if any(len(every.runs(key, c)) or (key, c) in every.lost for key in rows)] or able
+    alike: dict[object, list[Column]] = {}
+    for column in there:
+        alike.setdefault(_runs_of_a_column(every, column, rows), []).append(column)
+    block, shown = every.narrowed(able), [same[0] for same in alike.values()]
+    named = dict(zip(every.columns, headings(every.columns, pairs=True), strict=True))
+    head: list[Line] = [line("The paper's pair", *("; ".join(named[c] for c in same) for same in alike.values()))]
     if block.profile != "short":
-        relatives = (unbroken(block.relatives(column)) for column in block.columns)
-        head.append(line("trained here", *relatives))
-    body = _body(block.exhibit, rows, [_Place(block, column) for column in block.columns], gain)
-    note = _note_of_relatives(block, every)
-    name = slug(f"{name} {block.profile}")
+        head.append(line("trained here", *(unbroken(block.relatives(column)) for column in shown)))
+    said = [
+        _left_out("no relatives at this scale", [c for c in every.columns if c not in able], every.columns),
+        _left_out("no runs at this scale yet", [c for c in able if c not in there], every.columns),
+        demo_mark(block.frame) if block.profile == "demo" else "",
+    ]
     return Table(
-        name, caption, head, body, _summary(block, rows, True), note, "kdnb-results kdnb-pairs", rerun=_rerun([block]),
+        name=slug(f"{name} {block.profile}"),
+        caption=f"{scale_title(block.profile, block.frame)}, {title(able[0].dataset)}; {unit(able)}{MEASURED}.",
+        head=head,
+        body=_body(block.exhibit, rows, [_Place(block, column) for column in shown], gain),
+        frame=_summary(block, rows, True),
+        note=" ".join(filter(None, said)),
+        css="kdnb-results kdnb-pairs",
+        rerun=_rerun([block]),
         of_demo=block.profile == "demo",
-    )  # fmt: skip
+    )
 
 
-def _note_of_relatives(block: _Block, every: Sequence[Column]) -> str:
-    without = [column.pair.title for column in every if column.pair and column not in block.columns]
-    said = []
-    if without:
-        names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
-        said.append(f"{len(without)} of {len(every)} pairs have no relatives at this scale{names}.")
-    if block.profile == "demo":
-        said += [mark] if (mark := demo_mark(block.frame)) else []
-    return " ".join(said)
+def _runs_of_a_column(block: _Block, column: Column, rows: Iterable[str]) -> object:
+    """What tells a column apart from others: its networks, its score, and which experiments its rows are."""
+    cells = [block.cells.get((key, column)) for key in rows]
+    made = tuple(cell.experiment.fingerprint if cell and cell.experiment else "" for cell in cells)
+    return block.relatives(column), column.dataset, column.score, made
+
+
+def _left_out(why: str, columns: Sequence[Column], every: Sequence[Column]) -> str:
+    """`2 of 6 pairs have no relatives at this scale: VGG13 → VGG11, VGG13 → VGG8.`"""
+    without = [column.pair.title for column in columns if column.pair]
+    names = f": {', '.join(without)}" if len(without) <= MOST_NAMED else ""
+    have = "has" if len(without) == 1 else "have"
+    return f"{len(without)} of {len(every)} pairs {have} {why}{names}." if without else ""

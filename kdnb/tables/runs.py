@@ -74,7 +74,7 @@ def _name(exhibit: Exhibit, first: Cell) -> str:
 def _table(exhibit: Exhibit, found: Runs) -> Table:
     """A line a run, with all scores that the exhibit takes from it."""
     first, frame = found[0][0], framed(found)
-    scores = list(dict.fromkeys(cell.score for cell, _ in found))
+    scores = list({cell.score.key: cell.score for cell, _ in found}.values())  # two networks may have one score each
     readings = [(score, name) for score in scores for name in READINGS if _has(frame, score, name)]
     body: list[Line] = []
     before = ""

@@ -219,6 +219,14 @@ def _html(entry: Entry, tag: str) -> str:
     return f"<{tag}{spans}>{html.escape(entry.text)}</{tag.split()[0]}>"
 
 
+def without_empty(head: Line, body: list[Line], column: str) -> tuple[Line, list[Line]]:
+    """Head and body without the column of this name, where it has nothing but dashes."""
+    at = next((place for place, entry in enumerate(head) if entry.text == column), None)
+    if at is None or any(entries[at].text != "–" for entries in body):
+        return head, body
+    return [*head[:at], *head[at + 1 :]], [[*entries[:at], *entries[at + 1 :]] for entries in body]
+
+
 def line(*texts: object) -> list[Entry]:
     """A line of plain entries."""
     return [text if isinstance(text, Entry) else Entry(str(text)) for text in texts]
