@@ -21,7 +21,7 @@ CODE = re.compile(r'(<div class="highlight"><pre>(?:<span></span>)?)(.*?)(</pre>
 
 def lead(app: Any, tree: nodes.document, page: str) -> None:
     """The title of a listing leads to its lines in the repository; where that is not known, to the reference."""
-    for title in tree.findall(nodes.caption):
+    for title in list(tree.findall(nodes.caption)):  # folds change the tree
         told = title.astext()
         found = TITLE.fullmatch(told)
         if found and (address := _address(app, page, *found.groups())):

@@ -692,7 +692,7 @@ def test_a_browser_finds_nothing_serious_that_keeps_anybody_from_reading(html):
 @pytest.mark.browser
 def test_at_a_tablets_width_every_table_is_seen_whole(html):
     pages = [str(path.relative_to(html)) for path in pages_of(html / "book")]
-    assert visited(html, pages, CUT, width=1024) == dict.fromkeys(pages, {"cut": [], "page": 0})
+    assert visited(html, pages, CUT, width=1024) == {page: {"cut": [], "page": 0} for page in pages}
 
 
 def leading(text: str) -> float:

@@ -17,6 +17,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.core import publish_doctree
 from docutils.utils import new_document
+from pybtex.database import Person
 from sphinx import addnodes
 
 from kdnb import exhibits, listing, methods, page, paths, tables
@@ -811,3 +812,35 @@ def test_words_that_lead_to_a_demo_alone_say_so(monkeypatch):
     readable.gather(None, tree)
     told = [node.astext() for node in tree[0].children if isinstance(node, nodes.paragraph)]
     assert told == ["Early:", "Not yet measured; the demo has run it.", "Late:", "The end."]
+
+
+def _listing(path, lines):
+    code = nodes.literal_block("", "\n".join(f"x = {number}" for number in range(lines)))
+    return nodes.container("", nodes.caption("", f"{path}, line 7"), code, literal_block=True)
+
+
+def test_a_listing_of_more_than_a_screen_is_folded(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    listings = importlib.import_module("listings")
+    monkeypatch.setattr(listings, "_address", lambda *told: "")
+    tree = new_document("page")
+    long, short = _listing("kdnb/methods/srm.py", 51), _listing("kdnb/losses/codes.py", 50)
+    tree += [long, short, _listing("elsewhere.py", 90), nodes.paragraph("", "The end.")]
+    listings.lead(None, tree, "page")
+    opened, *rest = tree.children
+    assert opened.astext() == '<details class="kdnb-listing"><summary>51 lines of kdnb/methods/srm.py</summary>'
+    assert rest[0] is long and rest[1].astext() == "</details>" and rest[2] is short
+    assert [type(node) for node in rest[3:]] == [nodes.container, nodes.paragraph], "only the package's own are folded"
+
+
+def test_works_are_listed_as_pages_call_them(monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book"))
+    citations = importlib.import_module("citations")
+
+    def work(year, *authors):
+        return citations.Entry("article", {"year": year}, {"author": [Person(name) for name in authors]})
+
+    works = [work("2008", "van der Maaten, Laurens", "Hinton, Geoffrey"), work("2015", "A, B", "C, D", "E, F")]
+    works += [work("2003", "Torkkola, Kari"), work("2003", "Torkkola, Kari")]
+    told = ["van der Maaten and Hinton, 2008", "A et al., 2015", "Torkkola, 2003a", "Torkkola, 2003b"]
+    assert list(citations.Labels().format_labels(works)) == told
