@@ -36,7 +36,9 @@ def _fold(listing: nodes.Element, file: str) -> None:
     lines = len(listing[-1].astext().splitlines())
     if lines > MOST_LINES:
         head = f'<details class="kdnb-listing"><summary>{lines} lines of {file}</summary>'
-        listing.replace_self([nodes.raw("", head, format="html"), listing, nodes.raw("", "</details>", format="html")])
+        at = listing.parent.index(listing)  # `replace_self` would give its name and classes to the fold's beginning
+        listing.parent.insert(at + 1, nodes.raw("", "</details>", format="html"))
+        listing.parent.insert(at, nodes.raw("", head, format="html"))
 
 
 def _address(app: Any, page: str, module: str, room: str, line: str) -> str:

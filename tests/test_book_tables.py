@@ -829,7 +829,7 @@ def test_a_listing_of_more_than_a_screen_is_folded(monkeypatch, tmp_path):
     listings.lead(None, tree, "page")
     opened, *rest = tree.children
     assert opened.astext() == '<details class="kdnb-listing"><summary>51 lines of kdnb/methods/srm.py</summary>'
-    assert rest[0] is long and rest[1].astext() == "</details>" and rest[2] is short
+    assert not opened["classes"] and rest[0] is long and rest[1].astext() == "</details>" and rest[2] is short
     assert [type(node) for node in rest[3:]] == [nodes.container, nodes.paragraph], "only the package's own are folded"
 
 
