@@ -153,7 +153,7 @@ def _folded(parts: list[nodes.container]) -> nodes.section:
     tables, figures = (sum(len(list(part.findall(kind))) for part in parts) for kind in (nodes.table, nodes.figure))
     counts = [f"{n} {what}{'s' * (n > 1)}" for n, what in ((tables, "table"), (figures, "figure")) if n]
     opened = f'<details class="kdnb-demo"><summary>Show the demo: {" and ".join(counts)}</summary>'
-    section = nodes.section("", nodes.title("", "Demo of this build"), ids=[DEMO], names=[])
+    section = nodes.section("", nodes.title("", "Demo"), ids=[DEMO], names=[])
     section += nodes.paragraph("", OF_A_DEMO)
     section += [nodes.raw("", opened, format="html"), *parts, nodes.raw("", "</details>", format="html")]
     return section

@@ -17,13 +17,15 @@ from kdnb.errors import KdnbError, StoreError
 from kdnb.kinds import LARGEST_WHOLE, MOST_SEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kdnb.exhibits.wanted import Planned
     from kdnb.study.experiment import Run
     from kdnb.study.profile import Profile
     from kdnb.study.store import Store
 
+#: What `study --plan` reads.
+PLANNED = {"plan", "as_json", "exhibit", "profile", "dataset", "seeds", "rows", "epochs", "job"}
 #: Exit codes of a training beside 0 and 2: runs are left without a budget, runs failed, and, with the number of the
 #: signal added, stopped.
 LEFT, FAILED, STOPPED = 3, 4, 128
@@ -155,8 +157,8 @@ def run(
         if not made_now(record.environment):
             made = str(record.environment.get("sources", "unknown"))[:7]
             typer.echo(
-                f"made by other sources ({made}) than today's ({source_digest()[:7]}); where these compute something "
-                "else, raise the `revision` of what was changed",
+                f"recorded by other sources ({made}) than today's ({source_digest()[:7]}); it counts, since nothing "
+                "that it is made of has another `revision` now (who changes what a part computes raises that)",
                 err=True,
             )
     raise typer.Exit(code)
@@ -214,6 +216,8 @@ def study(
     from kdnb.study.store import Store
 
     _need(context, {"as_json": "plan", "export_all": "export", "last_call": "budget"})
+    if plan:
+        _refuse(context, PLANNED, "--plan trains nothing")
     chosen, scale = work.select(exhibit, dataset), _profile(profile, epochs)
     wanted = work.runs(chosen, scale, dataset, seeds, rows)
     if not wanted:
@@ -510,7 +514,9 @@ def _train(
     task = Task(tuple(wanted), paper, asked, until, together or LARGEST_COHORT, any_numerics, last_call)
     with Progress() as progress:
         outcome = train(task, workers, progress)
-        progress.say(f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left")
+        counts = f"{len(outcome.recorded)} runs recorded, {len(outcome.failed)} failed, {outcome.left} left"
+        idle = not outcome.recorded and not outcome.failed and not outcome.left
+        progress.say(f"{counts}: all {len(wanted)} asked for are stored already" if idle else counts)
     store = Store.open()
     if outcome.stopped and outcome.left:
         return store, STOPPED + outcome.stopped
@@ -522,14 +528,20 @@ def _train(
 def _print_plan(jobs: list[Planned], as_json: bool) -> None:
     if as_json:
         lines = [
-            {"id": job.id, "needs": list(job.needs), "runs": [run.label for run in job.runs], "done": job.done}
+            {"id": job.id, "needs": list(job.needs), "runs": _labels(job.runs), "left": _labels(job.left)}
+            | {"done": job.done}
             for job in jobs
         ]
         # Jobs were once called cohorts; who reads the old name goes on reading.
         typer.echo(json.dumps({"jobs": lines, "cohorts": lines}, indent=1))
         return
     for job in jobs:
-        typer.echo(f"{'done   ' if job.done else 'missing'}  {job.id}  {len(job.runs)} runs")
+        runs = f"{len(job.runs)} run{'s' * (len(job.runs) != 1)}"
+        typer.echo(f"done     {job.id}  {runs}" if job.done else f"missing  {job.id}  {len(job.left)} of {runs}")
+
+
+def _labels(runs: Iterable[Run]) -> list[str]:
+    return [run.label for run in runs]
 
 
 def _seconds(text: str | None) -> float | None:

@@ -553,6 +553,18 @@ def test_mathematics_code_figures_and_downloads_are_there(html):
 
 
 @pytest.mark.book
+def test_what_a_demo_has_stands_in_the_fold_for_it(html):
+    of_demos = [
+        (path.name, caption)
+        for path in pages_of(html / "book" / "executed")
+        for caption in soup(path).select("article table caption, article figcaption")
+        if re.search(r"\bdemo of", caption.text, re.IGNORECASE)
+    ]
+    assert of_demos, "a book that is built by a test has demos alone"
+    assert [(page, c.text) for page, c in of_demos if not c.find_parent("details", class_="kdnb-demo")] == []
+
+
+@pytest.mark.book
 def test_every_column_of_every_file_below_a_table_or_a_figure_is_explained(html, book):
     page = soup(html / "book" / "data.html")
     explained = {code.text for table in page.find_all("table") for code in table.select("tr > :first-child code")}

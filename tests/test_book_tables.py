@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from docutils.core import publish_doctree
 from docutils.utils import new_document
 from pybtex.database import Person
 from sphinx import addnodes
+from study_samples import keep, record
 
 from kdnb import exhibits, listing, methods, page, paths, tables
 from kdnb.errors import KdnbError
@@ -60,7 +62,7 @@ def in_book(monkeypatch, tmp_path):
 
 def test_a_claim_of_a_row_on_a_schedule_of_its_own_is_marked():
     shown = tables.claims("comparison", ids=["C2", "C3", "C10"])
-    assert ["†" in entries[1].text for entries in shown.body] == [False, False, True]
+    assert ["†" in entries[0].text for entries in shown.body] == [False, False, True]
     assert "† trained on a schedule of their own." in shown.note
     assert "†" not in tables.claims("comparison", ids=["C3"]).note
 
@@ -205,6 +207,14 @@ def test_the_command_below_results_asks_for_their_runs_and_no_others(store):
     assert asked_for(command) == {(fingerprint, seed) for fingerprint in frame["fingerprint"] for seed in (1, 2, 3)}
     assert " on CPU, 2 threads. They train" in table.demo.rerun and "kdnb run --like" in table.demo.rerun
     assert "--rows" not in commands_of(tables.results("comparison/table1").demo)[0]
+    assert "not measured yet" not in table.demo.rerun
+
+
+def test_what_a_command_trains_beyond_what_is_measured_is_said(store):
+    """Hours are of what there is: a reader who starts the command waits for the rest, too."""
+    keep(Run(comparison.TABLE_1.cell("pilot", "teacher", "cifar100").experiment, 0))
+    told = tables.results("comparison/table1", ["teacher", "kd"], "pilot").rerun
+    assert "--rows teacher,kd" in told and " 3 more runs that they ask for are not measured yet; " in told
 
 
 def test_no_command_is_given_for_what_is_not_measured_or_a_readers_own(store):
@@ -300,7 +310,8 @@ def test_parameters_tell_what_a_measured_smaller_scale_changes(store):
     assert "pilot: epochs" not in dict(texts(tables.parameters("comparison/table1", ["crd"]).body))
     fill(store, "pilot", seeds=1, dataset="cifar100", key="comparison/table1")
     body = dict(texts(tables.parameters("comparison/table1", ["crd"]).body))
-    assert body["pilot: epochs"] == "30" and body["pilot: × 0.1 after epochs"] == "19, 23, 27"
+    assert body["pilot: epochs"] == "30 / 23", "CIFAR-100's and CIFAR-10's"
+    assert body["pilot: × 0.1 after epochs"] == "19, 23, 27 / 14, 17, 20"
     assert body["pilot: networks"] == "ResNet20 → ResNet8" and body["pilot: training images"] == "10,000"
 
 
@@ -322,7 +333,7 @@ def test_selection_reads_the_same_runs_in_two_ways(store):
 def test_claims_say_what_holds_in_print_and_that_a_demo_says_nothing(store):
     body = {entries[0].text: [e.text for e in entries] for entries in tables.claims("comparison").body}
     assert len(body) == 17
-    assert body["C1"][2:] == ["yes", "○ not yet measured"] and body["C13"][2] == "no"
+    assert body["C1 †"][2:] == ["yes", "○ not yet measured"] and body["C13"][2] == "no"
     assert body["C6"][2] == "partly" and body["C17"][2:] == ["–", "◇ a judgement"]
 
 
@@ -330,7 +341,7 @@ def test_claims_carry_the_scale_they_were_judged_at(store):
     fill(store, "pilot", seeds=3, dataset="cifar100")
     table = tables.claims("comparison")
     assert texts(table.head)[0][-1] == "Measured at pilot scale"
-    c10 = next(entries for entries in table.body if entries[0].text == "C10")
+    c10 = next(entries for entries in table.body if entries[0].text == "C10 †")
     assert re.match("[●✕◐] ", c10[3].text)
     assert {"difference", "low", "high", "seeds", "for_it"} <= set(table.frame.columns)
     assert set(table.frame["place"]) == {"CIFAR-100"}
@@ -356,11 +367,11 @@ def test_claims_of_one_seed_have_numbers_and_no_verdict(store):
 def test_a_claim_says_where_nothing_of_it_is_measured(store):
     fill(store, "pilot", seeds=3, dataset="cifar100")
     told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
-    assert re.match(r"◐ open: (all|\d+ of) 15 comparisons for it.*; CIFAR-10 not yet measured", told["C1"])
-    assert "CIFAR-10 " not in told["C10"]  # it speaks of CIFAR-100 alone
+    assert re.match(r"◐ open: (all|\d+ of) 15 comparisons for it.*; CIFAR-10 not yet measured", told["C1 †"])
+    assert "CIFAR-10 " not in told["C10 †"]  # it speaks of CIFAR-100 alone
     fill(store, "pilot", seeds=3, dataset="cifar10")
     told = {entries[0].text: entries[3].text for entries in tables.claims("comparison").body}
-    assert " 30 comparisons for it" in told["C1"] and "not yet measured" not in told["C1"]
+    assert " 30 comparisons for it" in told["C1 †"] and "not yet measured" not in told["C1 †"]
 
 
 def test_claims_that_want_only_what_is_not_measured_yet_are_named(store):
@@ -435,7 +446,7 @@ def test_a_demo_is_no_evidence(store):
 
 def test_claims_about_rows_are_those_that_name_them():
     shown = [entries[0].text for entries in tables.claims("comparison", ["crd", "crd+kd"]).body]
-    assert shown == ["C1", "C10", "C11", "C12"]
+    assert shown == ["C1 †", "C10 †", "C11 †", "C12 †"]
 
 
 def test_in_short_counts_cells_and_claims(store, in_book, tmp_path):
@@ -639,15 +650,32 @@ def test_paper_gets_every_column():
 def test_a_row_on_another_schedule_says_what_it_gains_on_equal_terms(store):
     fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
     fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/schedule")
-    asked = tables.differences("comparison/schedule", [("crd", "plain-long"), ("plain-long", "plain")])
+    pairs = [("crd", "plain-long"), ("plain-long", "plain"), ("crd", "kd-long")]
+    asked = tables.differences("comparison/schedule", pairs)
     gap = {entries[0].text: float(entries[2].text.split()[0]) for entries in asked.body}
     table = tables.results("comparison/table1")
     labels = {entries[0].text for entries in table.body}
     assert {"CRD †", "CRD + KD †"} <= labels and "KD" in labels
     kept = gap["CRD − Plain student on CRD's schedule"]
+    over_kd = gap["CRD − KD on CRD's schedule"]
     assert f"CRD {kept:+.2f} [" in table.note
+    assert f" Over KD on it: CRD {over_kd:+.2f} [" in table.note, "the plain student is the kinder of the two"
     line = next(line for line in tables.in_short("comparison").lines if "schedule of their own" in line)
     assert "Over the plain student on that schedule" in line and "degrees of freedom" in asked.note
+
+
+def test_few_rows_take_the_spread_of_the_table_beside_which_they_stand(store):
+    """Alone they cannot tell that one of them varies more; with the table's rows it is set aside, and named."""
+    exhibit, pair = exhibits.get("iekd/at-weight"), ("at-100", "plain")
+    for place, cell in enumerate([*exhibit.cells("pilot"), *exhibits.get("iekd/table1").cells("pilot")]):
+        for run in cell.runs(3) if cell.experiment and cell.column.pair == exhibit.columns[0].pair else ():
+            noise = random.Random(f"{cell.row.key} {run.seed}").gauss(0, 0.06 if cell.row.key == "at" else 0.003)
+            store.write(run, record(run, 0.5 + place / 100 + noise), "iekd")
+    store = Store.open()
+    alone, beside = (tables.differences(exhibit, [pair], beside=b) for b in ("", "iekd/table1"))
+    assert "vary more: AT." in beside.note and "vary more" not in alone.note
+    widths = [table.frame["high"][0] - table.frame["low"][0] for table in (alone, beside)]
+    assert widths[1] < 0.7 * widths[0] and alone.frame["value"][0] == pytest.approx(beside.frame["value"][0])
 
 
 def test_an_argument_of_a_method_does_not_take_the_place_of_the_recipes():

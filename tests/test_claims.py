@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -217,7 +218,7 @@ def test_a_margin_needs_seeds_for_what_lies_beyond_it():
     numbers = {("d", "good"): 71.0, ("d", "poor"): 69.0}
 
     def needed(by: float, printed: dict) -> int | None:
-        return judge(claim(Better("d", "good", "poor", by=by)), "paper", measured, printed).seeds_needed
+        return judge(claim(Better("d", "good", "poor", by=by)), "paper", measured, printed).findings[0].seeds_needed
 
     assert needed(1.5, numbers) == needed(0.0, {**numbers, ("d", "good"): 69.5}) == needed(2.5, numbers)
     assert needed(1.5, numbers) > needed(0.0, numbers)
@@ -385,7 +386,7 @@ def test_a_part_knows_the_papers_difference_and_the_seeds_it_needs():
 
 
 def test_seeds_of_a_claim_are_those_that_settle_it():
-    measured = {"d": Evidence(runs({"a": 71.0, "b": 70.0, "c": 69.0}, sd=0.5))}
+    measured = {"d": Evidence(runs({"a": 70.0, "b": 70.0, "c": 70.0}, sd=0.5))}
     numbers = {("d", "a"): 71.0, ("d", "b"): 70.8, ("d", "c"): 69.0}
     large, small = Better("d", "b", "c"), Better("d", "a", "b")
     few, many = (f.seeds_needed for f in judge(claim(all_of(large, small)), "paper", measured, numbers).findings)
@@ -400,6 +401,40 @@ def test_seeds_of_a_claim_are_those_that_settle_it():
     assert needed(all_of(large, small, Better("e", "a", "b"))) is not None  # so far as measured
     numbers["d", "b"] = 71.0
     assert needed(small) is None  # a tie in print needs no end of seeds
+    (other, _) = judge(claim(all_of(large, small)), "paper", measured, numbers).findings
+    assert needed(all_of(large, small)) == other.seeds_needed  # and is left out of what the others need
+
+
+def test_seeds_that_settle_a_claim_are_those_of_what_is_open():
+    """What is decided needs none: neither has it to be found in print first, nor do its seeds stand for the others'."""
+    measured = {"d": Evidence(runs({"best": 75.0, "a": 70.0, "b": 70.0, "c": 70.0}, sd=0.5))}
+    numbers = {("d", "best"): 75.0, ("d", "a"): 71.0, ("d", "b"): 70.0, ("d", "c"): 69.99}
+    decided, small, tiny = Better("d", "best", "a"), Better("d", "a", "b"), Better("d", "b", "c")
+    elsewhere = Better("e", "a", "b")
+
+    def found(*parts: Predicate, **printed: float) -> Verdict:
+        values = numbers | {("d", row): value for row, value in printed.items()}
+        return judge(claim(all_of(*parts)), "paper", measured, values)
+
+    few = found(decided, small)
+    assert [f.truth for f in few.findings] == [True, None] and few.seeds_needed == few.findings[1].seeds_needed
+    for printed in (71.0, 60.0):  # a tie that is decided is in nobody's way, and nor is print that is wrong
+        assert found(decided, small, best=printed).seeds_needed == few.seeds_needed
+    assert found(decided).seeds_needed is None and found(decided).status == "confirmed"
+    for parts in (decided, tiny), (decided, tiny, elsewhere), (small, tiny, elsewhere):
+        assert found(*parts).seeds_needed == math.inf  # 0.01 points: no number that is searched
+    assert found(Better("d", "b", "a"), tiny).seeds_needed == few.seeds_needed  # by then it is contradicted
+    assert found(decided, elsewhere).seeds_needed is None
+
+
+def test_a_comparison_of_unknown_noise_leaves_the_seeds_unknown():
+    frame = runs({"a": 70.0, "b": 70.0, "teacher": 70.5}, sd=0.5, seeds=2)
+    once = frame[(frame["row"] != "b") | (frame["seed"] == 1)]
+    measured, numbers = {"d": Evidence(once)}, {("d", "a"): 70.0, ("d", "b"): 70.0, ("d", "teacher"): 71.0}
+    both = all_of(Better("d", "teacher", "a"), Better("d", "teacher", "b"))
+    found = judge(claim(both), "paper", measured, numbers)
+    assert found.status == "undetermined" and found.findings[0].seeds_needed > 2
+    assert found.findings[1].seeds_needed is None and found.seeds_needed is None
 
 
 # --- the whole -----------------------------------------------------------------------------------------------------

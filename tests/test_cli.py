@@ -88,6 +88,11 @@ BAD = {
     "JSON of no plan": ("study --json", "--json says nothing without --plan: add --plan, or leave --json out."),
     "all of no export": ("study --export-all", "--export-all says nothing without --export"),
     "a last call without an end": ("study --last-call", "--last-call says nothing without --budget"),
+    "a device of a plan": ("study --plan --device tpu", "--plan trains nothing: leave out --device"),
+    "images that are to come": (
+        "study --exhibit leaderboard/first --dataset flowers --profile pilot",
+        "Images of your own come first: `kdnb data prepare flowers --from FOLDER`.",
+    ),
     "a job beside a plan": ("study --plan --job nosuch", "--plan lists them"),
     "methods that are not timed": ("bench --only kd", "--only says nothing without --methods"),
     "rows that are not timed": ("bench --exhibit leaderboard/first", "--exhibit says nothing without --methods"),
@@ -171,14 +176,22 @@ def test_the_plan_lists_jobs_and_what_is_done(kdnb):
     found = kdnb("study", "--plan", "--json", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet")
     groups = json.loads(found.out)["jobs"]
     assert json.loads(found.out)["cohorts"] == groups  # the old name of the same
-    assert found.code == 0 and [set(group) for group in groups] == [{"id", "needs", "runs", "done"}] * len(groups)
+    assert found.code == 0 and [set(group) for group in groups] == [{"id", "needs", "runs", "left", "done"}] * len(
+        groups
+    )
     by_id = {group["id"]: group for group in groups}
     assert all(need in by_id for group in groups for need in group["needs"])
     assert sum(len(group["runs"]) for group in groups) == 1 + 2 * 3 + 2  # teacher; three rows; FitNet's hints
     done = [group for group in groups if group["done"]]
     assert [group["runs"] for group in done] == [[teacher.label]]
-    told = kdnb("study", "--plan", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet").out.splitlines()
+    options = ("study", "--plan", "--seeds", "2", "--rows", "teacher,plain,kd,fitnet")
+    told = kdnb(*options).out.splitlines()
     assert [line.split()[:2] for line in told] == [["done" if g["done"] else "missing", g["id"]] for g in groups]
+    keep(kd)
+    (group,) = (g for g in json.loads(kdnb(*options, "--json").out)["jobs"] if kd.label in g["runs"])
+    assert kd.label not in group["left"] and len(group["left"]) == len(group["runs"]) - 1 > 0
+    line = next(line for line in kdnb(*options).out.splitlines() if group["id"] in line)
+    assert line.endswith(f"{len(group['left'])} of {len(group['runs'])} runs"), "what is stored is not missing"
 
 
 def test_a_teacher_without_weights_is_not_done_while_somebody_needs_it(kdnb):
@@ -201,7 +214,8 @@ def test_the_plan_is_the_same_whatever_is_stored(kdnb):
     before = json.loads(kdnb("study", "--plan", "--json").out)["jobs"]
     keep(Run(experiment("plain", DEMO), 1))
     after = json.loads(kdnb("study", "--plan", "--json").out)["jobs"]
-    assert [{**g, "done": 0} for g in before] == [{**g, "done": 0} for g in after]
+    stored = {"done": 0, "left": 0}
+    assert [g | stored for g in before] == [g | stored for g in after] and before != after
 
 
 def test_the_dashboard_counts_what_is_measured(kdnb):
@@ -250,10 +264,10 @@ def test_a_stored_run_is_shown_at_once(kdnb, monkeypatch):
     assert told["headline"] == "0.8125" and told["record"] == str(path)
 
 
-def test_a_stored_run_of_other_sources_says_what_to_do(kdnb):
+def test_a_stored_run_of_other_sources_says_why_it_counts(kdnb):
     keep(Run(experiment("kd", DEMO), 4))  # whose sources are not told
     told = kdnb("run", "kd", "--seed", "4").err
-    assert "made by other sources (unknown) than today's" in told and "raise the `revision`" in told
+    assert "recorded by other sources (unknown) than today's" in told and "it counts" in told
 
 
 @pytest.fixture
@@ -270,6 +284,7 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(kdnb):
     assert found.code == 0 and "4 runs recorded, 0 failed, 0 left" in found.err
     again = kdnb("study", "--rows", "plain,kd", "--seeds", "2", "--device", "cpu")
     assert again.code == 0 and "0 runs recorded, 0 failed, 0 left" in again.err and "epoch" not in again.err
+    assert "all 4 asked for are stored already" in again.err and "stored already" not in found.err
 
 
 @pytest.mark.usefixtures("tiny_demo")

@@ -109,7 +109,7 @@ def test_the_dashboard_counts_records_by_the_sources_that_made_them():
         ("", 1, False),
     }
     told = status.told(found).splitlines()[-1]
-    assert told == f"sources: 1 records by today's ({source_digest()[:7]}), 3 by others (abcdef0 2, unknown 1)"
+    assert told.startswith(f"sources: 1 records by today's ({source_digest()[:7]}), 3 by 2 others, which count as well")
 
 
 def test_a_run_that_went_on_under_new_sources_was_not_made_by_them_alone():

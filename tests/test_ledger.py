@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from book_samples import fill
 from scipy import stats
+from study_samples import record as sample
 
 from kdnb import exhibits, page, paths, tables
 from kdnb.exhibits.claims import withdrawn
@@ -134,8 +135,52 @@ def test_a_verdict_hangs_on_the_difference_of_two_rows_and_says_what_margin_is_c
     call = closest(calls["F2"].verdict)
     told = hangs_on(exhibits.paper("infoflow"), calls["F2"])
     assert told.startswith("Proposed − PKT-H: ")
-    assert "], more than +1.29 is claimed (CIFAR-10: mAP (c), percent, here ResNet20 → CNN-1; 2 seeds)" in told
+    where = "CIFAR-10: mAP (c), percent, here ResNet20 → CNN-1-A → CNN-1"
+    assert f"], more than +1.29 is claimed ({where}; 2 seeds)" in told
     assert f": {call.difference.value:+.2f} [" in told  # the difference itself: nothing is taken off it
+
+
+def test_a_verdict_however_read_hangs_on_what_stands_in_every_reading():
+    """A row that can be read otherwise may lose by more: without the other it would be a verdict of our reading."""
+    lost = Difference("ie-ft", "ofd", 7.0, 6.0, 8.0, 3, "pooled")
+    claim = next(claim for claim in exhibits.paper("iekd").claims if claim.id == "I2")
+    leaves = {leaf.sides(): leaf for leaf in claim.predicate.leaves() if leaf.place.startswith("cifar10/resnet56")}
+    of_ours = Finding(leaves["ie-ft", "ofd"], False, lost)
+    of_all = Finding(leaves["ie-at", "ft"], False, dataclasses.replace(lost, a="ie-at", b="ft", low=1.0))
+    for_it = Finding(leaves["ie-at", "kd"], True, dataclasses.replace(lost, low=-8.0, high=-6.0))
+
+    def hangs(status: str, *found: Finding, of: Claim = claim) -> Finding | None:
+        return closest(Verdict(of, "pilot", status, (*found, for_it)))
+
+    disagrees = WORDS["pilot"][False]
+    assert hangs(disagrees, of_ours, of_all) is of_all
+    assert hangs(disagrees, of_ours) is of_ours  # all readings may say so, each by rows of its own
+    assert hangs(OUR_READING, of_ours, of_all) is of_ours
+    assert hangs(disagrees, of_ours, of_all, of=dataclasses.replace(claim, readings=None)) is of_ours
+
+
+def test_rows_that_are_set_aside_are_named_with_their_wide_intervals():
+    """Beside the comparisons of a claim and on a method's page; and two ways at one place do not name it twice."""
+    store, draw = Store.open(), np.random.default_rng(1)
+    for cell in exhibits.get("comparison/table1").cells("pilot", "cifar100"):
+        for run in cell.runs(3) if cell.experiment and cell.row.role != "teacher" else ():
+            noise = draw.normal(0, 0.08 if cell.row.key == "kd" else 0.001)
+            store.write(run, sample(run, metrics={"headline": 0.5 + noise}), "comparison")
+    found = {table.name: table.note for table in tables.evidence("comparison", store)}
+    told = "Set aside, and compared by their own pairs alone, since they vary too much for the others' spread: KD."
+    assert found["evidence-comparison-c10-pilot"].count("pairs alone; sd ") == 1
+    assert "KD" in found["evidence-comparison-c10-pilot"] and told in found["evidence-comparison-c10-pilot"]
+    assert "(CIFAR-100)" not in found["evidence-comparison-c10-pilot"].partition("Intervals: ")[2]
+    assert "Set aside" not in found["evidence-comparison-c5-pilot"]
+    assert told in tables.outcome("comparison/table1", ["fsp"], store=store).note
+
+
+def test_places_of_rows_that_are_set_aside_are_told_where_there_are_several():
+    told = importlib.import_module("kdnb.tables.evidence").set_aside_told
+    both = {"CIFAR-10": ["KD", "FitNet, all maps"], "CIFAR-100": [], "Digits": ["AT"]}
+    assert told(both, name_places=True).endswith("spread: KD, “FitNet, all maps” (CIFAR-10); AT (Digits).")
+    assert told({"CIFAR-10": ["KD"]}, name_places=False).endswith("spread: KD.")
+    assert told({"CIFAR-10": []}, name_places=False) == ""
 
 
 def test_an_open_claim_says_what_keeps_it_open():
@@ -154,10 +199,13 @@ def test_seeds_that_nobody_would_train_are_not_counted():
     claim = exhibits.paper("comparison").claim("C5")
     undecided = Finding(next(claim.predicate.leaves()), None)
     known = [
-        Verdict(claim, "pilot", "undetermined", (undecided,), seeds_needed=seeds) for seeds in (7, 100, 3455, None)
+        Verdict(claim, "pilot", "undetermined", (undecided,), seeds_needed=seeds)
+        for seeds in (7, 100, 3455, math.inf, None)
     ]
-    assert [seeds_told(verdict) for verdict in known] == ["7", "100", "more than 100", "–"]
-    assert "More than 100 seeds would settle" in told_of(known[2], exhibits.paper("comparison"))
+    assert [seeds_told(verdict) for verdict in known] == ["7", "100", "more than 100", "more than 100", "–"]
+    for verdict in known[2:4]:
+        assert "More than 100 seeds would settle" in told_of(verdict, exhibits.paper("comparison"))
+    assert "would settle" not in told_of(known[4], exhibits.paper("comparison"))
 
 
 def test_rows_on_a_schedule_of_their_own_are_marked_wherever_claims_are_decided(in_book):
@@ -344,12 +392,29 @@ def test_a_place_names_the_networks_of_the_rows_that_are_compared():
     paper = exhibits.paper("iekd")
     place = exhibits.get("iekd/table1").columns[0].key
     relatives = ["ResNet20 → ResNet8", "ResNet20 → ResNet8", "ResNet8 → ResNet8", ""]
-    frame = pd.DataFrame({"row": ["ofd", "ie-od", "tf-kd", "plain"], "relatives": relatives})
+    frame = pd.DataFrame({"row": ["ofd", "ie-od", "tf-kd", "plain"], "networks": relatives, "relatives": relatives})
     here = trained_here(paper, place, frame, {"ofd", "ie-od"})
     assert here.endswith(", here ResNet20 → ResNet8")
     both = ", here ResNet20 → ResNet8, ResNet8 → ResNet8"
     assert trained_here(paper, place, frame, {"ofd", "tf-kd"}).endswith(both)
-    assert trained_here(paper, place, frame, {"plain"}).endswith(both)  # whose teachers' teachers are relatives
+    assert trained_here(paper, place, frame, {"plain"}).endswith(both)  # whom nobody teaches
+    own = {"row": "ft", "networks": "ResNet56 → ResNet20", "relatives": ""}
+    frame = pd.concat([frame, pd.DataFrame([own])])
+    assert trained_here(paper, place, frame, {"ft", "plain"}) == paper.title(place)
+    assert trained_here(paper, place, frame, {"ft", "ofd"}).endswith(", here ResNet20 → ResNet8, ResNet56 → ResNet20")
+
+
+def test_a_row_that_an_auxiliary_teaches_is_told_with_it():
+    """And with the relative that taught it; a classifier after a student has that student's networks."""
+    store = Store.open()
+    fill(store, "pilot", seeds=2, key="infoflow/table1")
+    fill(store, "pilot", seeds=2, key="infoflow/table2")
+    paper, found = exhibits.paper("infoflow"), measured_frames("infoflow", store)["pilot"]
+    alone, through = "ResNet20 → CNN-1", "ResNet20 → CNN-1-A → CNN-1"
+    for place in ("cifar10#map_cosine", "cifar10"):
+        told = {rows: trained_here(paper, place, found[place], rows) for rows in (("flow", "pkt-h"), ("flow", "pkt"))}
+        assert told["flow", "pkt-h"].endswith(f", here {through}")
+        assert {*told["flow", "pkt"].partition(", here ")[2].split(", ")} == {alone, through}
 
 
 def test_the_gain_of_one_method_is_no_family():

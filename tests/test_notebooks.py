@@ -66,7 +66,7 @@ def test_every_row_has_one_page_and_a_page_names_rows_and_exhibits_that_there_ar
 def test_the_page_of_a_control_has_the_table_that_a_dagger_leads_to():
     """By the name of its exhibit, which `tables.results` has by default."""
     for exhibit in exhibits.all_exhibits():
-        for key in {key for key, _ in exhibit.controls.values()}:
+        for key in {control.table for control in exhibit.controls.values()}:
             cells = nbformat.read(paths.ROOT / "notebooks" / f"{key}.ipynb", as_version=4).cells
             code = "\n".join(cell.source for cell in cells)
             assert f'name="{slug(key)}"' in code or f'tables.results("{key}", profile=profile)' in code, key

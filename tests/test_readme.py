@@ -187,7 +187,7 @@ def test_the_ninth_method_is_one_file_and_one_line(project_with_the_example, tmp
         [sys.executable, "-c", "from kdnb import tables; print(tables.results('comparison/table1').to_text())"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert re.search(r"^AT \| – \| –", shown.stdout, flags=re.MULTILINE)
+    assert re.search(r"^AT, my own \| – \| –", shown.stdout, flags=re.MULTILINE)
 
 
 def test_the_documents_are_there():

@@ -15,7 +15,9 @@ from kdnb.exhibits import wanted as work
 from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
 from kdnb.exhibits.reported import reported
 from kdnb.study.profile import get_profile
+from kdnb.study.statistics import Difference
 from kdnb.study.store import Store
+from kdnb.tables.evidence import difference_told
 from kdnb.tables.words import runs_label
 
 SURPRISE = Score("nll", "Surprise", "nats", decimals=3, higher_is_better=False)
@@ -96,6 +98,44 @@ def test_claims_know_which_side_is_the_better_one(measured):
         "CIFAR-100, here ResNet20 → ResNet8",
         "CIFAR-100: Surprise, nats, less is better, here ResNet20 → ResNet8",
     }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.4472, 0.4546, "+0.451 [0.447, 0.455]"),  # both ends would be 0.45
+        (-0.9018, 0.0032, "-0.449 [-0.902, 0.003]"),  # an end would be zero, on neither side
+        (0.00012, 0.8, "+0.4001 [0.0001, 0.8000]"),
+        (0.000012, 0.8, "+0.40 [0.00, 0.80]"),  # four decimals are the most
+        (0.45, 0.45, "+0.45 [0.45, 0.45]"),  # as it is
+        (0.4, 1.2, "+0.80 [0.40, 1.20]"),
+    ],
+)
+def test_an_interval_is_told_with_the_decimals_that_it_needs(low, high, told):
+    assert difference_told(ACCURACY, Difference("a", "b", (low + high) / 2, low, high, 3, "pooled")) == told
+
+
+def test_one_run_needs_no_more_decimals_and_a_score_keeps_its_own():
+    nan = float("nan")
+    assert difference_told(ACCURACY, Difference("a", "b", 0.001, nan, nan, 1, "one seed")) == "+0.00"
+    fine = replace(ACCURACY, decimals=6)
+    assert (
+        difference_told(fine, Difference("a", "b", 1e-5, 1e-6, 2e-5, 3, "pooled")) == "+0.000010 [0.000001, 0.000020]"
+    )
+
+
+def test_a_spread_that_is_not_zero_is_not_told_as_zero(measured):
+    """Of rows that are nearly alike the interval and what it is made of both have more decimals."""
+    store, nearly = Store.open(), {"plain": 0.54, "kd": 0.56}
+    for cell in TABLE.cells("pilot", None, ["plain", "kd"]):
+        for run in cell.runs(3):
+            accuracy = nearly[cell.row.key] + 1e-6 * ((run.seed * len(cell.row.key)) % 4)
+            store.write(run, record(run, metrics={"headline": accuracy, "nll": 1.0}), "tiny")
+    (table,) = [table for table in tables.evidence("tiny") if table.name == "evidence-tiny-t1-pilot"]
+    sd = re.search(r"sd (0\.\d+),", table.note)[1]
+    assert len(sd) == len("0.0001") and float(sd) > 0
+    low, high = re.search(r"\[(.*), (.*)\]", table.body[0][4].text).groups()
+    assert float(low) < float(high)
 
 
 def test_a_claim_of_less_fails_where_it_is_more():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from kdnb import kinds
-from kdnb.exhibits.exhibit import DIGITS, Column, Exhibit, Row
+from kdnb.exhibits.exhibit import DIGITS, Column, Control, Exhibit, Row
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.profile import Profile
@@ -121,7 +121,7 @@ TABLE_1 = Exhibit(
     columns=(Column("cifar100"), Column("cifar10")),
     build=build,
     demo_seeds=2,
-    controls={row: ("comparison/schedule", "plain-long") for row in ("crd", "crd+kd")},
+    controls={row: Control("comparison/schedule", "plain-long", "kd-long") for row in ("crd", "crd+kd")},
 )
 
 

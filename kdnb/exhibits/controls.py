@@ -5,6 +5,8 @@ Part of such a row's lead is the schedule's.  What is left beside a plain studen
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 
 from kdnb import exhibits
@@ -17,17 +19,20 @@ from kdnb.study.store import Store
 DAGGER = "†"
 
 
-def gains_at_equal_schedule(exhibit: Exhibit, profile: str, dataset: str, store: Store) -> dict[str, Difference]:
-    """Row -> its gain over the plain student on its own schedule, where both are measured.
+def gains_at_equal_schedule(
+    exhibit: Exhibit, profile: str, dataset: str, store: Store, over: Literal["plain", "kd"] = "plain"
+) -> dict[str, Difference]:
+    """Row -> its gain over the plain student, or KD, on its own schedule, where both are measured.
 
     The noise is that of all rows of the table of controls; the intervals are simultaneous over these gains.
     """
     if not exhibit.controls or dataset not in exhibit.datasets_of(profile):
         return {}
-    tables = {key for key, _ in exhibit.controls.values()}
+    tables = {control.table for control in exhibit.controls.values()}
     cells = [cell for key in sorted(tables) for cell in exhibits.get(key).cells(profile, dataset)]
     runs = students(framed(runs_of(cells, store))).drop_duplicates(["row", "seed"])
-    both = [(row, plain) for row, (_, plain) in exhibit.controls.items() if _share_a_seed(runs, row, plain)]
+    pairs = [(row, control.kd if over == "kd" else control.plain) for row, control in exhibit.controls.items()]
+    both = [(row, other) for row, other in pairs if _share_a_seed(runs, row, other)]
     return {found.a: found for found in Layout(runs).differences(both)} if both else {}
 
 

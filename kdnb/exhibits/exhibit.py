@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdnb import datasets, methods
 from kdnb.datasets.catalogue import Normalisation
-from kdnb.errors import KdnbError, unknown
+from kdnb.errors import KdnbError, short, unknown
 from kdnb.exhibits.names import network_title, pair_title
 from kdnb.exhibits.reported import KeyOf, MetricOf, Printed, key_of_method, metric_of_line, reported
 from kdnb.exhibits.score import ACCURACY, Score
@@ -242,6 +242,14 @@ class Cell:
         return [Run(self.experiment, seed, keeps=self.keeps) for seed in counted]
 
 
+class Control(NamedTuple):
+    """Where the schedule of a row is given to others: the table, and its plain student and KD on that schedule."""
+
+    table: str
+    plain: str
+    kd: str
+
+
 @dataclass(frozen=True)
 class Exhibit:
     """A table or figure: its rows, its columns, and how a cell becomes an experiment.
@@ -249,7 +257,7 @@ class Exhibit:
     An `ablation` is a table of ours, which the paper does not print: it asks what one choice is worth.
     `demo_seeds` is how many seeds the demo has time for, `study_seeds` how many any other scale trains; `gain` two rows
     whose difference ends the table.  `controls` names, for a row that the paper trains on another schedule than the
-    rest, where the plain student stands that was trained on the same: an exhibit and its row.  `seeds_between` are the
+    rest, where the plain student and KD stand that were trained on the same.  `seeds_between` are the
     first and last seed that count here, where other runs of its experiments belong elsewhere.  `choose` settles, from
     what is measured on a data set, rows that depend on it: the key of a row -> the row as it was chosen (a reader's own
     arguments go before), or why there is none (yet).  A table that is `for_own_images` can be made on a reader's own,
@@ -267,7 +275,7 @@ class Exhibit:
     demo_seeds: int = 1
     gain: tuple[str, str] | None = None
     metric_of: MetricOf = metric_of_line
-    controls: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+    controls: Mapping[str, Control] = field(default_factory=dict, hash=False)
     study_seeds: int = SEEDS
     seeds_between: tuple[int, int] | None = None
     choose: Callable[[Profile, str], Mapping[str, Row | Absent]] | None = None
@@ -360,7 +368,8 @@ class Exhibit:
         """The cells of one data set or of all, column by column, those that are asked for in that order."""
         profile, parts = get_profile(profile), self.parts(asked)
         if dataset is not None and dataset not in self.datasets_of(profile):
-            raise no_data_set(f"data set of {self.key}", dataset, profile, self.datasets_of(profile))
+            known, ours = self.datasets_of(profile), f"data set of {self.key}"
+            raise no_data_set(ours, dataset, profile, known, self.for_own_images)
         settled = self.choose(profile, self.datasets[0]) if self.choose else {}
         return [
             self._cell(part.row, settled.get(part.row.key), column, profile)
@@ -412,13 +421,16 @@ def _taking(row: Row, settled: Row | Absent | None) -> Row:
     return replace(row, arguments={**settled.arguments, **row.arguments}, schedule=settled.schedule)
 
 
-def no_data_set(kind: str, dataset: str, profile: Profile, known: Iterable[str]) -> KdnbError:
-    """The error for a data set that is none of those known under a profile."""
+def no_data_set(kind: str, dataset: str, profile: Profile, known: Iterable[str], open_to_own: bool) -> KdnbError:
+    """The error for a data set that is none of those known under a profile, and may be a reader's that is to come."""
     if profile.embedded_data and datasets.is_own(dataset):
         return KdnbError(
             "The demo trains on the digits alone; images of your own take --profile pilot, short or paper."
         )
-    return unknown(f"{kind} under profile '{profile.name}'", dataset, known)
+    error = unknown(f"{kind} under profile '{profile.name}'", dataset, known)
+    if not open_to_own or profile.embedded_data:
+        return error
+    return KdnbError(f"{error} Images of your own come first: `kdnb data prepare {short(dataset)} --from FOLDER`.")
 
 
 def _changed(before: Experiment | Absent, after: Experiment | Absent) -> list[str]:

@@ -109,7 +109,7 @@ REVIEW_WEIGHT = {
 NEGATIVES = 16_384
 #: SLKD's summed weights given to KD alone: is it the learning ability, or just more of everything?
 CONTROL: dict[str, Any] = {"labels_weight": 1.1, "soft_weight": 1.9}
-#: Arrays that Figures 5 and 6 are drawn from, and of which rows of their pair.
+#: Arrays that Figures 5 and 6 are drawn from, and of which rows of their pair; figures without them ask for none.
 DRAWN = ("plane", "logits_by_class")
 KEPT = {V13_V8.key: {"kd": DRAWN, "slkd": DRAWN}}
 
@@ -234,10 +234,16 @@ def _name(printed: str) -> str:
 
 
 def _exhibit(
-    name: str, title: str, pairs: Iterable[Pair], *rows: str, dataset: str = "cifar100", ablation: bool = False
+    name: str,
+    title: str,
+    pairs: Iterable[Pair],
+    *rows: str,
+    dataset: str = "cifar100",
+    ablation: bool = False,
+    draws: bool = True,
 ) -> Exhibit:
-    """A table with a column for every pair of networks."""
-    columns = tuple(Column(dataset, pair, keeps=KEPT.get(pair.key, {})) for pair in pairs)
+    """A table with a column for every pair of networks; what is drawn from its runs is kept beside them."""
+    columns = tuple(Column(dataset, pair, keeps=KEPT.get(pair.key, {}) if draws else {}) for pair in pairs)
     chosen = tuple(ROWS[key] for key in rows)
     return Exhibit(PAPER, name, title, chosen, columns, build, ablation, key_of, gain=("slkd", "kd"))
 
@@ -266,8 +272,14 @@ EXHIBITS = (
     TABLE_7,
     _exhibit("table8", "Training in parallel or in sequence, one family", SAME_FAMILY, *SEQUENCE),
     _exhibit("table9", "Training in parallel or in sequence, two families", CROSS_FAMILY, *SEQUENCE),
-    _exhibit("fig2", "How far student and self-learning teacher are", (FIGURE_V13_V8, FIGURE_R50_M2), "slkd"),
-    _exhibit("fig4", "One self-learning teacher or two", (FIGURE_V13_V8, R32X4_R8X4), "slkd-one", "slkd"),
+    _exhibit(
+        "fig2",
+        "How far student and self-learning teacher are",
+        (FIGURE_V13_V8, FIGURE_R50_M2),
+        "slkd",
+        draws=False,  # from the record's courses alone
+    ),
+    _exhibit("fig4", "One self-learning teacher or two", (FIGURE_V13_V8, R32X4_R8X4), "slkd-one", "slkd", draws=False),
     _exhibit("fig5", "The student's features in the plane", (FIGURE_V13_V8,), "kd", "slkd"),
     _exhibit("fig6", "How far the logits of student and teacher are", (FIGURE_V13_V8,), "kd", "slkd"),
 )

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from kdnb.exhibits.choosing import search
-from kdnb.exhibits.exhibit import DIGITS, Absent, Awaited, Build, Column, Exhibit, Pair, Part, Row
+from kdnb.exhibits.exhibit import DIGITS, Absent, Awaited, Build, Column, Control, Exhibit, Pair, Part, Row
 from kdnb.exhibits.score import ACCURACY, ERROR, Score, percent
 from kdnb.methods.recipe import Recipe
 from kdnb.study.experiment import Experiment, Images
@@ -380,7 +380,7 @@ TABLE_1 = _exhibit(
     "SRM against six methods on CIFAR-100",
     METHODS,
     gain=("srm", "kd"),
-    controls={"srm": ("srm/epochs", "plain-460")},
+    controls={"srm": Control("srm/epochs", "plain-460", "kd-460")},
 )
 TABLE_2 = _exhibit(
     "table2",

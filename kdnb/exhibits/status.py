@@ -89,8 +89,10 @@ def told(found: dict[str, Any]) -> str:
     if others:
         made = sum(of["records"] for of in others)
         now = sum(of["records"] for of in found["sources"]) - made
-        each = ", ".join(f"{of['sources'][:7] or 'unknown'} {of['records']}" for of in others)
-        lines.append(f"sources: {now} records by today's ({source_digest()[:7]}), {made} by others ({each})")
+        lines.append(
+            f"sources: {now} records by today's ({source_digest()[:7]}), {made} by {len(others)} others, which count "
+            "as well (--json names them)"
+        )
     return "\n".join(lines)
 
 

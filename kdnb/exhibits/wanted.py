@@ -55,8 +55,9 @@ def runs(
     chosen = list(chosen)
     names = list(dict.fromkeys(name for exhibit in chosen for name in exhibit.datasets_of(profile)))
     if dataset is not None and dataset not in names:
-        own = datasets.own_names() if any(exhibit.for_own_images for exhibit in chosen) else ()
-        raise no_data_set("data set", dataset, profile, [*names, *own])
+        open_to_own = any(exhibit.for_own_images for exhibit in chosen)
+        known = [*names, *(datasets.own_names() if open_to_own else ())]
+        raise no_data_set("data set", dataset, profile, known, open_to_own)
     keys = asked(chosen, rows)
     wanted: list[Run] = []
     found: list[Cell] = []
@@ -154,9 +155,14 @@ def every_experiment() -> Iterator[Experiment]:
 
 @dataclass(frozen=True)
 class Planned(plan.Job):
-    """A job of the plan, and whether there is anything left of it to do."""
+    """A job of the plan, and which of its runs are left to do."""
 
-    done: bool
+    left: tuple[Run, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left of it."""
+        return not self.left
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -169,7 +175,7 @@ def jobs(wanted: Iterable[Run], store: Store) -> list[Planned]:
     wanted = list(wanted)
     missing = {run.key for run in plan.missing(wanted, store)}
     return [
-        Planned(job.id, job.runs, job.needs, all(run.key not in missing for run in job.runs))
+        Planned(job.id, job.runs, job.needs, tuple(run for run in job.runs if run.key in missing))
         for job in plan.jobs(wanted)
     ]
 

@@ -41,6 +41,8 @@ def flows(exhibit: Exhibit | str, profile: str = "demo", name: str = "", periods
     caption += "information by the cosine kernel, on the test images. Layers 1 to 3 are the stages, 4 is the embedding."
     if taught is not None:
         caption += f" Dotted: the layers of {_network(taught)} at its end."
+    if periods:
+        caption += f" Bands: {', '.join(f'{number} {name}' for number, (name, *_) in enumerate(periods, 1))}."
     parts, columns = map(_long, found.kept.values()), ["line", "epoch", *(n.removeprefix("course_") for n in names)]
     return plot(found, (name, "flows"), caption, lambda: _figure(found, taught, periods), parts, columns, _ends_told)
 
@@ -70,21 +72,21 @@ def _figure(found: Found, taught: Record | None, periods: Sequence[Period]) -> F
         column[0].set_title(kept.cell.row.label)
         epochs_axis(column[-1])
     last = list(found.kept.values())[-1]
-    for axes, named in zip(places[:, -1], (False, True), strict=True):
-        _mark(axes, last, periods, named)
+    for axes, numbered in zip(places[:, -1], (False, True), strict=True):
+        _mark(axes, last, periods, numbered)
     legend_below(figure, places.ravel(), 4)
     return figure
 
 
-def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], named: bool) -> None:
-    """Periods of the paper's epochs as bands, each as far as the run went."""
+def _mark(axes: Axes, kept: Kept, periods: Sequence[Period], numbered: bool) -> None:
+    """Periods of the paper's epochs as bands, each as far as the run went; the caption names them by their numbers."""
     whole = kept.record.experiment["recipe"]["epochs"]
     ratio = kept.record.metrics["epochs"] / whole
-    for number, (name, begin, end) in enumerate(periods):
+    for number, (_, begin, end) in enumerate(periods):
         axes.axvspan(begin * ratio, end * ratio, color="#888888", alpha=0.08 + 0.08 * (number % 2), linewidth=0)
-        if named:
+        if numbered:
             middle, across = (begin + end) / 2 * ratio, axes.get_xaxis_transform()
-            axes.text(middle, 0.6, name, fontsize=7, rotation=90, ha="center", va="center", transform=across)
+            axes.text(middle, 1.01, str(number + 1), fontsize=8, ha="center", va="bottom", transform=across)
 
 
 def _ends_told(kept: Kept) -> str:

@@ -73,8 +73,9 @@ def claims(
     for claim in chosen:
         verdicts_here = [judged[claim.id] for judged in found.values()]
         told = [Entry(told_of(verdict, of), target=evidence_target(verdict)) for verdict in verdicts_here]
-        says = " ".join(filter(None, [claim.sentence, DAGGER if claim in apart else "", claim.remark]))
-        body.append(line(claim.id, says, IN_PRINT[in_print[claim.id]], *told))
+        says = " ".join(filter(None, [claim.sentence, claim.remark]))
+        id = f"{claim.id} {DAGGER}" if claim in apart else claim.id
+        body.append(line(id, says, IN_PRINT[in_print[claim.id]], *told))
     scales = [TITLES[scale] for scale in found] or ["Verdict"]
     some = f"Claim{'s' * (len(chosen) > 1)} {', '.join(claim.id for claim in chosen)} of the paper"
     which = some if len(chosen) < len(of.claims) else "The claims of the paper"
@@ -217,8 +218,10 @@ def told_of(verdict: Verdict, paper: Paper) -> str:
     return text + (f". {about} seeds would settle what is measured, if the printed differences hold" if settles else "")
 
 
-def seeds_to_settle(verdict: Verdict) -> int | None:
-    """With how many seeds the comparisons that cannot tell yet would; None where none is in that state."""
+def seeds_to_settle(verdict: Verdict) -> float | None:
+    """With how many seeds the comparisons that cannot tell yet would; None where none is in that state, or no number
+    is known; infinite where none that was searched would do.
+    """
     open_by_chance = any(finding.truth is None for finding in verdict.findings)
     return verdict.seeds_needed if open_by_chance and verdict.status == WORDS[verdict.profile][None] else None
 

@@ -43,7 +43,7 @@ def _of_paper(key: str, entries: list[dict[str, Any]]) -> Table:
         "Hours left are of one process, at the speed of the runs that there are, on the machines that made them.",
         head=[line("Exhibit", "Printed", "Cells", "Can run", *(scale.capitalize() for scale in SCALES), "Why not all")],
         body=body,
-        css="kdnb-claims",
+        css="kdnb-claims kdnb-coverage",
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import Paper
+from kdnb.exhibits.claims.evidence import Evidence
 from kdnb.exhibits.claims.judge import Verdict
 from kdnb.exhibits.claims.places import trained_here
 from kdnb.exhibits.claims.predicates import Claim, Finding
 from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import TEACHER
 from kdnb.exhibits.runs import runs_of
-from kdnb.study.statistics import POOLED
+from kdnb.exhibits.score import Score
+from kdnb.study.statistics import PAIRS_ALONE, POOLED, Difference
 from kdnb.study.store import Store
 from kdnb.tables.claims import evidence_name, judge_all, measured_frames, told_of
 from kdnb.tables.schedules import marked, own_schedules_told
@@ -27,6 +30,8 @@ NOTHING = "**Not yet measured:** no comparison of these claims has runs at any s
 JUDGED = " No number decides it: the comparisons stand here for who judges."
 #: No two scores in percent lie further apart: of an interval that is wider the width is not printed.
 WIDER_THAN_ALL = 100.0
+#: So many decimals an interval may be told with, where its score has fewer.
+MOST_DECIMALS = 4
 #: What has to be ahead by anything at all, beside others of a table that need a margin.
 ANY = {True: "more than 0", False: "less than 0"}
 SAYS = {True: "for the claim", False: "against it", None: "cannot tell"}
@@ -78,7 +83,7 @@ def _table(
         head=[head],
         body=body,
         note=f"{told_of(verdict, paper)}.{judged}{_as_taken(verdict.claim, paper)}{_made_of(found, paper)}"
-        f"{_of_a_teacher(found)} {schedules}".strip(),
+        f"{_set_aside(found, frames, paper)}{_of_a_teacher(found)} {schedules}".strip(),
         css="kdnb-evidence",
     )
 
@@ -91,19 +96,45 @@ def _as_taken(claim: Claim, paper: Paper) -> str:
 def _made_of(found: list[Finding], paper: Paper) -> str:
     """What the intervals are made of, for who redoes them, by place where it differs; begins with a blank, or is empty.
 
-    `Intervals: sd 0.74, df 30, critical value 3.02, pooled.`
+    `Intervals: sd 0.74, df 30, critical value 3.02, pooled.`  Of two ways at one place `_set_aside` says who has which.
     """
     places: dict[str, list[str]] = {}
     for finding in found:
         d = finding.difference
         if d is not None and d.known:
-            spread = f"sd {finding.leaf.score.text(d.sd)}" if d.method == POOLED else "sd of each pair its own"
+            spread = f"sd {_sd_told(finding.leaf.score, d.sd)}" if d.method == POOLED else "sd of each pair its own"
             told = f"{spread}, df {d.df:.3g}, critical value {d.critical:.2f}, {d.method}"
             places.setdefault(told, []).append(paper.title(finding.place))
-    if len(places) < 2:
-        return "".join(f" Intervals: {told}." for told in places)
+    if not places:
+        return ""
+    if len({place for at in places.values() for place in at}) == 1 or len(places) == 1:
+        return f" Intervals: {'; '.join(places)}."
     each = [f"{told} ({', '.join(dict.fromkeys(at))})" for told, at in places.items()]
     return f" Intervals: {'; '.join(each)}."
+
+
+def _set_aside(found: list[Finding], frames: Mapping[str, pd.DataFrame], paper: Paper) -> str:
+    """Which of the compared rows have wide intervals for their own spread; begins with a blank, or is empty."""
+    by_place: dict[str, list[str]] = {}
+    for place in dict.fromkeys(f.place for f in found if f.difference and f.difference.method == PAIRS_ALONE):
+        compared = dict.fromkeys(row for f in found if f.place == place for row in f.leaf.sides() if row)
+        apart = Evidence(frames[place], paper.rows or None).set_aside(compared)
+        by_place[paper.title(place)] = [paper.label(row) for row in apart]
+    told = set_aside_told(by_place, name_places=len({finding.place for finding in found}) > 1)
+    return f" {told}" if told else ""
+
+
+def set_aside_told(by_place: Mapping[str, Sequence[str]], name_places: bool) -> str:
+    """Why some intervals are wide: place -> labels of the rows whose noise is not pooled; "" where there are none.
+
+    `Set aside, and compared by their own pairs alone, since they vary too much for the others' spread: KD, AT.`
+    """
+    told = []
+    for place, labels in by_place.items():
+        rows = ", ".join(f"“{label}”" if "," in label else label for label in labels)
+        told += [f"{rows} ({place})" if name_places else rows] if rows else []
+    why = "Set aside, and compared by their own pairs alone, since they vary too much for the others' spread"
+    return f"{why}: {'; '.join(told)}." if told else ""
 
 
 def _of_a_teacher(found: list[Finding]) -> str:
@@ -139,7 +170,32 @@ def _numbers(finding: Finding) -> tuple[str, str, str]:
     assert d is not None, "a finding is a difference or a correlation"
     if d.known and score.unit == "percent" and d.high - d.low > WIDER_THAN_ALL:
         return printed, f"{score.text(d.value, signed=True)}, interval wider than the scale", str(d.n)
-    return printed, score.difference(d), str(d.n)
+    return printed, difference_told(score, d), str(d.n)
+
+
+def difference_told(score: Score, found: Difference) -> str:
+    """As the score tells it, `+1.89 [-0.11, 3.89]`, with more decimals where an interval needs them.
+
+    It does where its ends would be the same number, or one of them a zero that it is not: `+0.451 [0.447, 0.455]`.
+    """
+    fine = _finer(score, lambda fine: _tells_apart(fine, found.low, found.high)) if found.known else score
+    return fine.difference(found)
+
+
+def _sd_told(score: Score, sd: float) -> str:
+    """A standard deviation, with more decimals where it would be a zero that it is not."""
+    return _finer(score, lambda fine: float(fine.text(sd)) > 0).text(sd)
+
+
+def _finer(score: Score, enough: Callable[[Score], bool]) -> Score:
+    """The score with as many decimals as are enough, if `MOST_DECIMALS` are: what is smaller may be rounding."""
+    decimals = range(score.decimals, max(score.decimals, MOST_DECIMALS) + 1)
+    return next(filter(enough, (replace(score, decimals=count) for count in decimals)), score)
+
+
+def _tells_apart(score: Score, low: float, high: float) -> bool:
+    """Whether the ends of an interval, as they are told, are two numbers and none is zero."""
+    return score.text(low) != score.text(high) and 0 not in (float(score.text(low)), float(score.text(high)))
 
 
 def _targets(paper: Paper, scale: str, store: Store) -> dict[str, str]:

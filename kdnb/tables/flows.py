@@ -46,6 +46,7 @@ def flows(exhibit: Exhibit | str, beside: Sequence[tuple[str, str]], profile: st
         head=[line(*HEAD)],
         body=body or [line(NOT_YET, *["–"] * (len(HEAD) - 1))],
         frame=pd.DataFrame(lines) if lines else None,
+        of_demo=scale == "demo",
     )
 
 

@@ -16,11 +16,16 @@ from kdnb.exhibits.runs import SCALES, measured, records_of, students
 from kdnb.exhibits.status import progress
 from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
+from kdnb.tables.claims import CHIPS
 from kdnb.tables.in_short import less_images, strongest_gains
-from kdnb.tables.ledger import verdicts_told
+from kdnb.tables.ledger import by_chip
 from kdnb.tables.ranking import DEAR, KD, PLAIN, Ranked, runs_told, standing, standings
 from kdnb.tables.sheet import Included, Said
 from kdnb.tables.words import NOT_YET, measured_at, methods_told, title
+
+#: What agrees at a smaller scale than the paper's; so many such claims are named.
+AGREES = CHIPS["agrees at that scale"]
+FEW_CLAIMS = 3
 
 
 def front(first: Exhibit | str, board: Exhibit | str, final: Exhibit | str, store: Store | None = None) -> Included:
@@ -73,13 +78,15 @@ def _helps(exhibit: Exhibit, store: Store) -> tuple[str, str]:
 
 
 def _elsewhere(exhibit: Exhibit, place: str, store: Store) -> str:
-    """` On CIFAR-10: 9 of 15.`: the same of the exhibit's other places at its strongest scale; often empty."""
+    """` On CIFAR-10: 9 of 15, the other 6 with one seed.`: of the other places at the strongest scale; often empty."""
     _, places, gains = strongest_gains(exhibit, store) or ("", {}, {})
     told = []
     for other, found in gains.items():
         if other != place and found:
             better = sum(gain.known and gain.low > 0 for gain in found)
-            told.append(f"{title(places[other].dataset)}: {better} of {len(found)}")
+            alone = sum(not gain.known for gain in found)
+            rest = f"; {alone} have one seed, which decides nothing" if alone else ""
+            told.append(f"{title(places[other].dataset)}: {better} of {len(found)}{rest}")
     return f" On {', '.join(told)}." if told else ""
 
 
@@ -129,15 +136,17 @@ def _ranked(board: Exhibit, store: Store) -> _Answer | None:
 def _leads(rows: Sequence[Ranked]) -> str:
     """`CRD + KD gains most: 45.4 %, +8.4 [6.5, 10.2] over KD; its place is 1 to 3 of 14.`
 
-    What costs more than KD says so, and which of the others gains most.
+    What costs more than KD says so, and comes after the one that gains most of the others.
     """
     best, count = rows[0], sum(row.place is not None for row in rows)
     if not best.dear:
         return f"{_gains_most(best)} of {count}."
-    told = f"{_gains_most(best)} of {count}. With these networks it costs {best.cost:.1f} times as much as KD: KD that "
-    told += "trains longer may do as well."
+    dear = f" With these networks it costs {best.cost:.1f} times as much as KD: KD that trains longer may do as well."
     cheaper = next((row for row in rows if not row.dear and row.place and row.key not in (KD, PLAIN)), None)
-    return told + (f" Of what costs at most {DEAR} times as much, {_gains_most(cheaper)}." if cheaper else "")
+    if cheaper is None:
+        return f"{_gains_most(best)} of {count}.{dear}"
+    first = f"Of what costs at most {DEAR} times as much as KD, {_gains_most(cheaper)} of {count}."
+    return f"{first} At any cost {_gains_most(best)}.{dear}"
 
 
 def _first_of_all(rows: Sequence[Ranked]) -> str:
@@ -166,8 +175,8 @@ def _how_sure(board: Exhibit, best: Ranked, rows: list[Ranked], scale: str, data
     e = next((row.cell.experiment for row in rows if row.key == KD), None)
     if e is not None and e.teacher is not None:
         told += f", {pair_title(str(e.teacher.network), str(e.network))}{less_images(scale)}"
-    told += f"; {missing} of {len(able)} rows are not measured yet" if missing else ""
-    counts = runs_told(progress(board, scale, store))
+    told += f"; {missing} of {len(able)} rows are not measured yet, controls not counted" if missing else ""
+    counts = runs_told(progress(board, scale, store)) + " with theirs"
     larger = "" if scale == "paper" else "; ranks may change at full size"
     return f"{told} ({counts}){larger}"
 
@@ -178,7 +187,7 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
     if found is None or not exhibit.controls:
         return NOT_YET, "–"
     scale, _, gains, _ = found
-    key, row = next(iter(exhibit.controls.values()))
+    key, row, _ = next(iter(exhibit.controls.values()))
     control = exhibits.get(key)
     runs = students(measure(control, scale, control.datasets_of(scale)[0], store))
     if not {row, "plain"} <= {*runs["row"]}:
@@ -197,10 +206,13 @@ def _schedule(exhibit: Exhibit, store: Store) -> tuple[str, str]:
 
 
 def _claims(store: Store) -> tuple[str, str]:
-    told = verdicts_told(store)
+    judged = by_chip(store)
     cells = [c for e in exhibits.all_exhibits() for c in e.cells("paper") if c.reported is not None]
-    each = (f"{chip} {count}".replace(" ", "\N{NO-BREAK SPACE}", 1) for chip, count in told.items())
-    answer = f"Of {sum(told.values())}, each at its largest measured scale: {', '.join(each)}."
+    each = (f"{chip} {len(claims)}".replace(" ", "\N{NO-BREAK SPACE}", 1) for chip, claims in judged.items())
+    answer = f"Of {sum(map(len, judged.values()))}, each at its largest measured scale: {', '.join(each)}."
+    agree = judged.get(AGREES, [])
+    if 0 < len(agree) <= FEW_CLAIMS:
+        answer += f" What agrees is {' and '.join(claim.full_id for claim in agree)}: read what stands beside it."
     ledger = _link("the ledger", "evidence", "ledger")
     done = measured(cells, store)
     of_all = f"{len(done)} of {len(cells)} printed numbers are measured at the papers' own size"

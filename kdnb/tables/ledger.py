@@ -22,6 +22,7 @@ from kdnb.exhibits.claims.words import JUDGEMENT, NO_VERDICT, NOT_MEASURED, OUR_
 from kdnb.exhibits.runs import SCALES
 from kdnb.study.store import Store
 from kdnb.tables.claims import CHIPS, IN_PRINT, evidence_target, judge_all, linked, measured_frames, seeds_told
+from kdnb.tables.evidence import difference_told
 from kdnb.tables.schedules import marked, own_schedules_told
 from kdnb.tables.sheet import Entry, Line, Said, Table, line
 from kdnb.tables.taken import as_taken, printed_of, where
@@ -188,8 +189,8 @@ def closest(verdict: Verdict) -> Finding | None:
     """The comparison that a verdict hangs on.
 
     Of one that is decided for the claim the least clear; of one against it the clearest, before others one whose rows
-    had the schedule of all; of an open one the open comparison that comes nearest to being decided.  None where no such
-    comparison has an interval.
+    had the schedule of all, and of a claim with readings one that stands in each of them, if there is one; of an open
+    one the open comparison that comes nearest to being decided.  None where no such comparison has an interval.
     """
     truths = {word: truth for truth, word in WORDS.get(verdict.profile, {}).items()} | {OUR_READING: False}
     decided = truths.get(verdict.status)
@@ -197,10 +198,17 @@ def closest(verdict: Verdict) -> Finding | None:
     among = [f for f in known if f.truth is decided]
     if decided is True:
         return min(among, key=_slack, default=None)
+    if verdict.status == WORDS.get(verdict.profile, {}).get(False):
+        among = [f for f in among if _in_every_reading(verdict.claim, f)] or among
     paper = exhibits.paper(verdict.claim.paper)
     return max(
         among, key=lambda f: (not _on_own_schedule(paper, f) if decided is False else True, _slack(f)), default=None
     )
+
+
+def _in_every_reading(claim: Claim, finding: Finding) -> bool:
+    """Whether a comparison stands in every reading of its claim, so that it speaks against more than ours."""
+    return all(finding.leaf in {*reading.leaves()} for reading in claim.readings or ())
 
 
 def _on_own_schedule(paper: Paper, finding: Finding) -> bool:
@@ -215,6 +223,10 @@ def _slack(finding: Finding) -> float:
     return max(low - margin, margin - high)
 
 
+#: Of an interval with fewer degrees of freedom one is left, and its critical value is in the hundreds.
+TWO_DEGREES = 2
+
+
 def hangs_on(paper: Paper, one: Judged) -> str:
     """The comparison that a verdict hangs on, or what keeps a claim open where none has an interval; else a dash.
 
@@ -226,6 +238,7 @@ def hangs_on(paper: Paper, one: Judged) -> str:
     if call is not None and call.difference is not None:
         seeds = call.difference.n
         where = f"{_trained(paper, one, call)}; {seeds} seed{'s' * (seeds != 1)}"
+        where += ", one degree of freedom: it says little" if call.difference.df < TWO_DEGREES else ""
         return f"{call_told(paper, call)} ({where})"
     if one.verdict.status != WORDS[one.verdict.profile][None]:
         return "–"
@@ -247,8 +260,8 @@ def call_told(paper: Paper, finding: Finding) -> str:
     leaf = finding.leaf
     assert finding.difference is not None, "a verdict hangs on differences"
     compared = " − ".join(marked(paper, row) for row in leaf.sides() if row) or leaf.text()
-    claimed = f", {leaf.claimed()} is claimed" if leaf.claimed() else ""
-    return f"{compared}: {leaf.score.difference(finding.difference)}{claimed}"
+    claimed = f", {leaf.claimed_told()} is claimed" if leaf.claimed() else ""
+    return f"{compared}: {difference_told(leaf.score, finding.difference)}{claimed}"
 
 
 def _numbers(paper: Paper, one: Judged, in_print: Printed) -> dict[str, Any]:
@@ -303,8 +316,9 @@ def verdicts_of(paper: Paper, ids: Sequence[str] | None, rows: Iterable[str], st
     return {chip: found[chip] for chip in CHIPS.values() if chip in found}
 
 
-def verdicts_told(store: Store | None = None) -> dict[str, int]:
-    """Chip -> how many claims of all papers have it, in the order of `CHIPS`."""
-    store = store or Store.open()
-    counts = Counter(one.chip for paper in exhibits.papers() for one in (judged(paper, store) if paper.claims else ()))
-    return {chip: counts[chip] for chip in CHIPS.values() if counts[chip]}
+def by_chip(store: Store | None = None) -> dict[str, list[Claim]]:
+    """Chip -> the claims of all papers that have it, in the order of `CHIPS`."""
+    store, found = store or Store.open(), dict[str, list[Claim]]()
+    for one in (one for paper in exhibits.papers() if paper.claims for one in judged(paper, store)):
+        found.setdefault(one.chip, []).append(one.claim)
+    return {chip: found[chip] for chip in CHIPS.values() if chip in found}

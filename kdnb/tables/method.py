@@ -53,20 +53,24 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "")
 
 
 def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str, str]:
-    """What a smaller scale changes: networks, epochs, milestones, and how many images a student sees."""
-    found: dict[str, str] = {}
+    """What a smaller scale changes: networks, epochs, milestones, and how many images a student sees; of several data
+    sets, where they differ, one value after the other.
+    """
+    found: dict[str, dict[str, None]] = {}
     for scale in scales:
         profile = get_profile(scale)
-        for cell in exhibit.cells(scale, exhibit.datasets_of(scale)[0], [row]):
+        for cell in exhibit.cells(scale, None, [row]):
             if cell.experiment is not None:
                 recipe, images = _recipe(cell.experiment), cell.experiment.images.student_images
-                found |= {
+                told = {
                     f"{scale}: networks": _networks(cell.experiment),
                     f"{scale}: epochs": str(profile.scaled(recipe.epochs)),
                     f"{scale}: × {recipe.factor:g} after epochs": _after(map(profile.scaled, recipe.milestones)),
                     f"{scale}: training images": "all" if images is None else f"{images:,}",
                 }
-    return found
+                for key, value in told.items():
+                    found.setdefault(key, {})[value] = None
+    return {key: " / ".join(values) for key, values in found.items()}
 
 
 def _after(milestones: Iterable[int]) -> str:
@@ -158,6 +162,7 @@ def _selection(runs: Shown, name: str) -> Table:
         body=body,
         frame=pd.DataFrame(lines).round(4),
         note=_over_all(runs.frame),
+        of_demo=runs.profile == "demo",
     )
 
 

@@ -15,8 +15,9 @@ from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, records_of
 from kdnb.study.experiment import Experiment
 from kdnb.study.profile import get_profile
-from kdnb.study.statistics import Difference, paired
+from kdnb.study.statistics import Difference, Layout
 from kdnb.study.store import Store
+from kdnb.tables.evidence import difference_told, set_aside_told
 from kdnb.tables.in_short import Students, fewer_images, students_of
 from kdnb.tables.ledger import verdicts_of
 from kdnb.tables.schedules import equal_schedule_told
@@ -32,7 +33,8 @@ KD = "kd"
 class _Place:
     """The runs of one place, a method's and those it is compared with, and gains by row.
 
-    `equal` has the gains over a plain student that had the row's schedule too.
+    `equal` has the gains over a plain student that had the row's schedule too, `equal_kd` those over such a KD.  The
+    rows `set_aside` vary too much for the spread of the others.
     """
 
     title: str
@@ -40,6 +42,8 @@ class _Place:
     over_plain: dict[str, Difference]
     over_kd: dict[str, Difference]
     equal: dict[str, Difference]
+    equal_kd: dict[str, Difference]
+    set_aside: Sequence[str] = ()
 
     @property
     def score(self) -> Score:
@@ -91,6 +95,7 @@ def _table(
     baseline = exhibit.row(_baseline(exhibit)).label.lower()
     with_kd, several = any(place.over_kd for place in places), len(places) > 1
     equal = any(row in place.equal for place in places for row in rows)
+    equal_kd = any(row in place.equal_kd for place in places for row in rows)
     body: list[Line] = []
     numbers = []
     for place in places[:MOST_PLACES]:
@@ -100,17 +105,20 @@ def _table(
             texts = [label, *([place.of.where] * several), place.told(row), _gain(gain, place.score)]
             texts += [_gain(place.equal.get(row), place.score)] if equal else []
             texts += [_gain(beside, place.score)] if with_kd else []
+            texts += [_gain(place.equal_kd.get(row), place.score)] if equal_kd else []
             printed = _in_print(exhibit, row, place) or "–"
             texts += [printed, _cost(exhibit, scale, row, place, store), _says(gain, baseline)]
             body.append(line(*texts))
             numbers += [
                 {"row": row, "scale": scale, "place": place.title, "than": d.b, "gain": d.value, "low": d.low,
                  "high": d.high, "seeds": d.n}
-                for d in (gain, beside, place.equal.get(row)) if d is not None
+                for d in (gain, beside, place.equal.get(row), place.equal_kd.get(row)) if d is not None
             ]  # fmt: skip
     heads = ["Method", *(["Where"] * several), places[0].score.heading, f"Gain over the {baseline}"]
-    heads += [f"The same, both on {DAGGER}'s schedule"] * equal + ["Gain over KD"] * with_kd
+    same = f"The same, both on {DAGGER}'s schedule"
+    heads += [same] * equal + ["Gain over KD"] * with_kd + [same] * equal_kd
     more = f"{len(places) - MOST_PLACES} more places stand below." if len(places) > MOST_PLACES else ""
+    apart = _set_aside(exhibit, [*rows, _baseline(exhibit), KD], places)
     daggers = equal_schedule_told(exhibit, [], store) if {*rows} & {*exhibit.controls} else ""
     return Table(
         name=name or slug(f"outcome {exhibit.paper} {rows[0]}"),
@@ -119,9 +127,16 @@ def _table(
         head=[line(*heads, "Gain in print", "Cost in epochs of KD", "So far")],
         body=body,
         frame=pd.DataFrame(numbers),
-        note=" ".join(filter(None, [daggers, more, about])),
+        note=" ".join(filter(None, [apart, daggers, more, about])),
         css="kdnb-outcome",
     )
+
+
+def _set_aside(exhibit: Exhibit, rows: Iterable[str], places: Sequence[_Place]) -> str:
+    """Which of the rows, those they are compared with included, have wide intervals for their own spread."""
+    shown, rows = places[:MOST_PLACES], list(dict.fromkeys(rows))
+    apart = {place.of.where: [exhibit.row(row).label for row in rows if row in place.set_aside] for place in shown}
+    return set_aside_told(apart, name_places=len(places) > 1)
 
 
 def _trained(exhibit: Exhibit, rows: Sequence[str], scale: str, places: Sequence[_Place]) -> str:
@@ -139,7 +154,11 @@ def _trained(exhibit: Exhibit, rows: Sequence[str], scale: str, places: Sequence
         return f"; teachers and students saw the same {count:,} images"
     scored = f", {places[0].score.title}" if len({column.score for column in exhibit.columns}) > 1 else ""
     networks = f"{title(places[0].of.dataset)}, {pair_title(*next(iter(taught)))}"
-    return f", {networks} (teacher and student saw the same {count:,} images){scored}"
+    firsts = [e.teacher.teacher for e in _experiments(cells) if e.teacher and e.teacher.teacher]
+    saw = f"teacher and student saw the same {count:,} images"
+    if firsts and all(first.images.student_images is None for first in firsts):
+        saw = f"the auxiliary saw the same {count:,} images; its own teacher saw all"
+    return f", {networks} ({saw}){scored}"
 
 
 def _experiments(cells: Iterable[Cell]) -> list[Experiment]:
@@ -157,19 +176,23 @@ def _places(exhibit: Exhibit, scale: str, store: Store) -> list[_Place]:
     found = []
     for place, of in students_of(exhibit, scale, store).items():
         if of.score == score and baseline in {*of.runs["row"]} and of.runs["row"].nunique() > 1:
-            over_kd = paired(of.runs, KD) if KD in {*of.runs["row"]} else []
-            equal = gains_at_equal_schedule(exhibit, scale, of.dataset, store)
-            found.append(_Place(place, of, _by_row(paired(of.runs, baseline)), _by_row(over_kd), equal))
+            layout = Layout(of.runs)
+            over_kd = _gains(layout, KD) if KD in layout.rows else {}
+            equal, equal_kd = (
+                gains_at_equal_schedule(exhibit, scale, of.dataset, store, over) for over in ("plain", "kd")
+            )
+            found.append(_Place(place, of, _gains(layout, baseline), over_kd, equal, equal_kd, layout.odd))
     return found
 
 
-def _by_row(found: Sequence[Difference]) -> dict[str, Difference]:
-    return {difference.a: difference for difference in found}
+def _gains(layout: Layout, over: str) -> dict[str, Difference]:
+    """Row -> what it gains over one of them, by intervals that hold together."""
+    return {gain.a: gain for gain in layout.differences([(row, over) for row in layout.rows if row != over])}
 
 
 def _gain(gain: Difference | None, score: Score) -> str:
     """`+8.53 [6.71, 10.35]`, which may break before the interval; no interval from one seed."""
-    return "–" if gain is None else score.difference(gain).replace(", ", ",\N{NO-BREAK SPACE}")
+    return "–" if gain is None else difference_told(score, gain).replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def _says(gain: Difference | None, baseline: str) -> str:

@@ -426,15 +426,18 @@ def _note(layout: Layout, rows: Sequence[Ranked], scale: str) -> str:
     if scale == "demo":
         return OF_A_DEMO
     missing = [row.label for row in rows if not row.records and not row.lost]
-    said = [f"{len(missing)} rows are not measured yet: {'; '.join(missing)}."] if missing else []
+    are = "row is" if len(missing) == 1 else "rows are"
+    said = [f"{len(missing)} {are} not measured yet: {'; '.join(missing)}."] if missing else []
     lost = [f"{row.label} ({row.lost} of {row.lost + len(row.records)})" for row in rows if row.lost]
     said += [f"Runs that diverged and have no score: {', '.join(lost)}."] if lost else []
     known = [row.over[KD] for row in rows if KD in row.over and row.over[KD].known]
     if known:
         halves = widths_told([gain for gain in known if gain.a not in layout.odd] or known, ACCURACY)
+        places = sum(row.place is not None for row in rows)
         said.append(
-            f"Intervals hold together for all {len(known)} rows of a column (95 %): {halves} points over KD, and a "
-            f"smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
+            f"A place is one of {places}: the methods with several seeds, and the plain student. Intervals hold "
+            f"together for the {len(known)} rows of a column that have several seeds, controls too (95 %): {halves} "
+            f"points over KD, and a smaller gain cannot be told from none. One run varies by {layout.sd:.2f} points "
             f"({layout.df} degrees of freedom{'' if layout.pooled else '; not pooled, variances differ'})."
         )
     if layout.odd:

@@ -9,6 +9,7 @@ import pandas as pd
 from kdnb.datasets import is_own
 from kdnb.exhibits import Cell, Exhibit
 from kdnb.exhibits.runs import device_told
+from kdnb.exhibits.wanted import of_cell
 from kdnb.study.experiment import TEACHER_SEED, Run
 from kdnb.study.plan import with_needs
 from kdnb.study.profile import PROFILES
@@ -36,8 +37,23 @@ def rerun(exhibit: Exhibit, scales: Iterable[Scale]) -> str:
     console = "\n".join(f"$ {line}" for line in told)
     seconds = seconds_by_device([run for shown in told.values() for run in _trained(*shown)], Store.open())
     took = "; ".join(f"{duration(of)} on {device}" for device, of in seconds.items())
-    below = f"{TOOK} {took}. {EQUAL_DIGITS}" if took else EQUAL_DIGITS
-    return f"```console\n{console}\n```\n\n{below}"
+    below = [f"{TOOK} {took}."] if took else []
+    below += [_left_told(told.values())]
+    return f"```console\n{console}\n```\n\n{' '.join(filter(None, [*below, EQUAL_DIGITS]))}"
+
+
+def _left_told(scales: Iterable[Scale]) -> str:
+    """How many runs more the commands ask for than anybody has measured; empty where they ask for no more."""
+    store = Store.open()
+    asked = {
+        run.key: run for cells, runs in scales for cell in cells for run in of_cell(cell, _seeds(cells, runs))
+    }  # fmt: skip
+    left = sum(not store.settled(run) for run in asked.values())
+    if not left:
+        return ""
+    if left == 1:
+        return "1 more run that they ask for is not measured yet; its time comes on top."
+    return f"{left} more runs that they ask for are not measured yet; their time comes on top."
 
 
 def _trained(cells: Sequence[Cell], runs: pd.DataFrame) -> list[Run]:

@@ -389,7 +389,7 @@ def _note_of_blocks(blocks: Sequence[_Block]) -> str:
         runs = block.frame[block.frame["teacher"] != ""]
         pairs = sorted({pair_title(*networks) for networks in zip(runs["teacher"], runs["student"], strict=True)})
         if pairs:
-            said.append(f"{TITLES.get(block.profile, f'Profile {block.profile}')}: {', '.join(pairs)}.")
+            said.append(f"{scale_title(block.profile, block.frame)}: {', '.join(pairs)}.")
     said += [demo_mark(block.frame) for block in blocks if block.profile == "demo"]
     if page.in_book() and len(blocks):
         said.append("Measured numbers lead to their runs.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -21,15 +22,19 @@ def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], sto
     """What the dagger says, and the gain at equal schedule at the first of the places (profile, data set) with runs."""
     told = f"{DAGGER} trained on a schedule of their own."
     for profile, dataset in places:
-        found = gains_at_equal_schedule(exhibit, profile, dataset, store)
-        if found:
-            gains = ", ".join(
-                f"{exhibit.row(d.a).label} {d.value:+.2f} {interval(d.low, d.high)}" for d in found.values()
-            )
+        if over_plain := _gains_told(exhibit, profile, dataset, store, "plain"):
             where = f"{TITLES[profile]}, {title(dataset)}".replace("Measured at", "at")
-            told += f" Over the plain student on that schedule, {where}: {gains}."
+            told += f" Over the plain student on that schedule, {where}: {over_plain}."
+            over_kd = _gains_told(exhibit, profile, dataset, store, "kd")
+            told += f" Over KD on it: {over_kd}." if over_kd else ""
             break
     return told + _where_controls_stand(exhibit)
+
+
+def _gains_told(exhibit: Exhibit, profile: str, dataset: str, store: Store, over: Literal["plain", "kd"]) -> str:
+    """`CRD +3.83 [1.57, 6.08], CRD + KD +10.37 [8.12, 12.63]`: at equal schedule; empty where nothing is measured."""
+    found = gains_at_equal_schedule(exhibit, profile, dataset, store, over)
+    return ", ".join(f"{exhibit.row(d.a).label} {d.value:+.2f} {interval(d.low, d.high)}" for d in found.values())
 
 
 def marked(paper: Paper, row: str) -> str:
@@ -62,7 +67,7 @@ def _apart(paper: Paper, row: str) -> Exhibit | None:
 
 def _where_controls_stand(exhibit: Exhibit) -> str:
     """Begins with a blank, or is empty where the book has no page of them."""
-    key = next(iter(exhibit.controls.values()))[0]
+    key = next(iter(exhibit.controls.values())).table
     there = page.exists(*key.split("/"))
     return f" {{ref}}`More on the schedule <tab-{slug(key)}>`." if there else ""
 
@@ -88,12 +93,29 @@ def _less_is_better(exhibit: Exhibit) -> str:
     return "" if score.higher_is_better else f" of {score.title.lower()}, where less is better"
 
 
+def _with_those_beside(
+    runs: pd.DataFrame, beside: Exhibit | str, scale: str, place: tuple[str, str, str], store: Store
+) -> pd.DataFrame:
+    """Runs with those of another table's other rows at the same place: data set, pair of networks, score."""
+    if not beside:
+        return runs
+    every = measure(exhibits.get(beside), scale, place[0], store)
+    others = students(every[(every["pair"] == place[1]) & (every["score"] == place[2])])
+    return pd.concat([runs, others[~others["row"].isin(runs["row"])]], ignore_index=True)
+
+
 def differences(
-    exhibit: Exhibit | str, pairs: Sequence[tuple[str, str]], profile: str = "demo", *, name: str = ""
+    exhibit: Exhibit | str,
+    pairs: Sequence[tuple[str, str]],
+    profile: str = "demo",
+    *,
+    beside: Exhibit | str = "",
+    name: str = "",
 ) -> Table:
     """Chosen pairs of rows, a less b: by how much they differ at every scale that has runs of several seeds.
 
-    Intervals are simultaneous over the pairs of one data set and scale, by the noise of all rows of the exhibit there.
+    Intervals are simultaneous over the pairs of one data set and scale, by the noise of all rows of the exhibit there,
+    and of the table `beside` which it stands: few rows cannot tell which of them is noisier than the others.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
     body: list[Line] = []
@@ -106,7 +128,7 @@ def differences(
             there = [pair for pair in pairs if {*pair} <= {*runs["row"]}]
             if not there:
                 continue
-            layout = Layout(runs)
+            layout = Layout(_with_those_beside(runs, beside, scale, (dataset, pair, key), store))
             networks = next((c.pair.title for c in exhibit.columns if c.pair and c.pair.key == pair), "")
             told = [title(dataset), networks if several else "", scores[key].title if len(scores) > 1 else "", scale]
             where = ", ".join(filter(None, told))
@@ -115,14 +137,16 @@ def differences(
                 body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
                 place = {"scale": scale, "dataset": dataset, "pair": pair, "score": key}
                 frames.append({**place, "a": d.a, "b": d.b, **columns(d, "value")})
+            odd = [row.label for row in exhibit.rows if row.key in layout.odd]
             notes.append(
                 f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, "
-                f"{len(there)} difference{'s' * (len(there) > 1)} together{_critical(layout, there)}."
+                f"{len(there)} difference{'s' * (len(there) > 1)} together{_critical(layout, there)}"
+                f"{'; by their own runs alone, since they vary more: ' + ', '.join(odd) if odd else ''}."
             )
     return Table(
         name=name or slug(f"differences {exhibit.key}"),
         caption=f"Differences in points{_less_is_better(exhibit)}, same seeds, with 95 % intervals that hold together "
-        "for one scale and data set.",
+        f"for one scale{', score' * (len(scores) > 1)} and data set.",
         head=[line("Difference", "Where", "Points", "Seeds")],
         body=body or [line("all of them", NOT_YET, "–", "–")],
         frame=pd.DataFrame(frames) if frames else None,

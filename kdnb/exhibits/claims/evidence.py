@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from kdnb.exhibits.claims.words import TEACHER
 from kdnb.study.statistics import LEVEL, Difference, Layout
+
+#: A difference so large that it is found wherever anything is known of the noise.
+PLAIN_TO_SEE = 1e9
 
 
 class Evidence:
@@ -49,6 +52,11 @@ class Evidence:
         found = dict(zip(once, self._differences(list(once.values()), level), strict=True))
         return [d if (d.a, d.b) == pair else d.turned() for pair in pairs for d in [found[frozenset(pair)]]]
 
+    def set_aside(self, rows: Collection[str]) -> list[str]:
+        """Which of these rows vary too much for the spread of the others, and are compared by their pairs alone."""
+        odd = self.layout.odd if self.layout is not None else []
+        return [row for row in rows if self._same.get(row, row) in odd]
+
     def levels(self, rows: Sequence[str]) -> dict[str, float]:
         """What rows would have on the same seeds: the first one's mean, and for others what they are apart from it."""
         first, *others = rows
@@ -72,8 +80,21 @@ class Evidence:
 
     def seeds_needed(
         self, pairs: Sequence[tuple[str, str]], sizes: Sequence[float], level: float
+    ) -> list[float | None]:
+        """Seeds that differences of these sizes need within the family of these pairs.
+
+        Infinite where none that is searched is enough; None of no difference, and where size or noise are unknown.
+        """
+        needed = self._seeds_needed(pairs, sizes, level)
+        noise_known = [seeds is not None for seeds in self._seeds_needed(pairs, [PLAIN_TO_SEE] * len(pairs), level)]
+        return [
+            math.inf if seeds is None and known and math.isfinite(size) and size else seeds
+            for seeds, known, size in zip(needed, noise_known, sizes, strict=True)
+        ]
+
+    def _seeds_needed(
+        self, pairs: Sequence[tuple[str, str]], sizes: Sequence[float], level: float
     ) -> Sequence[int | None]:
-        """Seeds that differences of these sizes need within the family of these pairs."""
         if self.layout is None:
             return []
         known = self._by_layout(pairs)

@@ -6,8 +6,7 @@ miss the truth.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kdnb.exhibits.claims.evidence import Evidence
@@ -28,8 +27,8 @@ class Verdict:
     their own, since one pair of relatives stands for several of the paper's.  Of alternatives these are of the one that
     comes nearest to the truth, whatever is measured.  `evidence` are comparisons that stand beside a judgement and
     decide nothing.
-    `seeds_needed` would settle the claim, were the paper's differences the true ones; None where no number would (a tie
-    in print) or nothing is known.
+    `seeds_needed` would settle a claim that is open, were the paper's differences the true ones: infinite where none
+    that was searched would, None where nothing is known, or nothing but a tie in print is open.
     """
 
     claim: Claim
@@ -39,7 +38,7 @@ class Verdict:
     missing: tuple[Leaf, ...] = field(default=())
     repeated: tuple[Leaf, ...] = field(default=())
     evidence: tuple[Finding, ...] = field(default=())
-    seeds_needed: int | None = None
+    seeds_needed: float | None = None
 
 
 def words_in_print(paper: Paper) -> dict[str, str]:
@@ -74,11 +73,12 @@ def judge(claim: Claim, profile: str, measured: Measured, printed: Printed) -> V
     if not decides:
         findings = {leaf: replace(finding, truth=None) for leaf, finding in findings.items()}
     truths = {leaf: findings[leaf].truth if leaf in findings else None for leaf in leaves}
+    weighed = list(dict.fromkeys(claim.predicate.weighed(truths, in_print(claim.predicate, printed))))
     status, seeds = NO_VERDICT if findings else NOT_MEASURED, None
     if decides:
         status = _status(claim, WORDS[profile], truths, measured, printed)
-        seeds = _seeds_to_settle(claim.predicate, findings, printed, whole=len(findings) == len(leaves))
-    weighed = list(dict.fromkeys(claim.predicate.weighed(truths, in_print(claim.predicate, printed))))
+        if status == WORDS[profile][None]:
+            seeds = _seeds_to_settle(claim.predicate, findings, weighed, printed)
     return Verdict(
         claim,
         profile,
@@ -130,21 +130,23 @@ def _same_runs(leaves: list[Leaf], measured: Measured) -> list[Leaf]:
 
 
 def _seeds_to_settle(
-    predicate: Predicate, findings: Mapping[Leaf, Finding], printed: Printed, whole: bool
-) -> int | None:
-    """The least number of seeds at which the differences that are found by then make the predicate true or false.
+    predicate: Predicate, findings: Mapping[Leaf, Finding], weighed: Sequence[Leaf], printed: Printed
+) -> float | None:
+    """The least number of seeds at which the open comparisons that are found by then make the predicate true or false.
 
-    While parts are missing it cannot be settled; the number is then that of all measured parts.
+    While parts are missing, or a tie in print is in the way, no number does; it is then that of all the other open
+    comparisons that are weighed.
     """
-    needed = {leaf: f.seeds_needed for leaf, f in findings.items() if f.seeds_needed is not None}
-    if not whole:
-        return max(needed.values(), default=None)
-    truths = in_print(predicate, printed)
-    for seeds in sorted(set(needed.values())):
-        by_then = {leaf: truth if needed.get(leaf, math.inf) <= seeds else None for leaf, truth in truths.items()}
-        if predicate.truth(by_then) is not None:
-            return seeds
-    return None
+    needed = {leaf: f.seeds_needed for leaf, f in findings.items() if f.truth is None and not f.tied}
+    if findings.keys() >= {*predicate.leaves()}:
+        truths, known = in_print(predicate, printed), {leaf: finding.truth for leaf, finding in findings.items()}
+        for seeds in sorted({number for number in needed.values() if number is not None}):
+            found = {leaf: truths[leaf] for leaf, number in needed.items() if number is not None and number <= seeds}
+            if predicate.truth(known | found) is not None:  # what is decided stays so, whatever is printed
+                return seeds
+    numbers = [needed[leaf] for leaf in weighed if leaf in needed]
+    known_numbers = [number for number in numbers if number is not None]
+    return max(known_numbers, default=None) if len(known_numbers) == len(numbers) else None
 
 
 def _findings(leaves: list[Leaf], measured: Measured, printed: Printed) -> dict[Leaf, Finding]:

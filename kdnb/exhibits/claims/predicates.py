@@ -6,6 +6,7 @@ finds itself, and asks its score which side is the better one.  Free of SciPy, s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ class Finding:
     """One leaf of a predicate as it was found: the comparison, its numbers, and what they say.
 
     `printed` is the paper's difference in the unit of the score, `seeds_needed` the seeds that one of its size needs to
-    be told from the claimed margin.
+    be told from the claimed margin: infinite where none that was searched is enough, None where nothing is known.
     """
 
     leaf: Leaf
@@ -38,7 +39,7 @@ class Finding:
     difference: Difference | None = None
     correlation: Correlation | None = None
     printed: float | None = None
-    seeds_needed: int | None = None
+    seeds_needed: float | None = None
 
     @property
     def place(self) -> str:
@@ -49,6 +50,11 @@ class Finding:
     def text(self) -> str:
         """The comparison in symbols."""
         return self.leaf.text()
+
+    @property
+    def tied(self) -> bool:
+        """Whether the printed difference is the claimed margin itself: no number of seeds tells them apart."""
+        return self.printed is not None and self.leaf.beyond(self.printed) == 0
 
 
 class Predicate(ABC):
@@ -133,6 +139,14 @@ class Leaf(Predicate):
         """By how much the first side has to be ahead, where that is not simply by anything: `more than +1`."""
         return ""
 
+    def claimed_told(self) -> str:
+        """The same in words: `more than +1`, or of a side that may be the worse one `at most 1 behind`."""
+        return self.claimed()
+
+    def beyond(self, difference: float) -> float:
+        """How far a printed difference lies on the claimed side of the margin; NaN where none is claimed."""
+        return math.nan
+
 
 @dataclass(frozen=True)
 class Better(Leaf):
@@ -175,6 +189,12 @@ class Better(Leaf):
         margin = self.score.direction * self.by
         return f"{'more' if self.score.higher_is_better else 'less'} than {margin:+g}" if margin else ""
 
+    def claimed_told(self) -> str:
+        return f"at most {-self.by:g} behind" if self.by < 0 else self.claimed()
+
+    def beyond(self, difference: float) -> float:
+        return self.score.direction * difference - self.by
+
     def gap(self, values: Mapping[str, float]) -> float:
         """a less b; printed numbers are decimal, so is it."""
         return round(values[self.a] - values[self.b], 4)
@@ -197,10 +217,7 @@ class Better(Leaf):
         cls, leaves: Sequence[Self], evidence: Evidence, printed: Mapping[str, float], level: float
     ) -> list[Finding]:
         gaps = [leaf.gap(printed) if leaf.rows() <= printed.keys() else None for leaf in leaves]
-        beyond = [
-            float("nan") if gap is None else leaf.score.direction * gap - leaf.by
-            for leaf, gap in zip(leaves, gaps, strict=True)
-        ]
+        beyond = [math.nan if gap is None else leaf.beyond(gap) for leaf, gap in zip(leaves, gaps, strict=True)]
         differences = evidence.compare([leaf.sides() for leaf in leaves], level)
         needed = evidence.seeds_needed([leaf.sides() for leaf in leaves], beyond, level)
         return [
