@@ -171,8 +171,8 @@ LIGHTER = {"ft": "ft-50"}
 
 #: What the verdicts on Table 1 have to be read with, where a small scale is all that is measured.
 OF_WEIGHTS = (
-    "At pilot scale FT at IE-FT's weight ends level with IE-FT, and AT at a tenth of its weight better than IE-AT: a verdict "
-    "there is of weights, too."
+    "At pilot scale FT at IE-FT's weight ends level with IE-FT, and AT at a tenth of its weight better than IE-AT: a "
+    "verdict there is of weights, too."
 )
 
 (R110_R32,) = iekd.CIFAR100
