@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from book_samples import fill
-from study_samples import record
+from study_samples import keep, record
 
 from kdnb import exhibits, plots
 from kdnb.exhibits.leaderboard import COMPETING, CONTROLS, FIRST, SECOND
@@ -80,6 +80,17 @@ def test_beside_a_dear_winner_stands_the_best_at_the_cost_of_kd():
     assert " At any cost DKD gains most: " in told and told.count(" of 5.") == 1
     assert told.endswith("it costs 1.4 times as much as KD: KD that trains longer may do as well.")
     assert "SP" not in page._leads([dataclasses.replace(dear, cost=1.0), cheap, *rows[2:]])
+
+
+@pytest.mark.usefixtures("empty_project")
+def test_a_row_of_one_seed_does_not_hide_what_several_say():
+    store = Store.open()
+    fill(store, "pilot", seeds=3, key="leaderboard/first", rows=["plain", "kd", "dkd"])
+    (cell,) = FIRST.cells("pilot", asked=["reviewkd"])
+    keep(Run(cell.experiment, 1), 0.99)
+    told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
+    assert "| DKD gains most:" in told and "; its place is 1 " in told
+    assert " By one seed, which decides nothing, still higher: ReviewKD." in told
 
 
 @pytest.mark.usefixtures("empty_project")

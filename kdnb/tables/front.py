@@ -127,10 +127,19 @@ def _ranked(board: Exhibit, store: Store) -> _Answer | None:
         for dataset in board.datasets_of(scale):
             rows, _ = standings(board, scale, dataset, store)
             there = [row for row in rows if row.competing and row.records]
-            if there and there[0].place and all(gain.known for gain in there[0].over.values()) and there[0].over:
-                told = _leads(there) + _first_of_all(rows)
-                return _Answer(told, _how_sure(board, there[0], rows, scale, dataset, store))
+            sure = [row for row in there if row.place and row.over and all(gain.known for gain in row.over.values())]
+            if sure:
+                told = _leads(sure) + _by_one_seed(there[: there.index(sure[0])]) + _first_of_all(rows)
+                return _Answer(told, _how_sure(board, sure[0], rows, scale, dataset, store))
     return None
+
+
+def _by_one_seed(above: Sequence[Ranked]) -> str:
+    """` By one seed each, which decides nothing, stand above it: ReviewKD, ReviewKD + KD.`; empty where none does."""
+    labels = [f"“{row.label}”" if "," in row.label else row.label for row in above]
+    if not labels:
+        return ""
+    return f" By one seed{' each' * (len(labels) > 1)}, which decides nothing, still higher: {', '.join(labels)}."
 
 
 def _leads(rows: Sequence[Ranked]) -> str:
@@ -175,7 +184,8 @@ def _how_sure(board: Exhibit, best: Ranked, rows: list[Ranked], scale: str, data
     e = next((row.cell.experiment for row in rows if row.key == KD), None)
     if e is not None and e.teacher is not None:
         told += f", {pair_title(str(e.teacher.network), str(e.network))}{less_images(scale)}"
-    told += f"; {missing} of {len(able)} rows are not measured yet, controls not counted" if missing else ""
+    are = "is" if missing == 1 else "are"
+    told += f"; {missing} of {len(able)} rows {are} not measured yet, controls not counted" if missing else ""
     counts = runs_told(progress(board, scale, store)) + " with theirs"
     larger = "" if scale == "paper" else "; ranks may change at full size"
     return f"{told} ({counts}){larger}"

@@ -93,7 +93,7 @@ def _table(
     exhibit: Exhibit, rows: Sequence[str], scale: str, places: Sequence[_Place], about: str, name: str, store: Store
 ) -> Table:
     baseline = exhibit.row(_baseline(exhibit)).label.lower()
-    with_kd, several = any(place.over_kd for place in places), len(places) > 1
+    with_kd, several = any(row in place.over_kd for place in places for row in rows), len(places) > 1
     equal = any(row in place.equal for place in places for row in rows)
     equal_kd = any(row in place.equal_kd for place in places for row in rows)
     body: list[Line] = []
