@@ -678,6 +678,15 @@ def test_few_rows_take_the_spread_of_the_table_beside_which_they_stand(store):
     assert widths[1] < 0.7 * widths[0] and alone.frame["value"][0] == pytest.approx(beside.frame["value"][0])
 
 
+def test_differences_of_several_scores_stand_in_one_line(store):
+    fill(store, "pilot", seeds=2, key="infoflow/table1", rows=["plain", "distill"])
+    table = tables.differences("infoflow/table1", [("distill", "plain")])
+    ((entries,), (head,)) = table.body, table.head
+    assert [entry.text for entry in head[2:-1]] == ["mAP (e)", "mAP (c)", "top-100 (e)", "top-100 (c)"]
+    assert [entry.text.split()[0] for entry in entries[2:-1]] == [f"{value:+.2f}" for value in table.frame["value"]]
+    assert entries[-1].text == "2" and table.note.count("degrees of freedom") == 4
+
+
 def test_an_argument_of_a_method_does_not_take_the_place_of_the_recipes():
     settings = {entries[0].text: entries[1].text for entries in tables.parameters("comparison/table1", ["crd"]).body}
     assert settings["momentum"] == "0.9" and settings["momentum of the method"] == "0.5"

@@ -14,7 +14,7 @@ from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.runs import students
 from kdnb.study.statistics import POOLED, Layout
 from kdnb.study.store import Store
-from kdnb.tables.sheet import Line, Table, line
+from kdnb.tables.sheet import Table, line
 from kdnb.tables.words import NOT_YET, TITLES, columns, slug, title
 
 
@@ -83,6 +83,14 @@ def _critical(layout: Layout, pairs: Sequence[tuple[str, str]]) -> str:
     return f", critical value {known.critical:.2f}" if known else ""
 
 
+def _spread_told(exhibit: Exhibit, layout: Layout, pairs: Sequence[tuple[str, str]]) -> str:
+    """What the intervals of these pairs are made of, and which rows of the exhibit are set aside."""
+    odd = ", ".join(row.label for row in exhibit.rows if row.key in layout.odd)
+    together = f"{len(pairs)} difference{'s' * (len(pairs) > 1)} together{_critical(layout, pairs)}"
+    alone = f"; by their own runs alone, since they vary more: {odd}" if odd else ""
+    return f"standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, {together}{alone}."
+
+
 #: The columns of a frame that tell one column of a table from another.
 PLACE = ["dataset", "pair", "score"]
 
@@ -114,11 +122,13 @@ def differences(
 ) -> Table:
     """Chosen pairs of rows, a less b: by how much they differ at every scale that has runs of several seeds.
 
-    Intervals are simultaneous over the pairs of one data set and scale, by the noise of all rows of the exhibit there,
+    A line a pair and place, a column a score.  Intervals are simultaneous over the pairs of one score, data set and
+    scale, by the noise of all rows of the exhibit there,
     and of the table `beside` which it stands: few rows cannot tell which of them is noisier than the others.
     """
     exhibit, store = exhibits.get(exhibit), Store.open()
-    body: list[Line] = []
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    seeds: dict[tuple[str, str], dict[int, None]] = {}
     frames, notes = [], []
     several = len({column.pair for column in exhibit.columns}) > 1
     scores = {column.score.key: column.score for column in exhibit.columns}
@@ -130,24 +140,26 @@ def differences(
                 continue
             layout = Layout(_with_those_beside(runs, beside, scale, (dataset, pair, key), store))
             networks = next((c.pair.title for c in exhibit.columns if c.pair and c.pair.key == pair), "")
-            told = [title(dataset), networks if several else "", scores[key].title if len(scores) > 1 else "", scale]
-            where = ", ".join(filter(None, told))
+            where = ", ".join(filter(None, [title(dataset), networks if several else "", scale]))
             for d in layout.differences(there):
-                labels = exhibit.row(d.a).label, exhibit.row(d.b).label
-                body.append(line(f"{labels[0]} − {labels[1]}", where, f"{d.value:+.2f} {interval(d.low, d.high)}", d.n))
+                compared = f"{exhibit.row(d.a).label} − {exhibit.row(d.b).label}"
+                lines.setdefault((compared, where), {})[key] = f"{d.value:+.2f} {interval(d.low, d.high)}"
+                seeds.setdefault((compared, where), {})[d.n] = None
                 place = {"scale": scale, "dataset": dataset, "pair": pair, "score": key}
                 frames.append({**place, "a": d.a, "b": d.b, **columns(d, "value")})
-            odd = [row.label for row in exhibit.rows if row.key in layout.odd]
-            notes.append(
-                f"{where}: standard deviation of one run {layout.sd:.2f} points, {layout.df} degrees of freedom, "
-                f"{len(there)} difference{'s' * (len(there) > 1)} together{_critical(layout, there)}"
-                f"{'; by their own runs alone, since they vary more: ' + ', '.join(odd) if odd else ''}."
-            )
+            of_score = f", {scores[key].title}" if len(scores) > 1 else ""
+            notes.append(f"{where}{of_score}: {_spread_told(exhibit, layout, there)}")
+    shown = [key for key in scores if any(key in told for told in lines.values())]
+    body = [
+        line(*at, *(told.get(key, "–") for key in shown), " or ".join(map(str, seeds[at])))
+        for at, told in lines.items()
+    ]
+    heads = [scores[key].title for key in shown] if len(shown) > 1 else ["Points"]
     return Table(
         name=name or slug(f"differences {exhibit.key}"),
         caption=f"Differences in points{_less_is_better(exhibit)}, same seeds, with 95 % intervals that hold together "
         f"for one scale{', score' * (len(scores) > 1)} and data set.",
-        head=[line("Difference", "Where", "Points", "Seeds")],
+        head=[line("Difference", "Where", *heads, "Seeds")],
         body=body or [line("all of them", NOT_YET, "–", "–")],
         frame=pd.DataFrame(frames) if frames else None,
         note=" ".join(notes),
