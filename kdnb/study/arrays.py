@@ -34,9 +34,15 @@ def waiting_beside(arrays: Path) -> Path:
 
 def waits(arrays: Path, expected: str) -> bool:
     """Whether arrays of this digest still wait beside where they come to rest."""
+    return _waiting(arrays, expected) is not None
+
+
+def _waiting(arrays: Path, expected: str) -> bytes | None:
+    """The arrays of this digest that wait beside where they come to rest; None where there are none."""
     with contextlib.suppress(OSError):
-        return digest(_content(waiting_beside(arrays))) == expected
-    return False
+        if digest(content := _content(waiting_beside(arrays))) == expected:
+            return content
+    return None
 
 
 def at_rest(path: Path) -> Path:
@@ -73,8 +79,8 @@ def read(path: Path, expected: str) -> bytes:
     with contextlib.suppress(OSError):
         if digest(content := _content(path)) == expected:
             return content
-    if waits(path, expected):
-        return _content(waiting_beside(path))
+    if (waiting := _waiting(path, expected)) is not None:  # read once: they may come to rest in between
+        return waiting
     try:
         _content(path)
     except OSError as error:
