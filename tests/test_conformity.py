@@ -38,7 +38,7 @@ def small(monkeypatch):
     few = dataclasses.replace(TINY, student_images=64)
     found = {line: experiment(line, few, recipe=RECIPE) for line in ("plain", "kd")}
     monkeypatch.setattr(conformity, "_experiments", lambda profile, dataset: found.items())
-    monkeypatch.setattr(conformity.probe, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(conformity, "has_bfloat16", lambda: True)
     keep_teacher(found["kd"])
     return found
 

@@ -27,6 +27,7 @@ from kdnb.study.profile import PROFILES
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench
+from kdnb.training import numerics as numerics_module
 from kdnb.training.cohort import Cohort, Material, asked_depth, run_side_by_side
 from kdnb.training.freeze import frozen
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation, draw_epoch
@@ -401,7 +402,10 @@ def losses_of(numerics: Numerics, steps: int = 50) -> list[float]:
 
 
 @pytest.mark.arithmetic
-def test_bfloat16_follows_float32_over_fifty_steps():
+@pytest.mark.parametrize("lacking", [False, True], ids=["as it is", "without the arithmetic"])
+def test_bfloat16_follows_float32_over_fifty_steps(lacking, monkeypatch):
+    if lacking:
+        monkeypatch.setattr(numerics_module, "has_bfloat16", lambda: False)
     single = np.array(losses_of(EXACT))
     half = np.array(losses_of(dataclasses.replace(EXACT, dtype="bfloat16")))
     assert not np.array_equal(single, half)

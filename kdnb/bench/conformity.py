@@ -45,7 +45,7 @@ from kdnb.study.runner import Runner
 from kdnb.study.store import Home, Store
 from kdnb.study.workbench import student_weights
 from kdnb.training import numerics as numerics_module
-from kdnb.training import probe
+from kdnb.training.bfloat16 import has_bfloat16
 from kdnb.training.checkpoint import ANOTHER_FILE, write_atomically
 from kdnb.training.images import Normalisation
 from kdnb.training.numerics import Numerics, detect, processor
@@ -91,7 +91,7 @@ class Conformity:
     def _run(self, budget: float | None) -> bool:
         ends = None if budget is None else time.monotonic() + budget
         ways: tuple[str, ...] = WAYS
-        if self.device.device == "cpu" and not probe.has_bfloat16():
+        if self.device.device == "cpu" and not has_bfloat16():
             self.say("this processor has no bfloat16 arithmetic: the engine in float32 and the usual loop are compared")
             ways = ("float32", "usual loop")
         pairs = len(LINES) * self.seeds

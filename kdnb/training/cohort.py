@@ -151,7 +151,8 @@ class Cohort:
         """A teacher's activations, as deep as asked; empty where nobody asks."""
         if depth is None or teacher is None:
             return Activations(stem=images[:0])
-        return teacher.activations(images, depth)
+        with self.numerics.arithmetic():
+            return teacher.activations(images, depth)
 
     def _taught_in_training(self, images: Tensor, members: list[Member]) -> Activations | None:
         """What the teacher says in train mode, for those of the members that ask for it."""

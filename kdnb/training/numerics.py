@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from kdnb.errors import KdnbError, StoreError, reason, unknown
 from kdnb.training.allocator import keep_freed_memory
+from kdnb.training.bfloat16 import Widened, has_bfloat16
 
 #: Records of old have the mode.  Compiled steps took a minute to make, and then ResNet-8 and ResNet-20 trained at 0.91
 #: to 1.01 times the eager rate on one processor, at 1.00 to 1.15 times it on two others: no gain to rely on.
@@ -67,14 +69,23 @@ class Numerics:
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
         """The student's forward runs in here; weights stay in float32.
 
         The cache of cast weights is off: a captured step must not keep a tensor from outside the graph.
         """
         if self.dtype != "bfloat16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=self.mode not in CAPTURED)
+            yield
+            return
+        cached = self.mode not in CAPTURED
+        with self.arithmetic(), torch.autocast(self.torch_device.type, self.torch_dtype, cache_enabled=cached):
+            yield
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """Whatever computes in bfloat16 runs in here, a frozen teacher too: a processor may lack the arithmetic."""
+        lacking = self.device == "cpu" and self.dtype == "bfloat16" and not has_bfloat16()
+        return Widened() if lacking else contextlib.nullcontext()
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

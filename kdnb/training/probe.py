@@ -26,6 +26,7 @@ from kdnb import models, paths
 from kdnb.errors import StoreError
 from kdnb.kinds import parsed
 from kdnb.lock import acquire
+from kdnb.training.bfloat16 import has_bfloat16
 from kdnb.training.checkpoint import write_atomically
 from kdnb.training.numerics import instruction_set, processor
 
@@ -117,11 +118,6 @@ class Found:
         wrong = f"; bfloat16 is wrong for {len(self.wrong)} shapes ({self.wrong[0]})" if self.wrong else ""
         took = f"; measured in {self.seconds:.0f} s, {self.kept}" if self.seconds else f"; {self.kept}"
         return f"{self.dtype}: bfloat16 is {self.ratio:.2f} times as fast here{apart}{wrong}{took}"
-
-
-def has_bfloat16() -> bool:
-    """Whether the library of kernels knows this processor's bfloat16 arithmetic; without it, it takes the long way."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def probe(
