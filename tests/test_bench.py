@@ -379,6 +379,15 @@ def test_a_tables_rows_are_timed_with_its_networks_images_and_arguments():
     assert len(by_method) == len(whole.entrants)  # KD's other rows are KD
 
 
+def test_of_rows_that_share_a_method_the_one_with_the_tables_networks_is_timed():
+    """Table 1 of information flow has rows that train the helper, by KD, and rows that the largest network teaches."""
+    whole = steps.of_table("infoflow/table1", "pilot")
+    pairs = {entrant.method: (entrant.teacher, entrant.student) for entrant in whole.entrants}
+    assert whole.networks == ("cnn1_a", "cnn1") and list(pairs)[0] == "kd"
+    assert {method for method, pair in pairs.items() if pair != whole.networks} == {"distill"}  # it has no such row
+    assert len({entrant.recipe.epochs for entrant in whole.entrants}) == 1
+
+
 def test_a_row_brings_what_it_goes_on_from():
     some = steps.of_table("leaderboard/first", "pilot", ["srm+kd", "label-smoothing"])
     assert [entrant.method for entrant in some.entrants] == ["kd", "srm-dictionaries", "srm", "srm+kd", "plain"]

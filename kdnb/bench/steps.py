@@ -61,8 +61,8 @@ def of_catalogue(only: Sequence[str] | None = None) -> Programme:
 def of_table(exhibit: str, profile: str, only: Sequence[str] | None = None) -> Programme:
     """KD and the methods of a table's rows, or of some, with what the table gives them under a profile.
 
-    Of rows that share a method the first is timed.  Raises KdnbError where none can run, and for rows of several pairs
-    of networks, one of which has to be named.
+    Of rows that share a method the first with the table's networks is timed, else the first.  Raises KdnbError where
+    none can run, and for rows of several pairs of networks, one of which has to be named.
     """
     table = exhibits.get(exhibit)
     dataset = table.datasets_of(profile)[0]
@@ -76,9 +76,9 @@ def of_table(exhibit: str, profile: str, only: Sequence[str] | None = None) -> P
     networks = networks_of(beside) or networks_of(asked)
     if networks is None:
         raise KdnbError(f"Nobody teaches in {exhibit}: there is no KD to compare its steps with.")
-    first = [cell for cell in beside if cell.row.method == KD][:1]
+    first = [cell for cell in beside if cell.row.method == KD and networks_of([cell]) == networks][:1]
     entrants: dict[str, Entrant] = {}
-    for entrant in _entrants([*first, *asked], networks):
+    for entrant in _entrants([*first, *sorted(asked, key=lambda cell: networks_of([cell]) != networks)], networks):
         entrants.setdefault(entrant.method, entrant)
     return Programme(
         entrants=tuple(entrants.values()),
@@ -142,14 +142,17 @@ def _taught(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def _entrants(cells: Iterable[Cell], networks: Networks) -> Iterator[Entrant]:
-    """Everyone whom these cells ask for, KD first: from KD's cell if it is the first, else with its defaults."""
+    """Everyone whom these cells ask for, KD first: from KD's cell if it is the first, else with its defaults.
+
+    Where KD's cell is none of these networks, as KD from a smaller teacher, it is not what they are compared with.
+    """
     for number, cell in enumerate(cells):
         experiment = cell.experiment
         assert experiment is not None and experiment.network and experiment.recipe, "only students are asked"
         teacher = (experiment.teacher and experiment.teacher.network) or networks[0]
         wanted = _with_steps(experiment)
         if number == 0 and KD not in wanted:
-            yield Entrant(KD, networks[0], experiment.network, experiment.recipe)
+            yield Entrant(KD, *networks, experiment.recipe)
         for name, arguments in wanted.items():
             yield Entrant(name, teacher, experiment.network, experiment.recipe, arguments)
 
