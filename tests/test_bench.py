@@ -383,7 +383,7 @@ def test_of_rows_that_share_a_method_the_one_with_the_tables_networks_is_timed()
     """Table 1 of information flow has rows that train the helper, by KD, and rows that the largest network teaches."""
     whole = steps.of_table("infoflow/table1", "pilot")
     pairs = {entrant.method: (entrant.teacher, entrant.student) for entrant in whole.entrants}
-    assert whole.networks == ("cnn1_a", "cnn1") and list(pairs)[0] == "kd"
+    assert whole.networks == ("cnn1_a", "cnn1") and next(iter(pairs)) == "kd"
     assert {method for method, pair in pairs.items() if pair != whole.networks} == {"distill"}  # it has no such row
     assert len({entrant.recipe.epochs for entrant in whole.entrants}) == 1
 

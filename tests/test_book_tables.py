@@ -35,7 +35,7 @@ from kdnb.tables.grid import grid
 from kdnb.tables.in_short import told_of_gains
 from kdnb.tables.method import scale_told
 from kdnb.tables.sheet import Entry, Said, Table, line
-from kdnb.tables.speed import method_costs, speed
+from kdnb.tables.speed import method_costs, speed, step_costs
 
 
 @pytest.fixture(autouse=True)
@@ -534,24 +534,31 @@ def test_speed_is_not_measured_until_there_is_a_file_and_then_what_it_says(tmp_p
     assert "not yet measured" in method_costs()[0].to_text()
     measured = {"device": "a machine", "networks": "resnet56 -> resnet20", "methods": METHODS}
     (bench / "methods.json").write_text(json.dumps(measured))
-    (costs,) = method_costs(["crd"])
-    assert texts(costs.body) == [
+    (costs,) = method_costs()
+    assert texts(costs.body)[:2] == [
         ["KD", "train", "1.00", "100", "0.50", "0"],
-        ["CRD", "train", "1.70", "170", "1.20", "16,640"],
+        ["AT + KD", "train", "1.20", "120", "0.50", "0"],  # which no table has
     ]
-    assert method_costs(["at+kd"])[0].body[-1][0].text == "AT + KD"  # which no table has
+    own = step_costs(["crd"], name="own")
+    assert texts(own.body) == [["CRD", "train", "1.70", "170", "1.20", "16,640", "ResNet56 → ResNet20; a machine"]]
     of_a_table = {**measured, "networks": "resnet20 -> resnet8", "table": "slkd/table1 at pilot scale", "others": 0.7}
     of_a_table["methods"] = [METHODS[0], {**METHODS[1], "arguments": {"negatives": 16384}}]
+    of_a_table["numerics"] = {"device": "cpu", "dtype": "float32", "mode": "eager", "threads": 1}
     (bench / "pilot.json").write_text(json.dumps(of_a_table))
-    first, second = method_costs(["crd"])
+    first, second = method_costs()
     assert "ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; time" in second.caption
     assert "settings of" not in first.caption and "Other processes had 70 %" in second.note
     assert second.frame["arguments"].iloc[1] == "negatives 16384"
-    assert len(method_costs(["pkt"])) == 1  # the second has no line for it
+    own = step_costs(["crd"], name="own")  # one table, a line a measurement
+    with_settings = "ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; a machine; float32"
+    assert [texts([cells])[0][-1] for cells in own.body] == ["ResNet56 → ResNet20; a machine", with_settings]
+    assert len(step_costs(["pkt"], name="own").body) == 1  # the second has no line for it
+    assert "not yet measured" in step_costs(["nst"], name="own").to_text()
     (bench / "pilot.json").unlink()
     measured["methods"] = [{**METHODS[0], "method": name, "extra_parameters": -1} for name in methods.catalogue()]
     (bench / "methods.json").write_text(json.dumps(measured))
     every = texts(method_costs()[0].body)
+    assert "Teacher" not in {called for called, *_ in every}  # a plain student's step is no teacher's
     assert len({called for called, *_ in every}) == len(every) and {more for *_, more in every} == {"–"}
     assert sum(called in methods.catalogue() for called, *_ in every) < 10  # steps of the teacher's, which have no row
     (bench / "torn.json").write_text("{")

@@ -19,7 +19,7 @@ from kdnb.tables.results import pairs, results
 from kdnb.tables.runs import first_steps, runs, runs_contents
 from kdnb.tables.schedules import differences
 from kdnb.tables.sheet import Entry, Table
-from kdnb.tables.speed import conformity, method_costs, speed
+from kdnb.tables.speed import conformity, method_costs, speed, step_costs
 
 __all__ = [
     "Entry",
@@ -57,5 +57,6 @@ __all__ = [
     "selection",
     "speed",
     "standing",
+    "step_costs",
     "withdrawn",
 ]

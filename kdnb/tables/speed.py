@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from kdnb import exhibits, methods
+from kdnb.exhibits import Exhibit, Row
 from kdnb.exhibits.costs import bench_files
 from kdnb.exhibits.names import pair_title
 from kdnb.study import equivalence
 from kdnb.study.equivalence import LEVEL, LINES, MARGIN, SEEDS, SPREAD, Equivalence
-from kdnb.tables.sheet import Table, line
+from kdnb.tables.sheet import Line, Table, line
 from kdnb.tables.words import NOT_YET, slug
 
 
@@ -114,44 +115,70 @@ def _equal(what: str, found: Equivalence | None) -> list[Any]:
     return line(what, found.count, f"{found.mean:+.2f}", f"{found.low:+.2f} to {found.high:+.2f}", said)
 
 
-def method_costs(rows: Sequence[str] | None = None, *, name: str = "method-costs") -> list[Table]:
-    """What a training step takes, each method alone, as a ratio to KD's: one table a measurement.
+_STEPS = line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")
+_EACH_ALONE = "What a training step takes, each method alone"
 
-    `rows` limits it to those rows' methods, and KD; a measurement that has none of them is left out.
-    """
-    wanted = None if rows is None else {"kd", *rows}
-    known = set(rows or ())
+
+def method_costs() -> list[Table]:
+    """What a training step takes, each method alone, as a ratio to KD's: one table a measurement."""
     found = [(stem, content) for stem, content in bench_files() if "methods" in content]
-    found = [(stem, of) for stem, of in found if not known or known & {line["method"] for line in of["methods"]}]
-    return [_methods(name, stem, content, wanted) for stem, content in found] or [_methods(name, "", {}, wanted)]
+    return [_methods(stem, content) for stem, content in found] or [_methods("", {})]
 
 
-def _methods(name: str, stem: str, content: dict[str, Any], wanted: set[str] | None) -> Table:
-    lines: list[dict[str, Any]] = content.get("methods", [])
-    labels = _labels()
-    shared = {key for key, method in methods.catalogue().items() if method.step_of}  # another's step, under its name
-    chosen = [m for m in lines if (wanted is None or m["method"] in wanted) and m["method"] not in shared]
+def _methods(stem: str, content: dict[str, Any]) -> Table:
+    labels, chosen = _labels(), _steps(content)
     chosen.sort(key=lambda m: (m["method"] != "kd", _label(m["method"], labels).casefold()))
-    body = [
-        line(
-            _label(m["method"], labels),
-            m["stage"],
-            f"{m['ratio_to_kd']:.2f}" + _between(m, ".2f"),
-            f"{m['microseconds_per_image']:,.0f}",
-            "–" if m["peak_gib"] is None else f"{m['peak_gib']:.2f}",
-            f"{m['extra_parameters']:,}" if m["extra_parameters"] >= 0 else "–",
-        )
-        for m in chosen
-    ]
     where = f", on {content['device']}: {_networks(content)}{_settings(content)}" if content else ""
     return Table(
-        name=slug(f"{name} {stem}"),
-        caption=f"What a training step takes, each method alone{where}; time as a ratio to KD's, memory, parameters.",
-        head=[line("Method", "Stage", "× KD", "µs an image", "Peak GiB", "Extra parameters")],
-        body=body or [line(NOT_YET, *[""] * 5)],
+        name=slug(f"method-costs {stem}"),
+        caption=f"{_EACH_ALONE}{where}; time as a ratio to KD's, memory, parameters.",
+        head=[_STEPS],
+        body=[_step(m, labels) for m in chosen] or [line(NOT_YET, *[""] * 5)],
         frame=pd.DataFrame([_numbers(m) for m in chosen]) if chosen else None,
         note=_note_of_costs(chosen) + _others(content) if chosen else "",
     )
+
+
+def step_costs(rows: Sequence[str], *, name: str) -> Table:
+    """What the steps of these rows' methods take beside KD's, wherever they were timed, a measurement below the other.
+
+    On another machine and with other networks a ratio is another one: each line says with which.
+    """
+    labels = _labels()
+    found = [(content, m) for _, content in bench_files() for m in _steps(content) if m["method"] in rows]
+    body = [[*_step(m, labels), *line(_timed(content))] for content, m in found]
+    return Table(
+        name=name,
+        caption=f"{_EACH_ALONE}; time as a ratio to KD's on the same machine, memory, parameters.",
+        head=[[*_STEPS, *line("Timed with")]],
+        body=body or [line(NOT_YET, *[""] * 6)],
+        frame=pd.DataFrame([{**_numbers(m), "timed_with": _timed(content)} for content, m in found]) if found else None,
+        note=_note_of_costs([m for _, m in found]) if found else "",
+        css="kdnb-claims",
+    )
+
+
+def _steps(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The steps of a measurement, without those that are another's under its name."""
+    shared = {key for key, method in methods.catalogue().items() if method.step_of}
+    return [m for m in content.get("methods", []) if m["method"] not in shared]
+
+
+def _step(measured: Mapping[str, Any], labels: Mapping[str, str]) -> Line:
+    return line(
+        _label(measured["method"], labels),
+        measured["stage"],
+        f"{measured['ratio_to_kd']:.2f}" + _between(measured, ".2f"),
+        f"{measured['microseconds_per_image']:,.0f}",
+        "–" if measured["peak_gib"] is None else f"{measured['peak_gib']:.2f}",
+        f"{measured['extra_parameters']:,}" if measured["extra_parameters"] >= 0 else "–",
+    )
+
+
+def _timed(content: Mapping[str, Any]) -> str:
+    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`."""
+    how = (content.get("numerics") or {}).get("dtype")
+    return "; ".join([f"{_networks(content)}{_settings(content)}", content["device"], *([how] if how else [])])
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,17 +241,21 @@ def _note_of_costs(chosen: Sequence[Mapping[str, Any]]) -> str:
 def _labels() -> dict[str, str]:
     """Method -> what the table with most rows calls it; what has no row there, as its own paper does, which is named.
 
-    So no two have one name.
+    So no two have one name.  A teacher's row is named for what it is in its table, a plain student everywhere else.
     """
     every = exhibits.select("all")
     largest = max(every, key=lambda exhibit: len(exhibit.rows))
     found: dict[str, str] = {}
-    for row in largest.rows:
+    for row in _students(largest):
         found.setdefault(row.method, row.label)
     for exhibit in every:
-        for row in sorted((row for row in exhibit.rows if row.role != "teacher"), key=lambda row: len(row.label)):
+        for row in sorted(_students(exhibit), key=lambda row: len(row.label)):
             found.setdefault(row.method, f"{row.label} ({exhibits.paper(exhibit.paper).heading})")
     return found
+
+
+def _students(exhibit: Exhibit) -> list[Row]:
+    return [row for row in exhibit.rows if row.role != "teacher"]
 
 
 def _label(method: str, labels: Mapping[str, str]) -> str:
