@@ -49,6 +49,7 @@ class Kernels(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("layer", [ORDINARY, DEPTHWISE])
 def test_a_convolution_is_the_exact_sum_of_rounded_values_rounded(layer):
     torch.manual_seed(1)
@@ -70,6 +71,7 @@ def test_a_convolution_is_the_exact_sum_of_rounded_values_rounded(layer):
         torch.testing.assert_close(value.double(), true, rtol=STEP, atol=1e-5)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("layer", [ORDINARY, DEPTHWISE])
 def test_it_is_as_right_as_a_kernel_of_bfloat16_has_to_be(layer):
     torch.manual_seed(3)
@@ -77,6 +79,7 @@ def test_it_is_as_right_as_a_kernel_of_bfloat16_has_to_be(layer):
         assert probe.agree(layer)
 
 
+@pytest.mark.arithmetic
 def test_a_bias_and_what_upsamples_are_rounded_too():
     torch.manual_seed(2)
     up, images = nn.ConvTranspose2d(4, 3, 2, 2), torch.randn(2, 4, 5, 5)
