@@ -43,6 +43,8 @@ NETWORKS = {"tf-kd": ("resnet8", "resnet8")}
 #: Methods that leave their students' features as they are.
 READ_OFF = {"probe"}
 
+#: What an objective that does not repeat has most likely done.
+DRAWN = "it did not say the same twice: does it draw from torch's own generator, in place of its stage's `draws`?"
 every_method = pytest.mark.parametrize("name", ALONE)
 every_combination = pytest.mark.parametrize("name", [*ALONE, *(f"{name}+kd" for name in WITH_KD)])
 
@@ -103,7 +105,8 @@ def test_a_methods_file_is_what_the_catalogue_says(name: str) -> None:
     assert ast.get_docstring(ast.parse(source))
     function = getattr(importlib.import_module(f"kdnb.methods.{entry.file[:-3]}"), entry.function)
     signature = list(inspect.signature(function).parameters.values())[1:]
-    assert {p.name: p.default for p in signature} == entry.defaults and function.__doc__
+    assert {p.name: p.default for p in signature} == entry.defaults
+    assert function.__doc__, f"{entry.file}: {entry.function} has no docstring: which paper and equation is it?"
     assert {p.name for p in signature if p.kind is p.KEYWORD_ONLY} == {*entry.later}
     if entry.takes_kd:
         combined = get(f"{name}+kd")
@@ -172,7 +175,7 @@ def test_it_stops_at_its_depth(name: str) -> None:
         deeper = make_batch(dataclasses.replace(stage, teacher_depth="logits"), setup)
         if stage.student_depth is not None:
             deeper.student = setup.student.activations(deeper.images)
-        assert logits(deeper.teacher) is not None and numbers(stage.objective(deeper)) == said
+        assert logits(deeper.teacher) is not None and numbers(stage.objective(deeper)) == said, DRAWN
 
 
 @every_method
@@ -185,8 +188,8 @@ def test_its_state_survives_a_resume(name: str) -> None:
         second.restore(*copied_state(first))
         for running, its in ((first, setup), (second, other)):
             step(running, its, seed=1)
-        assert not unlike(first.weights(), second.weights())
-        assert not unlike(first.sums, second.sums)
+        assert not unlike(first.weights(), second.weights()), DRAWN
+        assert not unlike(first.sums, second.sums), DRAWN
 
 
 def copied_state(running: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from kdnb import paths
+from kdnb import exhibits, paths
 from kdnb.cli import app
 
 ROOT = paths.ROOT
@@ -223,3 +223,30 @@ def test_only_the_job_that_publishes_may_write():
         assert workflow["permissions"] == {"contents": "read"}
         writing = {name for name, job in workflow["jobs"].items() if "write" in job.get("permissions", {}).values()}
         assert writing <= {"publish"}
+
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/index.md", "CITATION.cff"])
+def test_the_papers_are_counted(name):
+    count = NUMBERS[sum(bool(paper.claims) for paper in exhibits.papers())]
+    assert f"{count} papers" in (ROOT / name).read_text(encoding="utf-8").lower(), (
+        f"{name} does not say '{count} papers'"
+    )
+
+
+def test_the_printed_numbers_are_counted():
+    cells = [cell for exhibit in exhibits.all_exhibits() for cell in exhibit.cells("paper")]
+    printed = sum(cell.printed is not None for cell in cells)
+    assert f"{printed} printed numbers" in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_what_is_cited_stands_in_the_list_of_works():
+    works = {*re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M)}
+    pages = [*(ROOT / "notebooks").glob("*/*.ipynb"), *(ROOT / "book").glob("**/*.md")]
+    roles = [
+        keys for path in pages for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", path.read_text(encoding="utf-8"))
+    ]
+    cited = {key.strip() for keys in roles for key in keys.split(",")}
+    assert len(cited) > 20 and cited <= works, f"book/references.bib has no entry for {sorted(cited - works)}"

@@ -13,7 +13,7 @@ from kdnb.errors import KdnbError
 from kdnb.exhibits import ACCURACY, ERROR, Column, Exhibit, Paper, Row, Score, comparison, show
 from kdnb.exhibits import wanted as work
 from kdnb.exhibits.claims.predicates import Better, Claim, all_of, better
-from kdnb.exhibits.reported import reported
+from kdnb.exhibits.reported import lines_of, reported
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference
 from kdnb.study.store import Store
@@ -52,12 +52,12 @@ table1,cifar100,,,KD,,nll,1.250,,nats,
 
 @pytest.fixture(autouse=True)
 def _in_print(tmp_path, monkeypatch, empty_project):
-    reported.cache_clear()
+    reported.cache_clear(), lines_of.cache_clear()
     monkeypatch.setattr(paths, "reported", lambda: tmp_path)
     (tmp_path / "tiny.csv").write_text(PRINTED, encoding="utf-8")
     monkeypatch.setitem(exhibits.PAPERS, "tiny", Paper("tiny", (TABLE,), claims=CLAIMS))
     yield
-    reported.cache_clear()
+    reported.cache_clear(), lines_of.cache_clear()
 
 
 @pytest.fixture

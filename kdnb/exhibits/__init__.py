@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from kdnb import datasets
 from kdnb.errors import unknown
-from kdnb.exhibits import comparison_claims, iekd_claims, infoflow_claims, leaderboard, slkd_claims, srm_claims
+from kdnb.exhibits import (
+    comparison_claims,
+    iekd_claims,
+    infoflow_claims,
+    leaderboard,
+    slkd_claims,
+    srm_claims,
+)
 from kdnb.exhibits.exhibit import Cell, Column, Exhibit, Pair, Part, Row
 from kdnb.exhibits.paper import Paper
 from kdnb.exhibits.runs import measure

@@ -70,7 +70,10 @@ class Paper:
         """How a place is called: `CIFAR-100, ResNet56 → ResNet8`."""
         if self.place_title is not None:
             return self.place_title(place)
-        return next(column.title for e in self.exhibits for column in e.columns if column.key == place)
+        titles = {column.key: column.title for exhibit in self.exhibits for column in exhibit.columns}
+        if place not in titles:
+            raise unknown(f"column of {self.key}", place, titles)
+        return titles[place]
 
     def label(self, row: str) -> str:
         """How a row of a place is called: `CRD + KD`, `KD under ResNet56`; one of no exhibit by its own name."""

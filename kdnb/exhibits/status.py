@@ -9,8 +9,9 @@ from typing import Any
 
 from kdnb import datasets
 from kdnb.datasets.identity import identity
-from kdnb.exhibits import ablations, all_exhibits, on_own_images
+from kdnb.exhibits import ablations, all_exhibits, on_own_images, papers
 from kdnb.exhibits.exhibit import Cell, Exhibit
+from kdnb.exhibits.faults import faults
 from kdnb.exhibits.runs import SCALES, runs_of
 from kdnb.exhibits.wanted import every_experiment, of_cell, select
 from kdnb.study.environment import source_digest
@@ -42,7 +43,8 @@ def report(store: Store | None = None, keys: str = "all") -> dict[str, Any]:
         and r.experiment.get("stage") is None
     ]  # fmt: skip
     whole = {"exhibits": exhibits, "ablations": of_ours, "own": own, "broken": broken(store), "stale": stale}
-    return whole | {"sources": _sources(store)}
+    wrong = [fault for paper in papers() for fault in faults(paper)]
+    return whole | {"faults": wrong, "sources": _sources(store)}
 
 
 def _why_stale(record: Record) -> str:
@@ -83,6 +85,7 @@ def told(found: dict[str, Any]) -> str:
                 f"{counts['runs']} of {counts['wanted']} runs{left_told(counts)}"
             )
         lines += [f"    {row}: {_runs_told(runs)}" for row, runs in e.get("rows", {}).items()]
+    lines += [f"fault: {fault}" for fault in found["faults"]]
     for kind in ("broken", "stale"):
         lines += [f"{kind}: {problem['path']}: {problem['what']}" for problem in found[kind]]
     others = [of for of in found["sources"] if not of["today"]]

@@ -80,7 +80,7 @@ def _note(apart: pd.Series) -> str:
     below = [sum(gap < apart for gap in gaps) for apart in (median, largest)]
     return (
         f"An error is shown as what it leaves of 100. Half are {median:.2f} points apart or more, the widest "
-        f"{largest:.2f}.{equal} The claims of the five papers rest on {len(gaps)} printed differences of accuracy or "
+        f"{largest:.2f}.{equal} The claims of the papers rest on {len(gaps)} printed differences of accuracy or "
         f"error: {below[0]} are smaller than {median:.2f}, and {below[1]} smaller than {largest:.2f}."
     )
 
