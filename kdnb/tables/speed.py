@@ -154,7 +154,7 @@ def step_costs(rows: Sequence[str], *, name: str) -> Table:
         body=body or [line(NOT_YET, *[""] * 6)],
         frame=pd.DataFrame([{**_numbers(m), "timed_with": _timed(content)} for content, m in found]) if found else None,
         note=_note_of_costs([m for _, m in found]) if found else "",
-        css="kdnb-claims",
+        css="kdnb-steps",
     )
 
 
