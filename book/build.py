@@ -33,6 +33,8 @@ STAMPS = ROOT / ".stamps"
 TIMES = STAMPS / "times.jsonl"
 LOCK, JOBS = STAMPS / "lock", STAMPS / "jobs-lock"
 SAID = STAMPS / "snakemake.log"
+#: What tells a build to stop: somebody's kill, the keyboard, a terminal that closes.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: What Snakemake says while nothing is wrong, and of a job that failed.
 CHATTER = re.compile(
     "Assuming |Building DAG|Using shell|Select jobs|Execute [0-9]+ jobs|Touching output|Complete log|Elapsed time|"
@@ -273,9 +275,13 @@ def call(command: list[str], **options: Any) -> int:
     A command with a group of its own (`process_group=0`) is told with all that it has started, as Snakemake would let
     its jobs run to their ends; its exit code then says that it was stopped.
     """
-    process, whole, stopped = subprocess.Popen(command, cwd=ROOT, **options), "process_group" in options, 0
+    with put_off() as told_already:  # what is starting has to be told, too
+        process = subprocess.Popen(command, cwd=ROOT, **options)
+    whole, stopped = "process_group" in options, 0
     while True:
         try:
+            while told_already:
+                signal.raise_signal(told_already.pop())
             code = process.wait()
             return stopped if whole and code and stopped else code
         except KeyboardInterrupt:  # the terminal has told a command without a group too
@@ -287,6 +293,19 @@ def call(command: list[str], **options: Any) -> int:
                 os.killpg(process.pid, number)
         elif number == signal.SIGTERM:
             process.terminate()
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[list[int]]:
+    """What tells this process to stop only fills the list that is given, as long as this lasts."""
+    numbers: list[int] = []
+    heard = [number for number in STOPPING if callable(signal.getsignal(number))]
+    kept = {number: signal.signal(number, lambda number, _: numbers.append(number)) for number in heard}
+    try:
+        yield numbers
+    finally:
+        for number, how in kept.items():
+            signal.signal(number, how)
 
 
 def told(seconds: float) -> str:

@@ -134,9 +134,29 @@ def test_whatever_stops_a_build_its_jobs_are_told_at_once_and_the_exit_code_says
     while "inside" not in building.stdout.readline():
         pass
     building.send_signal(number)
-    said, _ = building.communicate(timeout=20)
+    said, _ = building.communicate(timeout=50)
     assert building.returncode == code, said
     assert "saved" in said and "stopped; `make book` goes on from here" in said
+
+
+def test_what_is_only_starting_when_a_build_is_stopped_is_told_too(build, monkeypatch):
+    """Between its start and the line that waits for it: who heard the signal there left it behind."""
+    start, started = subprocess.Popen, []
+
+    def stopped_meanwhile(*command, **options):
+        started.append(start(*command, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(build.subprocess, "Popen", stopped_meanwhile)
+    kept = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        code = build.call([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0)
+        assert callable(signal.getsignal(signal.SIGTERM))  # heard again
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+        started[0].kill()
+    assert code == 143 and started[0].returncode == -signal.SIGTERM
 
 
 def test_times_of_a_phase_count_once_where_its_jobs_ran_side_by_side(build):
