@@ -382,9 +382,11 @@ def test_a_tables_rows_are_timed_with_its_networks_images_and_arguments():
 def test_of_rows_that_share_a_method_the_one_with_the_tables_networks_is_timed():
     """Table 1 of information flow has rows that train the helper, by KD, and rows that the largest network teaches."""
     whole = steps.of_table("infoflow/table1", "pilot")
+    by_method = {entrant.method: entrant.arguments for entrant in whole.entrants}
     pairs = {entrant.method: (entrant.teacher, entrant.student) for entrant in whole.entrants}
     assert whole.networks == ("cnn1_a", "cnn1") and next(iter(pairs)) == "kd"
-    assert {method for method, pair in pairs.items() if pair != whole.networks} == {"distill"}  # it has no such row
+    assert {*pairs.values()} == {whole.networks}  # those without such a row, too: else their steps would not compare
+    assert by_method["information-flow"] == {"contrastive_weight": 1.0}  # of its row, and not of the helper's training
     assert len({entrant.recipe.epochs for entrant in whole.entrants}) == 1
 
 

@@ -134,7 +134,7 @@ def test_whatever_stops_a_build_its_jobs_are_told_at_once_and_the_exit_code_says
     while "inside" not in building.stdout.readline():
         pass
     building.send_signal(number)
-    said, _ = building.communicate(timeout=50)
+    said, _ = building.communicate(timeout=20)
     assert building.returncode == code, said
     assert "saved" in said and "stopped; `make book` goes on from here" in said
 

@@ -144,17 +144,17 @@ def _taught(cells: Iterable[Cell]) -> list[Cell]:
 def _entrants(cells: Iterable[Cell], networks: Networks) -> Iterator[Entrant]:
     """Everyone whom these cells ask for, KD first: from KD's cell if it is the first, else with its defaults.
 
-    Where KD's cell is none of these networks, as KD from a smaller teacher, it is not what they are compared with.
+    All with these networks, so that their steps compare, whoever teaches a row; only what teaches itself has its own.
     """
     for number, cell in enumerate(cells):
         experiment = cell.experiment
         assert experiment is not None and experiment.network and experiment.recipe, "only students are asked"
-        teacher = (experiment.teacher and experiment.teacher.network) or networks[0]
         wanted = _with_steps(experiment)
         if number == 0 and KD not in wanted:
             yield Entrant(KD, *networks, experiment.recipe)
         for name, arguments in wanted.items():
-            yield Entrant(name, teacher, experiment.network, experiment.recipe, arguments)
+            teacher = networks[1] if methods.get(name).teacher_alike else networks[0]
+            yield Entrant(name, teacher, networks[1], experiment.recipe, arguments)
 
 
 def _with_steps(experiment: Experiment) -> dict[str, Mapping[str, Any]]:

@@ -176,9 +176,10 @@ def _step(measured: Mapping[str, Any], labels: Mapping[str, str]) -> Line:
 
 
 def _timed(content: Mapping[str, Any]) -> str:
-    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`."""
+    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`, and if others worked."""
     how = (content.get("numerics") or {}).get("dtype")
-    return "; ".join([f"{_networks(content)}{_settings(content)}", content["device"], *([how] if how else [])])
+    told = [f"{_networks(content)}{_settings(content)}", content["device"], how, _busy(content)]
+    return "; ".join(filter(None, told))
 
 
 def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,9 +213,14 @@ def _roofline(content: Mapping[str, Any]) -> str:
 
 def _others(content: Mapping[str, Any]) -> str:
     """A sentence where the machine was not the bench's alone."""
+    busy = _busy(content)
+    return f" {busy.capitalize()} meanwhile; what is fair then is per CPU-second." if busy else ""
+
+
+def _busy(content: Mapping[str, Any]) -> str:
+    """`other processes had 70 % of the machine`; empty where it was the bench's alone, or nearly."""
     share = content.get("others") or 0
-    busy = f" Other processes had {100 * share:.0f} % of the machine meanwhile; what is fair then is per CPU-second."
-    return busy if share > 0.1 else ""
+    return f"other processes had {100 * share:.0f} % of the machine" if share > 0.1 else ""
 
 
 def _whole(value: float | None) -> str:
