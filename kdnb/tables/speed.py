@@ -176,7 +176,7 @@ def _step(measured: Mapping[str, Any], labels: Mapping[str, str]) -> Line:
 
 
 def _timed(content: Mapping[str, Any]) -> str:
-    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`, and if others worked."""
+    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`, and others at work."""
     how = (content.get("numerics") or {}).get("dtype")
     told = [f"{_networks(content)}{_settings(content)}", content["device"], how, _busy(content)]
     return "; ".join(filter(None, told))
