@@ -53,7 +53,7 @@ class Book:
         """Raises KdnbError where the profile, the exhibits, the seeds or the table of contents are none."""
         if self.seeds is not None and (type(self.seeds) is not int or not 1 <= self.seeds <= MOST_SEEDS):
             raise KdnbError(f"seeds are a count, 1 to {MOST_SEEDS}; '{self.seeds}' is none.")
-        assert self.jobs is not None and self.pages is not None
+        _ = self.jobs, self.pages  # made when first asked for: each raises where it cannot be
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -21,9 +21,26 @@ class StoreError(KdnbError):
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether what went wrong is that memory, the device's or the machine's, did not hold something."""
+    """Whether what went wrong is that memory, the device's or the machine's, did not hold something.
+
+    It may lie behind the error: ending a broken capture fails too, and hides what broke it.
+    """
+    return any(_says_memory(each) for each in _behind(error))
+
+
+def _says_memory(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool({"MemoryError", "OutOfMemoryError"} & kinds) or "can't allocate memory" in str(error)
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that led to it, as a traceback shows them, each once: they may go round in a circle."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
 
 
 def reason(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from kdnb.bench.usual import UsualLoop
 from kdnb.cli import app
 from kdnb.errors import DataError, KdnbError, StoreError
 from kdnb.losses import kd
+from kdnb.training import capture
 from kdnb.training.member import Member
 from kdnb.training.numerics import Numerics, detect
 from kdnb.training.probe import layers
@@ -239,6 +241,25 @@ def test_methods_are_ratios_to_kd_and_know_their_extra_parameters(small, monkeyp
     assert ("kd-again", "train") not in lines  # its step is KD's, and a second number for it would be noise
 
 
+def test_extra_parameters_are_those_that_a_step_trains_beside_a_students():
+    """Not what it keeps as it is; and where there is no student, nothing is taken away for one."""
+    pixels, labels, numerics = np.zeros((64, 32, 32, 3), np.uint8), np.arange(64) % 10, detect("cpu")
+    track = Track(numerics, speed.material(pixels, labels, numerics), 10)
+
+    def counted(method):
+        stages = track.stages(Entrant(method, "resnet14", "resnet8", speed.RECIPE))
+        return {stage.name: steps._trained(stage) for stage in stages}
+
+    encoder = 9 * (64 * 64 + 64 * 32 + 32 * 32) + 2 * (64 + 32 + 32)
+    decoder = 9 * (32 * 32 + 32 * 64 + 64 * 64) + 2 * (32 + 64 + 64)
+    assert counted("ft") == {"train": encoder} and counted("paraphraser") == {"train": encoder + decoder}
+    atoms = sum(width * 2 * width + 1 for width in (16, 32, 64))
+    assert counted("srm") == {"predict": atoms, "train": 0} and counted("srm-dictionaries") == {"train": atoms}
+    teacher, peer = (sum(p.numel() for p in models.create(name, 10).parameters()) for name in ("resnet14", "resnet8"))
+    assert counted("slkd-sequential") == {"selves": 2 * teacher, "train": 0}
+    assert counted("dml") == {"train": peer} and counted("probe") == {"train": 0}
+
+
 def test_peak_memory_is_what_came_on_top_and_was_given_back():
     from kdnb.bench.memory import Peak
 
@@ -310,6 +331,34 @@ def test_memory_on_cuda_is_an_eager_steps_above_what_was_held_in_every_round(sma
     allocator.held += 2**30
     again, _ = track.time(cohort, 2)
     assert DoneOnce.replayed and (first, again) == (0.25, 0.25)
+
+
+def test_on_a_gpu_every_cohort_has_all_streams_to_itself(small, allocator, monkeypatch):
+    """Three streams: enough for one cohort of two students, not for four cohorts that hold theirs all the time."""
+    monkeypatch.setattr(capture, "POOL", 3)
+    monkeypatch.setattr(capture, "_ALIVE", weakref.WeakSet())
+    apart: dict[int, list[int]] = {}
+    time_it = Track.time
+
+    def timed(self, cohort, steps):
+        found = time_it(self, cohort, steps)
+        own = {cohort._stepper.stream(member) for member in cohort.members}
+        apart.setdefault(id(cohort), []).append(len(own - {cohort._stepper.common}))
+        return found
+
+    monkeypatch.setattr(Track, "time", timed)
+    how = captured()
+    pixels, labels = np.zeros((640, 32, 32, 3), np.uint8), np.arange(640) % 4
+    track = Track(how, speed.material(pixels, labels, how), 4)
+    kd = Entrant("kd", speed.TEACHER, speed.STUDENT, speed.RECIPE)
+    sizes = (1, 2, 1, 2)
+    cohorts = {
+        place: track.cohort([track.stages(kd)[-1] for _ in range(size)], speed.TEACHER)
+        for place, size in enumerate(sizes)
+    }
+    for _ in range(2):
+        assert [key for key, _, _ in speed.one_round(track, cohorts, dict.fromkeys(cohorts, 2))] == [*cohorts]
+    assert [*apart.values()] == [[size, size] for size in sizes] and not capture._ALIVE
 
 
 def test_the_teacher_is_timed_from_a_graph_where_steps_are(monkeypatch):

@@ -168,13 +168,52 @@ def test_a_demo_does_not_stand_beside_what_a_paper_prints(store):
 
 
 def test_a_scale_with_too_few_lines_to_compare_is_not_drawn(store):
-    """Nor an empty panel in its place."""
+    """Nor an empty panel in its place; words tell what there is."""
     exhibit = exhibits.get("infoflow/fig2")
     (first, *_) = exhibit.rows
     fill(store, "pilot", seeds=1, key=exhibit.key, rows=[first.key])
     plot = plots.rows(exhibit)
     assert plot.frame.empty and [text.get_text() for axes in plot.figure.axes for text in axes.texts]
-    assert plot.caption == f"{exhibit.title}."
+    assert plot.caption.startswith(f"{exhibit.title}. So far there is one row. mAP (e), CIFAR-10, pilot: only ")
+    (run,) = exhibit.cells("pilot", None, [first.key])[0].runs(1)
+    assert first.label in plot.caption and f"({exhibit.columns[0].score.told(accuracy_of(run))})" in plot.caption
+
+
+def accuracy_of(run):
+    return exhibits.get("infoflow/fig2").columns[0].score.of(Store.open().get(*run.key))
+
+
+def test_gains_of_one_row_alone_are_told_in_words(store):
+    fill(store, "pilot", seeds=2, dataset="cifar100", key="comparison/schedule", rows=["plain", "kd"])
+    plot = plots.gains("comparison/schedule", "pilot")
+    assert plot.frame.empty
+    assert re.match(
+        r"Gain over the plain student\. So far there is one row\. CIFAR-100, pilot: only KD \(\d", plot.caption
+    )
+
+
+def test_a_row_alone_stands_in_a_panel_beside_others_that_compare_and_is_told(store):
+    fill(store, "pilot", seeds=1, key="infoflow/table1")
+    fill(store, "paper", seeds=1, key="infoflow/table1", rows=["plain", "contrastive"])
+    seen = plots.gains("infoflow/table1", "pilot").seen
+    assert "mAP (e), CIFAR-10, paper scale: only Student, contrastive (" in seen and "pilot: best is " in seen
+
+
+def test_a_caption_names_what_is_compared_where_much_is_missing(store):
+    fill(store, "pilot", seeds=1, dataset="cifar10", key="comparison/pretraining", rows=["fitnet-500", "pkt-500"])
+    plot = plots.rows("comparison/pretraining", "pilot")
+    assert "Compared by accuracy: FitNet, 500; PKT, 500. Dots are seeds" in plot.caption
+    assert "Compared by accuracy: FitNet, 500; PKT, 500. CIFAR-10, pilot: best is " in plot.seen
+    fill(store, "pilot", seeds=1, dataset="cifar10", key="comparison/pretraining")
+    assert " Compared by accuracy. Dots are seeds" in plots.rows("comparison/pretraining", "pilot").caption
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_a_band_that_is_not_centred_on_its_bar_is_explained(lacks, store):
+    fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1", rows=["plain", "kd", "fitnet"])
+    fill(store, "pilot", seeds=2 if lacks else 3, dataset="cifar100", key="comparison/table1", rows=["pkt"])
+    caption = plots.gains("comparison/table1", "pilot").caption
+    assert ("Where a row lacks a seed, its band is estimated from all runs" in caption) == lacks
 
 
 @pytest.mark.parametrize("one", [True, False])

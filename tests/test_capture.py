@@ -6,7 +6,6 @@ pytest -m gpu tests/test_capture.py
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from kdnb.study.experiment import Experiment, Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
 from kdnb.study.workbench import Workbench
+from kdnb.training.capture import CapturedSteps, ForkedSteps
 from kdnb.training.cohort import Cohort, Material, run_side_by_side
 from kdnb.training.images import Augmentation, DeviceImages, Normalisation
 from kdnb.training.member import Member
@@ -102,12 +102,33 @@ def test_nothing_in_a_whole_step_waits_for_the_device(key):
 # -- where a GPU is ----------------------------------------------------------------------------------------
 
 
-def run_watched(keys: list[str], how: Numerics, epochs: int) -> tuple[dict[str, list[float]], Cohort]:
+class Watched:
+    """A cohort, and what its steps held at the end of each epoch: when it has ended they hold nothing."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.members = cohort.members
+        self.sizes: set[int] = set()
+        self.streams: set[int] = set()
+        self.validations = 0
+        cohort.on_epoch = self._look
+
+    def _look(self, cohort: Cohort) -> None:
+        steps = cohort._stepper
+        if isinstance(steps, CapturedSteps):
+            self.sizes |= steps.graphs.keys()
+            self.streams |= {stream.cuda_stream for stream in steps.own_streams.values()}
+        if isinstance(steps, ForkedSteps):
+            assert steps.one_graph
+            self.validations = max(self.validations, len(steps.validations))
+
+
+def run_watched(keys: list[str], how: Numerics, epochs: int) -> tuple[dict[str, list[float]], Watched]:
     """Train and keep the loss of every epoch, every weight and every column."""
     cohort = company(keys, how, lambda key, stage: dataclasses.replace(stage, epochs=epochs))
+    watched = Watched(cohort)
     run_side_by_side([cohort])
     torch.cuda.synchronize()
-    return {m.label: m.history["ce"] for m in cohort.members}, cohort
+    return {m.label: m.history["ce"] for m in cohort.members}, watched
 
 
 @gpu
@@ -117,7 +138,7 @@ def test_a_captured_run_is_the_eager_one(key):
     """17 epochs of three steps, over 50 in all: both batch sizes are captured, sums start anew each epoch."""
     eager, a = run_watched([key], numerics("eager"), 17)
     captured, b = run_watched([key], numerics("captured"), 17)
-    assert not NOTICES and set(b._stepper.graphs) == {64, 22}
+    assert not NOTICES and b.sizes == {64, 22}
     x, y = (next(iter(found.values())) for found in (eager, captured))
     assert np.isfinite(y).all() and len(y) == 17
     assert np.abs(np.array(y[:5]) / np.array(x[:5]) - 1).max() < 1e-3
@@ -141,12 +162,12 @@ def test_captured_bfloat16_follows_float32():
 @gpu
 @needs_cuda
 def test_in_company_a_captured_run_gives_what_it_gives_alone():
-    together, cohort = run_watched(METHODS, numerics("captured"), 6)
+    together, watched = run_watched(METHODS, numerics("captured"), 6)
     assert not NOTICES
     for key in METHODS:
         alone, _ = run_watched([key], numerics("captured"), 6)
         assert together[key] == pytest.approx(alone[key], rel=1e-2), key
-    assert len({id(cohort._stepper.stream(m)) for m in cohort.members}) == len(METHODS)
+    assert len(watched.streams) == len(METHODS)
 
 
 @gpu
@@ -155,8 +176,8 @@ def test_a_cohort_in_one_graph_computes_what_its_graphs_apart_compute():
     """... and so does a validation in graphs: three losses beside each other, one of them validated by its own."""
     keys = ["plain", "kd", "crd+kd"]
     apart, _ = run_watched(keys, numerics("captured"), 12)
-    forked, cohort = run_watched(keys, numerics("forked"), 12)
-    assert not NOTICES and cohort._stepper.one_graph and len(cohort._stepper.validations) >= 1
+    forked, watched = run_watched(keys, numerics("forked"), 12)
+    assert not NOTICES and watched.sizes and watched.validations >= 1
     for key in keys:
         assert forked[key] == pytest.approx(apart[key], rel=1e-2), key
 
@@ -173,9 +194,9 @@ def test_a_cohort_goes_on_when_another_that_was_captured_beside_it_is_gone():
         for steps in pair:
             next(steps)
     assert kept._stepper.graphs and dropped._stepper.graphs
-    steps = pair.pop(0)
+    steps, gone = pair.pop(0), dropped._stepper
     del pair, dropped
-    gc.collect()
+    assert not gone.graphs  # at once, no collector has run
     torch.cuda.empty_cache()
     spoiler = torch.full((64, 2**20), float("nan"), device="cuda")
     spoiler @ spoiler.T

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import itertools
 import weakref
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from study_samples import TINY, experiment, keep_teacher
 from test_stages import EXACT, cross_entropy, material, network, stage
 
 from kdnb import losses
-from kdnb.methods.stage import Batch, Losses, Optimiser, Selection, accuracy, present
+from kdnb.methods.stage import Batch, Losses, Optimiser, Selection, Stage, accuracy, present
 from kdnb.study.experiment import Run
 from kdnb.study.runner import Runner
 from kdnb.study.store import Store
@@ -25,7 +27,7 @@ from kdnb.training import capture
 from kdnb.training.cohort import Cohort, run_side_by_side
 from kdnb.training.freeze import frozen
 from kdnb.training.member import Member
-from kdnb.training.numerics import detect
+from kdnb.training.numerics import Numerics, detect
 
 ROWS = ("plain", "kd", "fitnet", "mmd-gaussian", "crd+kd")
 FOUR = dataclasses.replace(TINY, at_most=5, student_images=150)
@@ -151,6 +153,13 @@ def noisy(batch: Batch) -> Losses:
 
 
 def three(mode: str, say=lambda line: None) -> Cohort:
+    """Three that have trained."""
+    cohort = company_of_three(mode, say)
+    run_side_by_side([cohort])
+    return cohort
+
+
+def company_of_three(mode: str, say=lambda line: None) -> Cohort:
     """One whose optimiser begins afresh, one that is validated beside its teacher, one with draws of its own."""
     how = dataclasses.replace(EXACT, mode=mode)
     afresh = Optimiser("adam", 1e-3, restart="epoch")
@@ -160,10 +169,12 @@ def three(mode: str, say=lambda line: None) -> Cohort:
         stage(network(2), taught, teacher_depth="logits", selection=beside),
         stage(network(3), noisy, draws=lambda stream, size: {"weights": torch.rand(size, generator=stream)}),
     ]
-    members = [Member(dataclasses.replace(s, epochs=5), f"member {i}", 1, how) for i, s in enumerate(stages)]
-    cohort = Cohort(members, frozen(network(9), how.torch_device, torch.float32), material(), how, notice=say)
-    run_side_by_side([cohort])
-    return cohort
+    return beside_a_teacher([dataclasses.replace(s, epochs=5) for s in stages], how, say)
+
+
+def beside_a_teacher(stages: list[Stage], how: Numerics, say=lambda line: None) -> Cohort:
+    members = [Member(s, f"member {i}", 1, how) for i, s in enumerate(stages)]
+    return Cohort(members, frozen(network(9), how.torch_device, torch.float32), material(), how, notice=say)
 
 
 def assert_equal(one: Cohort, other: Cohort) -> None:
@@ -177,7 +188,7 @@ def test_in_one_graph_a_cohort_and_its_validation_give_what_eager_ones_give():
     eager, forked = three("eager"), three("forked")
     assert_equal(eager, forked)
     # Two batch sizes of steps; of the validation all images at once, and beside the teacher, two sizes again.
-    assert len(forked._stepper.graphs) == 2 and len(replays) == 2 + len(forked._stepper.validations) == 5
+    assert len(replays) == 2 + 3
 
 
 def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eagerly(monkeypatch):
@@ -194,3 +205,151 @@ def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eag
     assert len(replays) == 2 * 4  # two batch sizes: what is shared, and each member's
     assert sum("every run has a graph of its own" in line for line in lines) == 1
     assert all("cannot be captured (not all at once)" in line for line in lines) and len(lines) == 1 + 3
+
+
+# -- the shared part cannot be captured ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "notices"), [("captured", 1), ("forked", 2)])
+def test_where_the_shared_part_cannot_be_captured_the_cohort_runs_eagerly(mode, notices, monkeypatch):
+    """Said once; in one graph, or in graphs apart, are two things that cannot be."""
+
+    class Picky(KeptForLater):
+        def record(self, work, stream):
+            if work.__qualname__.startswith(("_Step", "_Graphs._share")):
+                raise RuntimeError("not this\nand more")
+            return super().record(work, stream)
+
+    monkeypatch.setattr(capture, "Streams", Picky)
+    lines: list[str] = []
+    assert_equal(three("eager"), three(mode, lines.append))
+    lines = [line for line in lines if "validation" not in line]
+    assert lines[-1] == "what the runs of a cohort share cannot be captured (not this); they run eagerly."
+    assert len(lines) == notices
+
+
+@pytest.mark.parametrize("mode", ["captured", "forked"])
+def test_a_teacher_in_train_mode_that_cannot_be_captured_ends_no_run(mode, monkeypatch):
+    class Recording(KeptForLater):
+        now = False
+
+        def record(self, work, stream):
+            if not work.__qualname__.startswith(("_Step", "_Graphs._share")):
+                return super().record(work, stream)
+            monkeypatch.setattr(Recording, "now", True)
+            try:
+                work()
+            finally:
+                monkeypatch.setattr(Recording, "now", False)
+
+    teach = Cohort._teach
+
+    def teach_but_not_in_a_graph(self, teacher, images, depth):
+        if Recording.now and depth is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return teach(self, teacher, images, depth)
+
+    def trained(mode: str) -> Cohort:
+        one = stage(network(1), taught, teacher_depth="logits", teacher_mode="train", epochs=5)
+        cohort = beside_a_teacher([one], dataclasses.replace(EXACT, mode=mode), lines.append)
+        run_side_by_side([cohort])
+        return cohort
+
+    monkeypatch.setattr(capture, "Streams", Recording)
+    monkeypatch.setattr(Cohort, "_teach", teach_but_not_in_a_graph)
+    lines: list[str] = []
+    assert_equal(trained("eager"), trained(mode))
+    assert "what the runs of a cohort share cannot be captured (operation not permitted" in lines[-1]
+
+
+# -- the end -------------------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Something to replay that does nothing, and whose end can be seen."""
+
+    def __call__(self) -> None:
+        pass
+
+
+@pytest.fixture
+def graphs(monkeypatch) -> Iterator[list[weakref.ref]]:
+    """All that are made, while no collector runs."""
+    made: list[weakref.ref] = []
+
+    class Seen(KeptForLater):
+        def record(self, work, stream):
+            graph = Graph()
+            made.append(weakref.ref(graph))
+            return graph
+
+    monkeypatch.setattr(capture, "Streams", Seen)
+    monkeypatch.setattr(capture, "_ALIVE", weakref.WeakSet())
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+def finished(cohort: Cohort) -> None:
+    assert run_side_by_side([cohort])
+
+
+def stopped(cohort: Cohort) -> None:
+    steps = iter(range(10))
+    assert not run_side_by_side([cohort], lambda: next(steps, None) is None)
+
+
+def left(cohort: Cohort) -> None:
+    steps = cohort.steps()
+    for _ in range(10):
+        next(steps)
+
+
+def failed(cohort: Cohort) -> None:
+    steps = cohort.steps()
+    for _ in range(10):
+        next(steps)
+    cohort.step = "nowhere"
+    with pytest.raises(TypeError):
+        next(steps)
+
+
+@pytest.mark.parametrize("mode", ["captured", "forked"])
+@pytest.mark.parametrize("end", [finished, stopped, left, failed])
+def test_an_ended_cohort_holds_no_graph_and_no_stream_and_goes_when_it_is_dropped(
+    end: Callable[[Cohort], None], mode: str, graphs: list[weakref.ref]
+):
+    """At once: what lies on a device cannot wait for a collector, which only counts objects."""
+    cohort = company_of_three(mode)
+    end(cohort)
+    assert graphs and not any(graph() for graph in graphs)
+    assert not capture._ALIVE and not cohort._stepper.own_streams
+    seen = weakref.ref(cohort)
+    del cohort
+    assert seen() is None
+
+
+def test_who_trains_beside_a_cohort_that_fails_holds_no_graph_either(graphs):
+    """... though the error's traceback still knows it."""
+    cohorts, steps = [company_of_three("captured"), company_of_three("captured")], iter(range(10))
+
+    def stop() -> bool:
+        if next(steps, None) is None:
+            raise RuntimeError("the disk is gone")
+        return False
+
+    with pytest.raises(RuntimeError) as error:
+        run_side_by_side(cohorts, stop)
+    assert error.traceback and graphs and not any(graph() for graph in graphs) and not capture._ALIVE
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("mode", ["captured", "forked"])
+def test_a_cohort_that_rests_goes_on_to_the_same_numbers(mode, monkeypatch):
+    monkeypatch.setattr(capture, "_ALIVE", weakref.WeakSet())
+    cohort = company_of_three(mode)
+    for number, _ in enumerate(cohort.steps()):
+        if number == 7:
+            cohort.rest()
+            assert not capture._ALIVE
+    assert_equal(three("eager"), cohort)

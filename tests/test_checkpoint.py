@@ -123,6 +123,17 @@ def test_two_processes_may_try_the_same_file_at_once(tmp_path, monkeypatch):
     assert len({*tried}) == 2 and not any(path.parent.iterdir())
 
 
+def test_where_memory_is_short_a_checkpoint_is_not_damaged(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, tensors(1), {})
+
+    def short(content: bytes) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(checkpoint, "load", short)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_checkpoint(tmp_path)
+
+
 def test_removed_is_gone(tmp_path):
     save_checkpoint(tmp_path / "here", tensors(1), {})
     remove_checkpoint(tmp_path / "here")

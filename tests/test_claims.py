@@ -15,12 +15,12 @@ from kdnb.exhibits.claims import places
 from kdnb.exhibits.claims.evidence import Evidence
 from kdnb.exhibits.claims.judge import Verdict, judge
 from kdnb.exhibits.claims.predicates import (
+    AnyOf,
     Better,
     Claim,
     Leaf,
     Predicate,
     all_of,
-    any_of,
     at_least,
     best_of,
     mostly,
@@ -154,9 +154,9 @@ def test_claims_name_the_rows_of_the_table():
         (Better("d", "good", "twin"), "undetermined"),
         (all_of(Better("d", "good", "poor"), Better("d", "good", "twin")), "undetermined"),
         (all_of(Better("d", "poor", "good"), Better("d", "good", "twin")), "contradicted"),
-        (any_of(Better("d", "poor", "good"), Better("d", "good", "poor")), "confirmed"),
-        (any_of(Better("d", "poor", "good"), Better("d", "good", "twin")), "undetermined"),
-        (any_of(Better("d", "poor", "good"), Better("d", "plain", "good")), "contradicted"),
+        (AnyOf((Better("d", "poor", "good"), Better("d", "good", "poor"))), "confirmed"),
+        (AnyOf((Better("d", "poor", "good"), Better("d", "good", "twin"))), "undetermined"),
+        (AnyOf((Better("d", "poor", "good"), Better("d", "plain", "good"))), "contradicted"),
         (best_of("d", "good", ("good", "poor", "plain")), "confirmed"),
         (best_of("d", "good", ("good", "twin", "plain")), "undetermined"),
         (best_of("d", "poor", ("good", "poor", "plain")), "contradicted"),
@@ -255,7 +255,7 @@ def test_of_alternatives_the_nearest_tells_why():
         ("third > last", True),
     ]
     assert found(all_of(Better("d", "first", "last"), second_of("d", "second", rows)))[1:] == second
-    lost = any_of(all_of(Better("d", "last", "first"), Better("d", "last", "second")), Better("d", "last", "third"))
+    lost = AnyOf((all_of(Better("d", "last", "first"), Better("d", "last", "second")), Better("d", "last", "third")))
     assert found(lost) == [("last > third", False)]
 
 
@@ -278,7 +278,7 @@ def test_all_comparisons_of_a_claim_share_one_level():
     assert family / alone == pytest.approx(2.73 / 2.09, abs=0.01)
     assert on_both / alone == pytest.approx(stats.t.ppf(1 - 0.0125, 20) / stats.t.ppf(1 - 0.025, 20), abs=0.005)
     assert half_width(all_of(one, Better("e", "r1", "r0")), "d") == pytest.approx(on_both)  # measured later or not
-    assert half_width(any_of(one, Better("d", "r0", "r1")), "d") == pytest.approx(alone)  # one, told from both sides
+    assert half_width(AnyOf((one, Better("d", "r0", "r1"))), "d") == pytest.approx(alone)  # one, told from both sides
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -396,7 +396,7 @@ def test_seeds_of_a_claim_are_those_that_settle_it():
         return judge(claim(predicate), "paper", measured, numbers).seeds_needed
 
     assert needed(all_of(large, small)) == many
-    assert needed(any_of(large, small)) == few
+    assert needed(AnyOf((large, small))) == few
     assert needed(all_of(Better("d", "c", "b"), small)) == few  # one contradiction is enough
     assert needed(all_of(large, small, Better("e", "a", "b"))) is not None  # so far as measured
     numbers["d", "b"] = 71.0

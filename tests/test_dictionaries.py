@@ -69,6 +69,13 @@ def test_a_student_of_other_atoms_gives_other_labels(images):
     assert metrics["labels_agree"] < 0.5
 
 
+def test_pictures_are_shown_without_the_padding_of_crops(images):
+    pixels, normalisation = images.pixels(range(60)).numpy(), Normalisation((0.5,) * 3, (0.25,) * 3)
+    padded = DeviceImages(pixels, images.labels.numpy(), normalisation, torch.device("cpu"), torch.float32, padding=2)
+    arrays, _ = analysis.get("dictionaries").of(subject(padded, same=True))
+    assert np.array_equal(arrays["pictured"], pixels[:6])
+
+
 def test_what_was_kept_is_drawn(empty_project):
     fill(Store.open(), "pilot", seeds=1, key="srm/table1")
     labels, atoms = plots.pixel_labels("srm/table1", "srm"), plots.atoms("srm/table1", "srm")

@@ -376,6 +376,17 @@ def test_sums_stay_where_they_are_from_epoch_to_epoch():
 # -- other numerics ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_how_large_a_state_is_is_counted_without_a_copy(optimiser, monkeypatch):
+    company = cohort([tiny_stage(epochs=2, selection=select(), optimiser=Optimiser(optimiser, 0.05, momentum=0.0))])
+    run_side_by_side([company])
+    (member,) = company.members
+    expected = sum(tensor.numel() * tensor.element_size() for tensor in member.state()[0].values())
+    assert member.best
+    monkeypatch.setattr(Tensor, "clone", lambda self: pytest.fail("a tensor was copied"))
+    assert member.state_bytes() == expected
+
+
 def losses_of(numerics: Numerics, steps: int = 50) -> list[float]:
     """The loss of every step of KD on the digits under these numerics."""
     taught = experiment("kd", recipe=dataclasses.replace(comparison.LONG, lr=0.02, batch_size=32, epochs=20))

@@ -150,6 +150,14 @@ def test_a_typing_error_in_the_table_of_contents_is_said(project, toc, told):
     assert "the book:" not in done.stdout
 
 
+def test_a_book_is_checked_also_where_python_leaves_assertions_out(project):
+    (project / "_toc.yml").write_text(TOC + "  - file: book/executed/comparison/alpha\n", encoding="utf-8")
+    check = f"import pathlib, kdnb.book; kdnb.book.Book(pathlib.Path({str(project)!r})).check()"
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+    done = subprocess.run([sys.executable, "-O", "-c", check], env=environment, capture_output=True, encoding="utf-8")
+    assert "there is no notebooks/comparison/alpha.ipynb" in done.stderr
+
+
 #: In place of a job: training is told to stop, everything else has nothing to do.
 STOPPED = "import sys\nsys.exit(143 if sys.argv[2] == 'training' else 0)\n"
 

@@ -67,10 +67,13 @@ def test_the_pilots_of_the_benchmarks_methods_are_trained_once_for_both():
 def test_controls_differ_from_kd_in_what_they_ask_and_in_nothing_else():
     built = {cell.row.key: cell.experiment for cell in FIRST.cells("pilot")}
     kd = built["kd"]
-    for key in ("kd-untrained", "kd-early"):
+    for key in ("kd-untrained", "kd-early", "kd-same-images"):
         assert dataclasses.replace(built[key], teacher=kd.teacher) == kd and built[key].teacher != kd.teacher
     assert built["kd-self"] == built["tf-kd"]  # one training, that has KD's loss
     assert built["kd-untrained"].teacher.recipe.lr == 0 and built["kd-self"].teacher.network == kd.network
+    assert built["kd-same-images"].teacher.images == kd.images != kd.teacher.images
+    (at_paper,) = FIRST.cells("paper", None, ["kd-same-images"])
+    assert at_paper.experiment is None, "there students learn from all images"
     assert len({built[key].fingerprint for key in leaderboard.AGAIN}) == 3
     assert {built[key].recipe for key in (*leaderboard.AGAIN, "kd-mismatched", "label-smoothing")} == {kd.recipe}
 
@@ -483,7 +486,10 @@ def test_costs_are_counted_by_what_was_timed_with_the_tables_networks(tmp_path):
     bench(tmp_path, {("kd", "train"): 1.0, ("tf-kd", "train"): 0.9}, "part", **where)
     assert seen()[0] == 1.3  # not all rows are in it, and numbers of two are not compared
     bench(tmp_path, {**SOME, ("crd", "train"): 1.6}, "pilot", **where)
-    assert seen() == (1.6, "ResNet20 → ResNet8, each method with its settings in leaderboard/first at pilot scale")
+    assert seen() == (
+        1.6,
+        "ResNet20 → ResNet8, each method with its settings in Leaderboard, “All methods”, at pilot scale",
+    )
     bench(tmp_path, {**SOME, ("crd", "train"): 1.7}, "earlier", networks="resnet20 -> resnet8")
     assert seen()[0] == 1.6  # the table's own settings
     (plain,) = FIRST.cells("pilot", asked=["plain"])
@@ -500,7 +506,7 @@ def test_a_caption_tells_scales_apart_where_steps_were_timed_with_several_networ
     each = {("paper", "cifar100", ""): one, ("pilot", "cifar10", ""): other, ("pilot", "cifar100", ""): other}
     assert timed_with(each) == (
         " Steps were timed with ResNet56 → ResNet20, each method with its defaults (paper); "
-        "ResNet20 → ResNet8, each method with its settings in slkd/table1 at pilot scale (pilot)."
+        "ResNet20 → ResNet8, each method with its settings in SLKD, Table 1, at pilot scale (pilot)."
     )
 
 

@@ -20,7 +20,7 @@ from kdnb.exhibits.claims import withdrawn
 from kdnb.exhibits.claims.judge import Verdict, verdicts
 from kdnb.exhibits.claims.links import links
 from kdnb.exhibits.claims.places import trained_here
-from kdnb.exhibits.claims.predicates import Better, Claim, Finding, all_of, any_of
+from kdnb.exhibits.claims.predicates import AnyOf, Better, Claim, Finding, all_of
 from kdnb.exhibits.claims.told import told
 from kdnb.exhibits.claims.words import NO_VERDICT, NOT_MEASURED, OUR_READING, WORDS
 from kdnb.exhibits.controls import gains_at_equal_schedule
@@ -307,7 +307,7 @@ def test_a_claim_that_needs_another_falls_with_it():
         claim("better", ab),
         claim("far better", far),
         claim("best", all_of(ab, ac)),
-        claim("best of two", any_of(all_of(ab, ac), all_of(far, Better("here", "c", "b")))),
+        claim("best of two", AnyOf((all_of(ab, ac), all_of(far, Better("here", "c", "b"))))),
         claim("elsewhere", Better("there", "a", "b")),
         claim("why", Better("there", "c", "b")),
         claim("a judgement", None),

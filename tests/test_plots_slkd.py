@@ -16,8 +16,9 @@ from study_samples import record
 
 from kdnb import exhibits, paths, plots
 from kdnb.errors import KdnbError
-from kdnb.exhibits import slkd
+from kdnb.exhibits import iekd, slkd
 from kdnb.exhibits.show import show
+from kdnb.plots.curves import term_label
 from kdnb.plots.panels import strongest
 from kdnb.study.experiment import Run
 from kdnb.study.record import thinned
@@ -177,7 +178,7 @@ def test_each_pair_stands_at_its_own_scale():
 def test_of_several_pairs_none_is_a_demos_beside_others():
     course("slkd/table7", "demo", f"{A}/kd", f"{A}/slkd")
     assert plots.rows("slkd/table7").of_demo
-    course("slkd/table7", "pilot", f"{B}/kd")
+    course("slkd/table7", "pilot", f"{B}/kd", f"{B}/slkd")
     plot = plots.rows("slkd/table7")
     assert [title.partition("\n")[2] for title in titles(plot)] == [
         "pilot: ResNet14 → MobileNetV2"
@@ -186,22 +187,22 @@ def test_of_several_pairs_none_is_a_demos_beside_others():
 
 
 def test_a_row_that_only_a_demo_has_is_named_as_not_measured_at_the_scale_that_is_drawn():
-    """The picture of the control has no mark of it, and no number of its demo lies beside it."""
-    fill(Store.open(), "demo", 2, key="slkd/control")
-    course("slkd/control", "pilot", f"{A}/kd", f"{A}/slkd", seeds=3)
-    plot = plots.gains("slkd/control", over="kd")
+    """The picture has no mark of it, and no number of its demo lies beside it."""
+    fill(Store.open(), "demo", 2, key="slkd/table7")
+    course("slkd/table7", "pilot", f"{A}/kd", f"{A}/slkd-one", f"{A}/slkd-self-one", f"{A}/slkd", seeds=3)
+    plot = plots.gains("slkd/table7", over="kd")
     (axes,) = plot.figure.axes
     assert axes.get_title().partition("\n")[2] == "pilot: ResNet20 → ResNet8" and not plot.of_demo
-    control = exhibits.get("slkd/control").row("kd-control")
-    place = [label.get_text() for label in axes.get_yticklabels()].index(control.label)
+    lacking = exhibits.get("slkd/table7").row("slkd-self")
+    place = [label.get_text() for label in axes.get_yticklabels()].index(lacking.label)
     assert not [y for points in axes.collections for _, y in points.get_offsets() if y == place]
-    assert f" Not yet measured at pilot scale: {control.label}. The demo's runs are not drawn." in plot.caption
+    assert f" Not yet measured at pilot scale: {lacking.label}. The demo's runs are not drawn." in plot.caption
     assert set(plot.frame["profile"]) == {"pilot"} and "demo" not in plot.seen
 
 
 def test_a_row_that_nobody_has_run_is_named_without_a_word_of_a_demo():
-    course("slkd/control", "pilot", f"{A}/kd", f"{A}/slkd", seeds=3)
-    caption = plots.gains("slkd/control", over="kd").caption
+    course("slkd/table7", "pilot", f"{A}/kd", f"{A}/slkd-one", f"{A}/slkd", seeds=3)
+    caption = plots.gains("slkd/table7", over="kd").caption
     assert " Not yet measured at pilot scale: " in caption and "demo" not in caption.lower()
 
 
@@ -240,12 +241,48 @@ def test_a_pair_that_only_a_demo_has_gives_way_to_a_later_one_of_a_scale_that_sa
 def test_two_lines_are_told_to_who_cannot_see_them():
     course("slkd/table7", "pilot", f"{A}/kd", f"{A}/slkd")
     seen = plots.rows("slkd/table7").seen
-    assert seen == "ResNet32x4 → ResNet8x4 (pilot: ResNet20 → ResNet8): best is KD 50.00, then SLKD 50.00."
+    assert seen.endswith(
+        " Compared by accuracy: KD; SLKD. "
+        "ResNet32x4 → ResNet8x4 (pilot: ResNet20 → ResNet8): best is KD (50.00 %), then SLKD (50.00 %)."
+    )
+
+
+def test_one_row_of_a_pair_compares_nothing_and_words_tell_it(monkeypatch):
+    """A demo that has more rows says nothing in its place."""
+    monkeypatch.setenv("KDNB_BATCH", "1")
+    fill(Store.open(), "demo", 1, key="slkd/coupled")
+    course("slkd/coupled", "pilot", f"{A}/slkd")
+    plot = plots.rows("slkd/coupled")
+    assert plot.frame.empty and not plot.of_demo
+    assert plot.to_myst() == (
+        "**Not yet measured:** Whether the student draws its self-learning teachers along, as the code has it. So far "
+        "there is one row. ResNet32x4 → ResNet8x4 (pilot: ResNet20 → ResNet8): only SLKD (50.00 %).\n"
+    )
+    course("slkd/control", "pilot", f"{A}/kd", f"{A}/slkd")
+    told = plots.gains("slkd/control", over="kd").caption
+    assert told.startswith("Gain over KD of the same networks. So far there is one row. ResNet32x4")
+    assert told.endswith("only SLKD (0.00 points).")
+
+
+def test_one_row_of_a_pair_stands_beside_a_pair_of_more():
+    """A pair without a panel is called unmeasured."""
+    course("slkd/coupled", "pilot", f"{A}/slkd", f"{A}/slkd-detached", f"{B}/slkd")
+    plot = plots.rows("slkd/coupled")
+    assert len(titles(plot)) == 2 and "Not yet measured" not in plot.caption
+
+
+def test_the_same_networks_on_other_images_stand_for_no_other_pair():
+    exhibit = exhibits.get("iekd/table5")
+    of_cifar10, of_cifar100 = exhibit.pairs[:2]
+    assert of_cifar10.networks("pilot") == of_cifar100.networks("pilot")
+    course(exhibit.key, "pilot", *(f"{of_cifar10.key}/share-{share}" for share in (50, 70)))
+    caption = plots.rows(exhibit).caption
+    assert "stand for" not in caption and f"Not yet measured: {of_cifar100.title}" in caption
 
 
 def test_a_teacher_alone_makes_no_panel():
     course("slkd/table1", "pilot", f"{A}/teacher")
-    course("slkd/table1", "demo", f"{A}/plain")
+    course("slkd/table1", "demo", f"{A}/plain", f"{A}/kd")
     assert titles(plots.rows("slkd/table1")) == ["ResNet32x4 → ResNet8x4\ndemo: ResNet14 → ResNet8"]
 
 
@@ -281,7 +318,7 @@ def test_a_demo_has_no_diamonds_and_says_that_it_is_one():
 
 
 def test_the_papers_networks_have_their_diamonds_unexplained():
-    course("slkd/table1", "paper", f"{A}/plain", f"{A}/kd")
+    course("slkd/table1", "paper", f"{A}/plain", f"{A}/kd", f"{A}/slkd")
     caption = plots.gains("slkd/table1").caption
     assert "diamonds the printed gains." in caption
 
@@ -320,7 +357,7 @@ def test_what_is_observed_is_no_term_of_the_loss(monkeypatch):
     course("slkd/table7", "demo", f"{A}/slkd", **SLKD_COLUMNS)
     plot = plots.curves(shown(monkeypatch, "slkd/table7", f"{A}/slkd"), of=f"{A}/slkd")
     accuracies, terms = plot.figure.axes
-    assert set(lines_of(terms)) == {"ce", "self"} and set(lines_of(accuracies)) == {"SLKD"}
+    assert set(lines_of(terms)) == {"cross-entropy", "KD, self-learning"} and set(lines_of(accuracies)) == {"SLKD"}
     assert plot.name == "curves-resnet32x4-resnet8x4-slkd" and accuracies.get_title() == "Test accuracy"
     assert "ResNet32x4 → ResNet8x4 (demo: ResNet14 → ResNet8)" in plot.caption
 
@@ -330,7 +367,10 @@ def test_curves_of_several_pairs_have_a_column_each(monkeypatch):
     course("slkd/table7", "demo", *rows, **SLKD_COLUMNS)
     plot = plots.curves(shown(monkeypatch, "slkd/table7", *rows), of="slkd")
     assert [t.partition("\n")[0] for t in titles(plot)[:2]] == ["ResNet32x4 → ResNet8x4", "VGG13 → MobileNetV2"]
-    assert [set(lines_of(axes)) for axes in plot.figure.axes] == 2 * [{"KD", "SLKD"}] + 2 * [{"ce", "self"}]
+    assert [set(lines_of(axes)) for axes in plot.figure.axes] == [
+        *2 * [{"KD", "SLKD"}],
+        *2 * [{"cross-entropy", "KD, self-learning"}],
+    ]
 
 
 def test_curves_of_many_pairs_go_on_below(monkeypatch):
@@ -351,7 +391,36 @@ def test_a_first_step_that_selects_nothing_shows_what_it_minimises(monkeypatch):
     history = thinned({"learning": [3.0, 2.0], "self_accuracy": [0.2, 0.3], "kl_teacher_self": [0.4, 0.2]})
     Store.open().write(Run(stage, 1), record(Run(stage, 1), history=history), "slkd")
     plot = plots.curves(shown(monkeypatch, "slkd/table8", key), of=key)
-    assert lines_of(plot.figure.axes[2]) == {"learning": [3.0, 2.0]} and "first step" in plot.caption
+    assert lines_of(plot.figure.axes[2]) == {"self-learning loss": [3.0, 2.0]} and "its first step." in plot.caption
+    for figure in (plot.figure, plot.phones or plot.figure):
+        figure.draw_without_rendering()
+        for axes in figure.axes[1:]:
+            legend, panel = axes.get_legend().get_window_extent(), axes.get_window_extent()
+            assert panel.x0 <= legend.x0 and legend.x1 <= panel.x1, "a legend fits its panel"
+
+
+def test_a_step_of_the_student_after_one_of_the_teacher_alone_is_the_second(monkeypatch):
+    (cell,) = exhibits.get("srm/table1").cells("demo", None, ["srm"])
+    course("srm/table1", "demo", cell.key, ce=1.0, validation_accuracy=0.5)
+    (stage,) = cell.experiment.shared_stages()
+    history = thinned({"pixels1": [3.0, 2.0], "validation_loss": [3.0, 2.0]})
+    Store.open().write(Run(stage, 1), record(Run(stage, 1), history=history), "srm")
+    plot = plots.curves(shown(monkeypatch, "srm/table1", cell.key), of="srm")
+    assert titles(plot)[-1] == "Step 2: predict" and "; its step 2." in plot.caption
+
+
+@pytest.mark.parametrize(
+    ("term", "label"),
+    [
+        ("ce", "cross-entropy"),
+        ("peer_ce", "peer: cross-entropy"),
+        ("peer_mutual", "peer: mutual"),
+        ("pixels2", "pixels 2"),
+        ("my-own_term", "my own term"),
+    ],
+)
+def test_legends_say_what_a_term_is(term, label):
+    assert term_label(term) == label
 
 
 # -- trajectories ------------------------------------------------------------------------------------------
@@ -414,6 +483,15 @@ def test_guides_tell_one_from_two():
     assert "kl_teacher_self" not in set(plot.frame["column"])
     # The demo has the same relatives for both of the figure's pairs: they are drawn once, and the caption says so.
     assert len(plot.figure.axes) == 1 and "The networks shown stand for ResNet32x4 → ResNet8x4 too." in plot.caption
+
+
+def test_a_caption_tells_both_panels_and_a_picture_of_nothing_what_it_would_be_of():
+    cell = exhibits.get("iekd/exploration").cells("pilot", None, ["ie-ft"])[0]
+    nothing = plots.courses("iekd/exploration", iekd.gradients()).caption
+    assert nothing == "How hard the network is pushed to explore, by epoch."
+    course("iekd/exploration", "pilot", cell.key, inheritance_gradient=1.0, exploration_gradient=0.5, exploration=0.1)
+    caption = plots.courses("iekd/exploration", iekd.gradients()).caption
+    assert " Above: length of the gradient" in caption and " Below: the exploration term" in caption
 
 
 def test_guides_with_one_line_alone():

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from book_samples import fill
-from study_samples import record
+from study_samples import experiment, record
 
 from kdnb import exhibits, paths, plots
 from kdnb.exhibits.show import published, show
+from kdnb.methods.recipe import Recipe
+from kdnb.methods.stage import Optimiser, Schedule, Stage
 from kdnb.plots import Plot
+from kdnb.plots.histories import milestones
+from kdnb.study.experiment import Run
+from kdnb.study.profile import get_profile
 from kdnb.study.record import thinned
 from kdnb.study.store import Store
 
@@ -55,6 +60,18 @@ def test_what_the_notebooks_own_scale_lacks_is_not_told_below_a_scale_that_is_me
     assert [plot.name for plot in drawn.plots] == ["c-pilot-cifar100"]
 
 
+@pytest.mark.parametrize(("profile", "epochs"), [("pilot", 13), ("demo", 10), ("paper", 100)])
+def test_the_rate_falls_where_it_fell_in_training(profile, epochs):
+    """Not by the epochs that were trained, which are rounded: an eighth of 100 are 13, and of 40 are 5."""
+    recipe, shares = Recipe(100, 64, 0.1, milestones=(40, 60)), get_profile(profile)
+    optimiser, schedule = Optimiser("sgd", recipe.lr), Schedule(recipe.milestones)
+    whole = Stage("train", {}, [], lambda batch: {}, optimiser, recipe.epochs, 64, schedule, student_depth=None)
+    stage = whole.shortened(shares.factor, shares.at_most)
+    run = Run(experiment("plain", shares, recipe=recipe), 1)
+    assert milestones(record(run, metrics={"epochs": epochs})) == [*stage.schedule.milestones]
+    assert stage.epochs == epochs
+
+
 def test_nothing_measured_is_one_line():
     drawn = plots.training(show("comparison/table1", ["plain", "kd"], "demo"), "kd")
     text = drawn._repr_mimebundle_()["text/markdown"]
@@ -81,7 +98,9 @@ def test_caption_and_words_tell_the_accuracy_that_is_drawn_and_whose():
     assert plot.caption.endswith(
         " The classifier of methods without labels learns nothing, so only Student has a curve of accuracy."
     )
-    assert plot.seen.endswith(" Test accuracy after the last epoch: Student 37.50 %.")
+    assert plot.seen.endswith(
+        " Test accuracy after the last epoch: Student 37.50 %. Proposed, loss in the last epoch: last layer 0.25."
+    )
 
 
 def test_every_row_with_a_curve_needs_no_word_about_it():
@@ -90,4 +109,5 @@ def test_every_row_with_a_curve_needs_no_word_about_it():
 
 def test_without_any_curve_of_accuracy_the_caption_says_so():
     plot = infoflow("flow")
-    assert "so none has a curve of accuracy." in plot.caption and plot.seen == ""
+    assert "so none has a curve of accuracy." in plot.caption
+    assert plot.seen.endswith(" Proposed, loss in the last epoch: last layer 0.25.") and "accuracy" not in plot.seen

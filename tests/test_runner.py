@@ -16,7 +16,7 @@ from kdnb import analysis
 from kdnb.analysis import registry
 from kdnb.analysis.registry import Found, Subject
 from kdnb.analysis.representation import logit_gap
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, is_memory
 from kdnb.evaluation import outputs as outputs_module
 from kdnb.evaluation.correct import unpack
 from kdnb.study import runner as runner_module
@@ -591,14 +591,67 @@ def test_no_more_runs_train_side_by_side_than_asked_for():
     assert sorted(sizes) == [1, 2, 2]
 
 
-def test_too_little_memory_is_answered_with_how_many_to_train(monkeypatch):
+def out_of_memory() -> Exception:
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+def broken_capture() -> Exception:
+    """What ends a capture that memory does not hold: an error of its own, which hides the first."""
+    error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    error.__context__ = out_of_memory()
+    return error
+
+
+def test_what_lies_behind_an_error_is_seen_and_a_circle_has_an_end():
+    first, second = ValueError("one"), KeyError("two")
+    first.__context__, second.__cause__ = second, first
+    assert not is_memory(first) and is_memory(broken_capture())
+    second.__cause__ = broken_capture()
+    assert is_memory(first)
+    first.__suppress_context__ = True  # raised `from None`
+    assert not is_memory(first)
+
+
+@pytest.mark.parametrize("error", [out_of_memory, broken_capture])
+def test_too_little_memory_is_answered_with_how_many_to_train(error, monkeypatch):
     runs = [variant(temperature=float(t)) for t in (1, 2, 4)]
     keep_teacher(runs[0].experiment)
 
     def full(cohorts, stop):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error()
 
     monkeypatch.setattr(runner_module, "run_side_by_side", full)
     with pytest.raises(KdnbError, match=r"not hold 3 runs side by side; .* --together 1"):
         train(runs)
     assert Store.open().lock(runs[0]) is not None  # others may train it
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_checkpoint_that_memory_does_not_hold_is_as_good_as_it_was(beside, monkeypatch):
+    """Beside others there are too many; by itself it fails, and others go on."""
+    first, _ = runs = [variant(temperature=float(t)) for t in (1, 2)]
+    keep_teacher(first.experiment)
+    train(runs, stop_after=4)
+    folders = [Store.open().running_folder(run) for run in runs]
+    before = [load_checkpoint(folder) for folder in folders]
+    restore, left = Member.restore, [beside]  # whether this one is held
+
+    def held(self, *given):
+        if not (left and left.pop()):
+            raise out_of_memory()
+        restore(self, *given)
+
+    monkeypatch.setattr(Member, "restore", held)
+    if beside:
+        with pytest.raises(KdnbError, match=r"not hold 2 runs side by side; .* --together 1"):
+            train(runs)
+    else:
+        outcome, _ = train(runs[:1])
+        assert outcome.failed[first.key] == f"{first.label}: it cannot be trained (the memory does not hold it)."
+    for folder, (tensors, meta) in zip(folders, before, strict=True):
+        kept, told = load_checkpoint(folder)
+        assert told == meta and all(torch.equal(value, tensors[name]) for name, value in kept.items())
+        assert not [*folder.parent.glob(f"{folder.name}~*")]
+    monkeypatch.setattr(Member, "restore", restore)
+    outcome, lines = train(runs)
+    assert outcome.left == 0 and sum("goes on at epoch" in line for line in lines) == 2

@@ -342,6 +342,23 @@ def test_an_error_anywhere_in_a_member_is_its_own(where: str):
     assert whole.finished and whole.failed is None
 
 
+def short_of_memory(hidden: bool) -> None:
+    """As PyTorch says it of a CPU; hidden by what failed because of it, as at the end of a capture."""
+    try:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB.")
+    except RuntimeError:
+        if hidden:
+            raise RuntimeError("capture failed")  # noqa: B904
+        raise
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_member_that_memory_does_not_hold_says_what_to_do(hidden: bool):
+    failed, whole = run(stage(network(1), lambda batch: short_of_memory(hidden)), stage(network(2)))
+    assert "memory does not hold it; train fewer runs at once (--together)" in str(failed.failed) and failed.by_error
+    assert whole.finished and whole.failed is None
+
+
 @pytest.mark.parametrize("company", ["alone", "beside one that asks for more"])
 def test_what_a_stage_has_not_declared_it_does_not_see_in_any_company(company: str):
     def objective(batch: Batch) -> Losses:

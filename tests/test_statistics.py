@@ -219,6 +219,24 @@ def test_a_row_that_is_set_apart_beforehand_lends_the_others_none_of_its_quiet()
     assert (near.method, far.method) == ("pooled", "pairs alone")
 
 
+def test_rows_that_are_set_apart_stay_so_where_the_others_vary_too_differently_to_pool():
+    """The noise of what did not learn lies between the others', so that with it the whole table might look even."""
+    pooled = 0
+    for start in range(60):
+        draw = np.random.default_rng(start)
+        usual = {f"r{i}": list(60 + draw.normal(0, 6.0 if i < 3 else 1.0, 6)) for i in range(8)}
+        layout = Layout(frame(usual | {"fallen": list(5 + draw.normal(0, 4.0, 6))}), ["fallen"])
+        alone = Layout(frame(usual))
+        assert "fallen" in layout.odd and layout.pooled == alone.pooled
+        assert layout.differences([("fallen", "r4")])[0].method == "pairs alone"
+        if not layout.pooled:
+            assert layout.odd == ["fallen"] and (layout.sd, layout.df) == (alone.sd, alone.df)
+            assert layout.differences([("r5", "r4")])[0].method == "pairs alone"
+            assert layout.against(60.0, "teacher", ["r4"])[0].method == "pairs alone"
+        pooled += layout.pooled
+    assert 0 < pooled < 60
+
+
 def wild_differences(table: pd.DataFrame) -> np.ndarray:
     wide = table.pivot(index="seed", columns="row", values="value")
     return (wide["wild0"] - wide["r0"]).to_numpy()

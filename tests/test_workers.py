@@ -23,7 +23,7 @@ from kdnb.study.profile import PROFILES
 from kdnb.study.progress import Place, Progress
 from kdnb.study.runner import Outcome, Runner
 from kdnb.study.store import Store
-from kdnb.study.workers import Task, fitting, train
+from kdnb.study.workers import Task, _work, fitting, train
 from kdnb.training.checkpoint import load_checkpoint
 from kdnb.training.numerics import detect
 
@@ -106,6 +106,18 @@ def test_what_a_killed_worker_had_is_done_by_the_other():
     outcome = study(runs, watched)
     assert (outcome.lost, outcome.left, outcome.failed) == (1, 0, {})
     assert "[1] ended by signal 9; what it saved is taken up by others, or next time" in watched.lines
+
+
+def test_a_worker_that_cannot_open_the_store_says_why(monkeypatch):
+    def shut() -> Store:
+        raise KdnbError("The store cannot be read.")
+
+    sent: list[object] = []
+    monkeypatch.setattr(Store, "open", shut)
+    monkeypatch.setattr(os, "setpgid", lambda *_: None)
+    with pytest.raises(SystemExit):
+        _work(Task((), "comparison", {}), torch.get_num_threads(), SimpleNamespace(send=sent.append))
+    assert sent == [("error", "The store cannot be read.")]
 
 
 def test_a_gpu_has_one_process(monkeypatch):

@@ -6,7 +6,7 @@ Looked at is a student as the step `predict` left it, before it saw labels, with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdnb import losses
 from kdnb.analysis.registry import Found, Subject, measure
+from kdnb.methods.srm import Dictionaries, Dictionary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 MOST_IMAGES, PICTURED, BATCH = 1000, 6, 100
 #: Shares of atoms that a code may keep, for the error of reconstruction.
 SPARSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class Atoms(Protocol):
-    """A dictionary: atoms [C, M], their common offset, and how many entries its codes keep."""
-
-    atoms: Tensor
-    offset: Tensor
-    size: int
-    keep: int
 
 
 @measure(
@@ -64,9 +56,9 @@ def dictionaries(subject: Subject) -> Found:
     """
     assert subject.teacher is not None
     left = subject.earlier("predict")
-    known, own = _all(left["known"]), _all(left["own"])
+    known, own = _dictionaries(left["known"]), _dictionaries(left["own"])
     shown = [int(np.flatnonzero(subject.labels == c)[0]) for c in np.unique(subject.labels)[:PICTURED]]
-    pixels = subject.student.images.padded[shown].cpu().numpy()
+    pixels = subject.student.images.pixels(shown).cpu().numpy()
     taught, learned = _networks(subject, left)
     pictures = subject.student.images.plain(0, max(shown) + 1)[0][shown]
     found = {"pictured": pixels} | _pictured(taught(pictures), learned(pictures), known, own)
@@ -118,27 +110,28 @@ class Stages:
         return stages
 
 
-def _all(module: nn.Module) -> list[Atoms]:
-    return list(module.children())  # type: ignore[arg-type]
+def _dictionaries(module: nn.Module) -> list[Dictionary]:
+    assert isinstance(module, Dictionaries), "the step `predict` leaves these"
+    return module.all()
 
 
-def _labels(maps: Tensor, dictionary: Atoms) -> Tensor:
+def _labels(maps: Tensor, dictionary: Dictionary) -> Tensor:
     """Which atom describes each pixel best: the one that a code of one entry keeps."""
     return losses.labels_of(maps, dictionary.atoms, dictionary.offset, 1)[0]
 
 
 @torch.no_grad()
-def _squared_error(maps: Tensor, dictionary: Atoms, keep: int) -> float:
+def _squared_error(maps: Tensor, dictionary: Dictionary, keep: int) -> float:
     """Of codes that keep so many entries, summed over pixels and channels."""
     return float(losses.reconstruction(maps, dictionary.atoms, dictionary.offset, keep)) * maps.numel()
 
 
 def _pictured(
-    taught: Sequence[Tensor], learned: Sequence[Tensor], known: Sequence[Atoms], own: Sequence[Atoms]
+    taught: Sequence[Tensor], learned: Sequence[Tensor], known: Sequence[Dictionary], own: Sequence[Dictionary]
 ) -> dict[str, np.ndarray]:
     """The pixel labels of a few images by teacher and student."""
 
-    def labels(maps: Sequence[Tensor], of: Sequence[Atoms]) -> np.ndarray:
+    def labels(maps: Sequence[Tensor], of: Sequence[Dictionary]) -> np.ndarray:
         each = [_labels(m, d).cpu().numpy() for m, d in zip(maps, of, strict=True)]
         return np.concatenate(each).astype(np.uint16)
 

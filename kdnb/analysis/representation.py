@@ -31,15 +31,21 @@ def class_means(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.
     return sums / counts[:, None]
 
 
+def gaps_by_class(student_means: np.ndarray, teacher_means: np.ndarray) -> np.ndarray:
+    """|M_S - M_T| in raw logits, [K, K], the diagonal set to 0 (SLKD, Fig. 6)."""
+    gaps = np.abs(student_means.astype(np.float64) - teacher_means.astype(np.float64))
+    np.fill_diagonal(gaps, 0.0)
+    return gaps
+
+
 def logit_gap(student_means: np.ndarray, teacher_means: np.ndarray) -> tuple[float, float]:
-    """Mean and maximum of |M_S - M_T| with the diagonal set to 0 (SLKD, Fig. 6), in raw logits.
+    """Mean and maximum of `gaps_by_class`.
 
     The mean is over all K * K entries, the zeros of the diagonal included: so does the notebook of mdistiller whose
     numbers are the figure's reference.  It divides by 3 for the colours; that is the plot's affair, not done here.
     """
-    gap = np.abs(student_means.astype(np.float64) - teacher_means.astype(np.float64))
-    np.fill_diagonal(gap, 0.0)
-    return float(gap.mean()), float(gap.max())
+    gaps = gaps_by_class(student_means, teacher_means)
+    return float(gaps.mean()), float(gaps.max())
 
 
 def plane(embeddings: np.ndarray, seed: int) -> np.ndarray:

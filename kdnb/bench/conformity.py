@@ -225,6 +225,7 @@ def usual(
         Normalisation(images.mean, images.std),
         device,
     )
+    # Shortened by a rule of its own, as all of this loop is: the engine's would hide its own mistakes.
     ratio = min(profile.factor, Fraction(profile.at_most or recipe.epochs, recipe.epochs))
     epochs, *milestones = (max(1, math.ceil(count * ratio)) for count in (recipe.epochs, *recipe.milestones))
     loop.train(epochs, milestones, lambda epoch: say(f"  {what}: epoch {epoch}/{epochs}"))

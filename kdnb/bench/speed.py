@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ LEAST_ROUNDS, SPREAD, LONGEST = 3, 0.05, 900.0
 LEAST_IMAGES = 5000
 #: So many images validate where an epoch ends meanwhile.
 EVALUATED = 1000
+#: What a cohort is known by in a round.
+Key = TypeVar("Key", bound=Hashable)
 
 
 def chosen(
@@ -92,8 +94,8 @@ class Bench:
             turn = len(found[0]) + 1
             found[0].append(self.usual.run(steps[0], BATCH))
             self.track.tell(turn, "usual loop", found[0][-1])
-            for size in SIZES:
-                memory[size], pace = self.track.time(cohorts[size], steps[size])
+            for size, gib, pace in one_round(self.track, cohorts, steps):
+                memory[size] = gib
                 found[size].append(pace)
                 self.track.tell(turn, f"{size} students", pace)
             teacher_seconds.append(self._teacher_seconds())
@@ -174,6 +176,22 @@ class Bench:
                 for size in SIZES
             },
         }
+
+
+def one_round(
+    track: Track, cohorts: Mapping[Key, Cohort], steps: Mapping[Key, int]
+) -> Iterator[tuple[Key, float | None, Pace]]:
+    """Each cohort's key, peak memory and pace, one after the other.
+
+    In its turn a cohort has all streams of a GPU to itself, as in a study: all together would ask for more than there
+    are, and the last would be timed with fewer than their members.
+    """
+    for cohort in cohorts.values():
+        cohort.rest()  # one that has not begun has a stream kept for it, too
+    for key, cohort in cohorts.items():
+        gib, pace = track.time(cohort, steps[key])
+        cohort.rest()
+        yield key, gib, pace
 
 
 def images() -> tuple[np.ndarray, np.ndarray, int, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kdnb import datasets, exhibits, methods, models
+from kdnb import datasets, exhibits, methods
 from kdnb.bench import speed
 from kdnb.bench.load import Pace, others
 from kdnb.bench.track import Entrant, Track, device_name, rounded
@@ -19,7 +19,7 @@ from kdnb.errors import KdnbError
 from kdnb.exhibits import Cell
 from kdnb.exhibits.costs import networks_of
 from kdnb.exhibits.exhibit import Networks
-from kdnb.methods.registry import KD_DEFAULTS
+from kdnb.methods.registry import KD, KD_DEFAULTS
 from kdnb.methods.stage import Stage
 from kdnb.study.experiment import Experiment, Images
 from kdnb.study.store import Store
@@ -27,9 +27,6 @@ from kdnb.study.workbench import Workbench
 from kdnb.training import numerics as numerics_module
 from kdnb.training.cohort import Cohort, Material
 from kdnb.training.numerics import Numerics
-
-#: What all others are beside.
-KD = "kd"
 
 
 @dataclass(frozen=True)
@@ -104,14 +101,13 @@ def measured(
     cohorts = {key: track.cohort([stage], entrant.teacher) for key, (entrant, stage) in stages.items()}
     paces: dict[tuple[str, str], list[Pace]] = {key: [] for key in cohorts}
     memory: dict[tuple[str, str], float | None] = {}
-    steps = 100 if numerics.device == "cuda" else 6
+    steps = dict.fromkeys(cohorts, 100 if numerics.device == "cuda" else 6)
     for turn in range(rounds):
-        for key, cohort in cohorts.items():
-            memory[key], pace = track.time(cohort, steps)
+        for key, gib, pace in speed.one_round(track, cohorts, steps):
+            memory[key] = gib
             paces[key].append(pace)
             track.tell(turn + 1, " / ".join(key), pace)
     of_kd = paces[KD, "train"]
-    student = sum(p.numel() for p in models.create(programme.networks[1], classes).parameters())
     return {
         "device": device_name(numerics),
         "networks": " -> ".join(programme.networks),
@@ -126,7 +122,7 @@ def measured(
                 "microseconds_per_image": round(statistics.median(1e6 / pace.rate for pace in paces[key]), 1),
                 **_ratios([kd.rate / pace.rate for pace, kd in zip(paces[key], of_kd, strict=True)]),
                 "peak_gib": rounded(memory[key]),
-                "extra_parameters": _trained(stages[key][1]) - student,
+                "extra_parameters": _trained(stages[key][1]),
             }
             for key, cohort in cohorts.items()
         ],
@@ -210,5 +206,8 @@ def _ratios(of: Sequence[float]) -> dict[str, float]:
 
 
 def _trained(stage: Stage) -> int:
-    parameters = {id(p): p for m in stage.modules.values() for p in m.parameters()}
-    return sum(p.numel() for p in parameters.values())
+    """How many parameters the turns of a stage train beside its student's; where it has none, all that they train."""
+    student = stage.modules.get("student")
+    students = {id(p) for p in student.parameters()} if student is not None else set()
+    trained = {id(p): p for turn in stage.turns for module in turn.trainable for p in module.parameters()}
+    return sum(p.numel() for key, p in trained.items() if key not in students)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdnb import methods, paths
+from kdnb import exhibits, methods, paths
 from kdnb.errors import KdnbError
 from kdnb.exhibits.exhibit import Cell, Exhibit, Networks
 from kdnb.exhibits.names import pair_title
@@ -72,11 +72,13 @@ class Steps:
         """`ResNet56 → ResNet20, each method with its defaults`, for a sentence; empty where nothing was measured."""
         if not self.found:
             return ""
-        settings = f"each method with its settings in {self.table}" if self.table else "each method with its defaults"
+        where = table_told(self.table)
+        settings = f"each method with its settings in {where}" if where else "each method with its defaults"
         return f"{pair_title(*self.networks)}, {settings}" if all(self.networks) else settings
 
     def needs(self, method: str) -> tuple[float | None, int | None]:
-        """The memory of a method's heaviest stage in GiB, and its extra parameters; None where they were not measured.
+        """The memory of a method's heaviest stage in GiB, and the most parameters that a stage of it trains beside a
+        student; None where they were not measured.
 
         A method with KD has the first steps of the method by itself, and any has its steps of the teacher alone.
         """
@@ -88,7 +90,16 @@ class Steps:
         stages += [step for (name, stage), step in self.found.items() if name == alone.name and stage not in own]
         peaks = [step.peak_gib for step in stages if step.peak_gib is not None]
         extra = [step.extra_parameters for step in stages if step.extra_parameters is not None]
-        return max(peaks, default=None), max(0, *extra) if extra else None
+        return max(peaks, default=None), max(extra, default=None)
+
+
+def table_told(table: str) -> str:
+    """What a bench calls `srm/table1 at pilot scale`, as a page has it: `SRM, Table 1, at pilot scale`."""
+    key, _, scale = table.partition(" at ")
+    if not table:
+        return ""
+    exhibit = exhibits.get(key)
+    return f"{exhibits.paper(exhibit.paper).heading}, {exhibit.called}, at {scale}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ def steps_for(cells: Iterable[Cell]) -> Steps:
     of several that know as many one with their networks, and of those the table's own before one of no table.
     """
     cells = [cell for cell in cells if cell.experiment is not None]
-    wanted = {name for cell in cells if cell.experiment for name in _with_steps(cell.experiment.method)}
+    wanted = {name for cell in cells if cell.experiment for name in with_steps(cell.experiment.method)}
     tables = {f"{cell.exhibit} at {cell.profile.name} scale" for cell in cells}
 
     def worth(steps: Steps) -> tuple[int, int, bool, bool]:
@@ -160,7 +171,7 @@ def _of(method: str) -> Method:
     return methods.catalogue().get(base) or Method(base, revision=0)
 
 
-def _with_steps(method: str) -> list[str]:
+def with_steps(method: str) -> list[str]:
     """The methods whose steps a method has: those of the teacher alone, those of the method without KD, its own."""
     entry = _of(method)
     return [*entry.after, *([entry.name] if entry.shared else []), method]
@@ -202,6 +213,14 @@ def first_step_epochs(cell: Cell, store: Store) -> dict[str, float]:
     Every run that names them counts them.
     """
     return _epochs(first_steps(cell, store))
+
+
+def epochs_before(cell: Cell, store: Store) -> float:
+    """Mean epochs of all that a student's last stage starts from: first steps, and steps of the teacher alone; NaN
+    where there is none, or one has no record.
+    """
+    found = [*first_step_epochs(cell, store).values(), *_epochs(steps_before(cell, store)).values()]
+    return sum(found) if found else math.nan
 
 
 def _epochs(before: Mapping[str, Sequence[Record]]) -> dict[str, float]:

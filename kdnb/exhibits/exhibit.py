@@ -5,6 +5,7 @@ A cell is a row (a method), a column (a data set, a pair of networks, a score) a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -284,6 +285,17 @@ class Exhibit:
     @property
     def key(self) -> str:
         return f"{self.paper}/{self.name}"
+
+    @property
+    def called(self) -> str:
+        """`Table 1`, as its paper has it; a table of ours by its title, as far as the first mark."""
+        if self.ablation:
+            return f"“{re.split('[:,]', self.title)[0]}”"
+        for kind, written in (("table", "Table "), ("fig", "Fig. ")):
+            number = self.name.removeprefix(kind)
+            if number != self.name and number[:1].isdigit():
+                return written + number
+        return self.name.replace("-", " ")
 
     @property
     def datasets(self) -> tuple[str, ...]:

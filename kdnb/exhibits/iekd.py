@@ -553,7 +553,9 @@ def gradients() -> Courses:
     """How hard each term pushes its part of the channels: of IE-FT as it is, and with the network spared."""
     return Courses(
         "gradients",
-        "Length of the gradient that each term sends into its channels, mean over test images, after every epoch.",
+        "How hard the network is pushed to explore, by epoch. Above: length of the gradient that each term sends into "
+        "its channels, mean over test images. Below: the exploration term in training, through the network or by the "
+        "encoder alone.",
         (
             Panel(
                 "gradient per image",

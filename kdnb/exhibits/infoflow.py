@@ -154,14 +154,14 @@ for _aux, _student in SIZES:
 
 # Figure 2: the student's third layer beside each layer of a teacher, and without.
 _vary("flow-last", "Information flow, last layer", "flow", {"layers": "last"}, recipe=STEADY)
-_vary("flow-resnet", "Information flow, last layer, from ResNet-18", "flow-last", teacher="teacher")
+_vary("flow-resnet", "Information flow, last layer, from ResNet18", "flow-last", teacher="teacher")
 _vary("aux-none", "No layer of CNN-1-A but the last", "flow-last", recipe=AFRESH)
-_vary("resnet-none", "No layer of ResNet-18 but the last", "flow-resnet", recipe=AFRESH)
+_vary("resnet-none", "No layer of ResNet18 but the last", "flow-resnet", recipe=AFRESH)
 GUIDES = (1, 2, 3, 4)
 for _guide in GUIDES:
     _third = {"layers": "third", "guide": _guide}
     _vary(f"aux-{_guide}", f"CNN-1-A's layer {_guide} → layer 3", "flow", _third)
-    _vary(f"resnet-{_guide}", f"ResNet-18's layer {_guide} → layer 3", "flow", _third, teacher="teacher")
+    _vary(f"resnet-{_guide}", f"ResNet18's layer {_guide} → layer 3", "flow", _third, teacher="teacher")
 
 # Controls: what of the method does it?
 _vary("pkt-aux", "PKT, from the auxiliary", "pkt", teacher=AUXILIARY)

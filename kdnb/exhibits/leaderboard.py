@@ -92,7 +92,7 @@ METHODS = (
     Entry("ie-at", "IE-AT", ITS_PAPER),
     Entry("ie-ft", "IE-FT", ITS_PAPER),
     Entry("ie-od", "IE-OD", ITS_PAPER),
-    Entry("tf-kd", "Tf-KD, taught by itself", CODE),
+    Entry("tf-kd", "Tf-KD, taught by itself", "our reading"),
     Entry("dml", "DML, with a peer", CODE),
     Entry("ie-dml", "IE-DML, with a peer", ITS_PAPER),
 )
@@ -121,6 +121,7 @@ CONTROLS = {
     "kd-untrained": "the teacher never learned: its initial weights, only the running means of its batch norms are fit",
     "kd-mismatched": "the teacher answers for another image",
     "kd-early": "the teacher stopped after an eighth of its epochs",
+    "kd-same-images": "the teacher learned from the student's images alone: is a gain the images that it saw besides?",
     "kd-self": "the teacher has the student's architecture",
     "kd-labels": "labels weigh 1 and not 0.1, as beside most methods: is a gain over KD the labels'?",
     **{key: "KD again: initial weights moved by a relative 1e-6, the same batches" for key in AGAIN},
@@ -160,6 +161,7 @@ def _controls() -> tuple[Row, ...]:
         Row("kd-untrained", "KD, untrained teacher", "kd"),
         Row("kd-mismatched", "KD, answers of other images", "kd-mismatched"),
         Row("kd-early", "KD, teacher stopped early", "kd"),
+        Row("kd-same-images", "KD, teacher of the same images", "kd"),
         Row("kd-self", "KD, teacher like the student", "tf-kd"),  # at these settings its loss is KD's: one training
         KD_LABELS,
         *(Row(key, f"KD again, {key[-1]}", "kd-again", {"copy": int(key[-1])}) for key in AGAIN),
@@ -184,6 +186,8 @@ def build(row: Row, column: Column, profile: Profile) -> Experiment | Absent:
     """A row as an experiment, or why there is none."""
     if profile.embedded_data and row.key not in IN_DEMO:
         return Absent("left out of the demo, which stays short (`IN_DEMO` in kdnb/exhibits/leaderboard.py)")
+    if row.key == "kd-same-images" and profile.student_images is None:
+        return Absent("students learn from all images there, as their teacher does")
     return experiment(row, column.dataset, profile)
 
 
@@ -216,6 +220,8 @@ def _teacher(row: Row, dataset: str, profile: Profile) -> Experiment:
         return replace(known, recipe=replace(known.recipe, epochs=1, lr=0.0, milestones=()), note="untrained")
     if row.key == "kd-early":
         return replace(known, recipe=replace(known.recipe, epochs=known.recipe.epochs // 8), note="stopped-early")
+    if row.key == "kd-same-images":
+        return replace(slkd.plain(big, profile, dataset, profile.student_images), note="same-images")
     return known
 
 

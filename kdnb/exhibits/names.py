@@ -9,7 +9,7 @@ _TITLES = {
     "mobilenet_v2": "MobileNetV2",
     "shufflenet_v1": "ShuffleNetV1",
     "shufflenet_v2": "ShuffleNetV2",
-    "preact_resnet18": "ResNet-18",
+    "preact_resnet18": "ResNet18",
     "cnn1": "CNN-1",
     "cnn1_l": "CNN-1-L",
     "cnn1_a": "CNN-1-A",

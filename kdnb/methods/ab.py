@@ -24,7 +24,7 @@ SCALE = 3e-3
 def ab(setup: Setup, boundary_epochs: int = 30, boundary_margin: float = 1.0) -> list[Stage]:
     """Step 1: L = 0.003 sum_j 2^(j-n) boundary_j over stages j = 1..n, paired from the last.  Step 2: labels, or KD."""
     student, teacher = setup.student, setup.teacher_network()
-    common = min(len(student.stages), len(teacher.stages))
+    common = setup.common_stages
     widths = list(zip(student.stage_widths[-common:], teacher.stage_widths[-common:], strict=True))
     connectors = setup.build("connectors", lambda: nn.ModuleList(_connector(ours, wide) for ours, wide in widths))
 

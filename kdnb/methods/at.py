@@ -17,7 +17,7 @@ def at(setup: Setup, weight: float = 1000.0, *, first_stage: int = 1) -> list[St
 
     j counts stages from 1, and begins with `first_stage`.
     """
-    common = min(len(setup.student.stages), len(setup.teacher_network().stages))
+    common = setup.common_stages
 
     def objective(batch: Batch) -> Losses:
         guided, taught = (acts.stages[first_stage - 1 : common] for acts in (batch.student, batch.teacher))

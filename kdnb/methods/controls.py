@@ -57,8 +57,4 @@ def kd_again(
         for weights in setup.student.parameters():
             weights.mul_(1 + MOVED_BY * torch.randn(weights.shape, generator=stream).to(weights))
     supervision = Supervision(labels_weight, soft_weight, temperature)
-
-    def objective(batch: Batch) -> Losses:
-        return supervision(batch)
-
-    return [setup.training(objective, teacher_depth="logits")]
+    return [setup.training(supervision, teacher_depth="logits")]

@@ -15,7 +15,7 @@ from kdnb.methods.stage import Batch, Losses, Setup, Stage
 @method("nst", revision=1)
 def nst(setup: Setup, weight: float = 50.0) -> list[Stage]:
     """L = CE + w sum_j MMD^2 of the channels of stage j, k(a, b) = (a'b)^2; stages are paired from the first."""
-    common = min(len(setup.student.stages), len(setup.teacher_network().stages))
+    common = setup.common_stages
 
     def objective(batch: Batch) -> Losses:
         pairs = zip(batch.student.stages[:common], batch.teacher.stages[:common], strict=True)

@@ -28,7 +28,7 @@ from kdnb.models.network import conv_norm
 def ofd(setup: Setup, weight: float = 1e-3, *, teacher_mode: Literal["train", "eval"] = "train") -> list[Stage]:
     """L = CE + w sum_i 2^(i-n) l_i over stages i = 1..n, l the partial L2 of `kdnb.losses.overhaul`."""
     student, teacher = setup.student, setup.teacher_network()
-    common = min(len(student.stages), len(teacher.stages))
+    common = setup.common_stages
     statistics = teacher.preactivation_statistics()[-common:]
     margins = [losses.negative_mean(mean, deviation) for mean, deviation in statistics]
     connectors = setup.build("connectors", lambda: Connectors(student.stage_widths[-common:], margins))

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, Supervision
+from kdnb.methods.stage import Setup, Stage, Supervision
 
 
 @method("plain", revision=1, needs_teacher=False)
 def plain(setup: Setup) -> list[Stage]:
     """L = CE(z_S, y)."""
-    labels = Supervision()
-
-    def objective(batch: Batch) -> Losses:
-        return labels(batch)
-
-    return [setup.training(objective)]
+    return [setup.training(Supervision())]

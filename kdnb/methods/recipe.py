@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from kdnb import growth
@@ -33,3 +35,13 @@ class Recipe:
     nesterov: bool = growth.later(False)
     restart: Literal["never", "drop", "epoch"] = growth.later("never")
     norm_scale: Literal["one", "uniform"] = growth.later("one")
+
+
+def ratio_of(epochs: int, factor: Fraction, at_most: int | None = None) -> Fraction:
+    """Which share of so many epochs is run: `factor`, and at most `at_most` of them."""
+    return factor if at_most is None else min(factor, Fraction(at_most, epochs))
+
+
+def shortened(count: int, ratio: Fraction) -> int:
+    """So many epochs, or a milestone after so many, where that share of all is run: rounded up, and at least 1."""
+    return max(1, math.ceil(count * ratio))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Build = Callable[..., "list[Stage]"]
 
+#: The method that others are measured beside; wherever it has a row, the row is called so too.
+KD = "kd"
 #: Arguments that `<method>+kd` takes beside the method's own, see `kdnb.methods.stage.Supervision`.
 KD_DEFAULTS: dict[str, Any] = {"labels_weight": 0.1, "soft_weight": 0.9, "temperature": 4.0}
 

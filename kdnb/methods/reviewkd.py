@@ -26,7 +26,7 @@ WIDEST = 512
 def reviewkd(setup: Setup, weight: float = 5.0, warm_up_epochs: int = 20) -> list[Stage]:
     """L = CE + w min(epoch/W, 1) sum_levels HCL, see `kdnb.losses.hierarchical_context`."""
     student, teacher = setup.student, setup.teacher_network()
-    common = min(len(student.stages), len(teacher.stages))
+    common = setup.common_stages
     narrow, wide = _widths(student, common), _widths(teacher, common)
     review = setup.build("review", lambda: Review(narrow, wide, min(WIDEST, student.embedding_width)))
 

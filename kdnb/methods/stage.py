@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.errors import KdnbError, unknown
-from kdnb.methods.recipe import Recipe
+from kdnb.methods.recipe import Recipe, ratio_of, shortened
 from kdnb.models.network import Activations, Depth, Network
 from kdnb.randomness import keyed_seed
 
@@ -211,22 +211,18 @@ class Stage:
 
         Milestones, patience and the epochs to select from shrink with the epochs; all are rounded up and at least 1.
         """
-        ratio = factor if at_most is None else min(factor, Fraction(at_most, self.epochs))
+        ratio = ratio_of(self.epochs, factor, at_most)
         if ratio == 1:
             return self
-
-        def scaled(count: int) -> int:
-            return max(1, math.ceil(count * ratio))
-
         selection = self.selection
         if selection is not None and selection.patience is not None:
-            selection = dataclasses.replace(selection, patience=scaled(selection.patience))
+            selection = dataclasses.replace(selection, patience=shortened(selection.patience, ratio))
         if selection is not None and selection.at is not None:
-            selection = dataclasses.replace(selection, at=tuple(scaled(epoch) for epoch in selection.at))
-        milestones = tuple(scaled(m) for m in self.schedule.milestones)
+            selection = dataclasses.replace(selection, at=tuple(shortened(epoch, ratio) for epoch in selection.at))
+        milestones = tuple(shortened(m, ratio) for m in self.schedule.milestones)
         return dataclasses.replace(
             self,
-            epochs=scaled(self.epochs),
+            epochs=shortened(self.epochs, ratio),
             schedule=dataclasses.replace(self.schedule, milestones=milestones),
             selection=selection,
             ratio=ratio,
@@ -299,6 +295,11 @@ class Setup:
         """The teacher, for methods that cannot do without one."""
         assert self.teacher is not None, "the study gives a teacher to every method that needs one"
         return self.teacher
+
+    @property
+    def common_stages(self) -> int:
+        """How many stages of maps student and teacher both have."""
+        return min(len(self.student.stages), len(self.teacher_network().stages))
 
     def training(self, objective: Callable[[Batch], Losses], **changes: Any) -> Stage:
         """The stage in which the whole student learns by the protocol's recipe.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from kdnb.errors import KdnbError
 from kdnb.methods.registry import method
-from kdnb.methods.stage import Batch, Losses, Setup, Stage, Supervision
+from kdnb.methods.stage import Setup, Stage, Supervision
 
 
 @method("tf-kd", revision=1, teacher_alike=True)
@@ -30,8 +30,4 @@ def tf_kd(
         raise KdnbError(f"Tf-KD's teacher is a trained {student.name}, as its student is; not a {teacher.name}.")
     share = 1 if mean == "images" else 1 / student.num_classes
     supervision = Supervision(1 - mix, mix * multiplier_weight * share, temperature)
-
-    def objective(batch: Batch) -> Losses:
-        return supervision(batch)
-
-    return [setup.training(objective, teacher_depth="logits")]
+    return [setup.training(supervision, teacher_depth="logits")]

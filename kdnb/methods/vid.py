@@ -25,7 +25,7 @@ INITIAL, LEAST = 5.0, 1e-5
 def vid(setup: Setup, weight: float = 1.0) -> list[Stage]:
     """L = CE + w sum_j 1/2 mean [(F_T - m_j(F_S))^2 / v_j + log v_j] over stages j, paired from the first."""
     student, teacher = setup.student, setup.teacher_network()
-    common = min(len(student.stages), len(teacher.stages))
+    common = setup.common_stages
     widths = list(zip(student.stage_widths[:common], teacher.stage_widths[:common], strict=True))
     regressors = setup.build("regressors", lambda: nn.ModuleList(Expected(narrow, wide) for narrow, wide in widths))
 

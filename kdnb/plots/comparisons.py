@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from kdnb.exhibits.costs import scores_and_costs, timed_with
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import (
     COMPARED_ROLES,
+    MOST_LINES,
     Panel,
     entitle,
     grid,
@@ -51,10 +53,12 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     """
     exhibit = exhibits.get(exhibit)
     frame = paired(exhibit, profile, over)
-    shown, name = of_their_own(panels(exhibit, frame, profile), frame), name or _named("gains", exhibit)
+    students, reference = _compared(exhibit, over), _reference(exhibit, over)
+    every, fewest = panels(exhibit, frame, profile), min(COMPARED, len(students))  # a table of one method is whole
+    shown = every if _have(every, frame, fewest) else panels(exhibit, frame, profile, fewest)
+    shown, name = of_their_own(shown, frame), name or _named("gains", exhibit)
     if not shown:
-        return unmeasured(exhibit.title, name, frame, f"Gain over {_reference(exhibit, over)}")
-    students = _compared(exhibit, over)
+        return _without_a_picture(exhibit, name, f"Gain over {reference}", frame, every, "gain", students)
     printed = _printed(exhibit, over)
 
     store = Store.open()
@@ -72,7 +76,9 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     with style():
         named = [f"{label} {DAGGER}" if line in exhibit.controls else label for line, label in students.items()]
         figure = _strips(shown, named, draw, _gain_axis)
-    caption = f"Gain over {_reference(exhibit, over)}, same seed: {_marks(shown, frame, printed)}."
+    caption = f"Gain over {reference}, same seed: {_marks(shown, frame, printed)}."
+    if any(_is_off_its_bar(panel.of(frame), panel.score) for panel in shown):
+        caption += " Where a row lacks a seed, its band is estimated from all runs, and need not be centred on the bar."
     if any(equal.values()):
         caption += (
             f" {DAGGER} trained on a schedule of their own: triangles are gains over the plain student on that one."
@@ -80,7 +86,7 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
     caption += _nowhere(shown, frame, students)
     told = frame.drop(columns="path", errors="ignore")
     told = told.merge(printed[["row", "dataset", "score", "reported"]], how="left", on=["row", "dataset", "score"])
-    seen = _seen(shown, frame, "gain", students, " points over " + _reference(exhibit, over))
+    seen = f"Gain over {reference}. {_seen(shown, frame, 'gain', students)}"
     return plot(exhibit, shown, figure, name, caption, told, seen)
 
 
@@ -88,14 +94,17 @@ def gains(exhibit: Exhibit | str, profile: str = "demo", name: str = "", over: s
 def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
     """Every row's score: one dot a seed, their mean as a bar.
 
-    One panel for a data set of every scale that has runs, or for every pair of networks at its strongest scale.
+    One panel for a data set of every scale that has runs, or for every pair of networks at its strongest scale.  No
+    picture of a single row: it compares nothing.
     """
     exhibit = exhibits.get(exhibit)
     frame = measured(exhibit, None, Store.open(), profile)
     shown = of_their_own(panels(exhibit, frame, profile, COMPARED), frame)
     name = name or (_named("rows", exhibit) if exhibit.pairs else exhibit.name)
+    named = labels(exhibit)
     if not shown:
-        return unmeasured(exhibit.title, name, frame)
+        alone = panels(exhibit, frame, profile)
+        return _without_a_picture(exhibit, name, exhibit.title, frame, alone, "value", named)
     hues = {row.key: _hue(row) for row in exhibit.rows}
 
     def draw(axes: Axes, panel: Panel) -> None:
@@ -104,9 +113,11 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
             _seeds(axes, place, part[part["line"] == line]["value"], hue)
 
     with style():
-        figure = _strips(shown, list(labels(exhibit).values()), draw, _score_axis)
-    caption = f"{exhibit.title}: dots are seeds, bars their means.{_nowhere(shown, frame, labels(exhibit))}"
-    seen = _seen(shown, frame, "value", labels(exhibit), "")
+        figure = _strips(shown, list(named.values()), draw, _score_axis)
+    what = _sentence(exhibit.title)
+    caption = f"{what} {_compared_by(shown, frame, named)} Dots are seeds, bars their means."
+    caption += _nowhere(shown, frame, named)
+    seen = f"{what} {_compared_by(shown, frame, named)} {_seen(shown, frame, 'value', named)}"
     return plot(exhibit, shown, figure, name, caption, frame.drop(columns=["path"]), seen)
 
 
@@ -176,29 +187,40 @@ def accuracy_and_cost(exhibit: Exhibit | str, profile: str = "demo", name: str =
     places_of = {(panel.profile, panel.dataset, panel.key) for panel in shown}
     caption += timed_with({place: of for place, of in steps.items() if place in places_of}) + _schedules_told(exhibit)
     caption += _nowhere(shown, frame, labels(exhibit, COMPARED_ROLES))
-    seen = _seen(shown, means, "value", labels(exhibit), "")
+    seen = f"Score against the cost of training. {_seen(shown, means, 'value', labels(exhibit))}"
     return plot(exhibit, shown, figure, name, caption, means, seen)
 
 
 # -- what a picture shows, for who cannot see it -----------------------------------------------------------
 
 
-def _seen(shown: Sequence[Panel], frame: pd.DataFrame, column: str, named: Mapping[str, str], unit: str) -> str:
-    """Of every panel the best two lines and the last, with their means: `CIFAR-100: pilot: best is CRD + KD 16.9 ...`.
+def _seen(shown: Sequence[Panel], frame: pd.DataFrame, column: str, named: Mapping[str, str]) -> str:
+    """Of every panel the best two lines and the last, with their means: `CIFAR-100, pilot: best is CRD (16.9 %) ...`.
 
-    A panel of two lines tells both.
+    A panel of two lines tells both, and one of a single line that.
     """
     told = []
     for panel in shown:
         means = panel.of(frame).groupby("line")[column].mean()
-        means = means[[line in named for line in means.index]].sort_values(ascending=not panel.score.higher_is_better)
-        if column == "gain":
-            means = means.sort_values(ascending=False)
-        if len(means) > 1:
-            first, second, last = (f"{named[means.index[i]]} {panel.score.text(means.iloc[i])}" for i in (0, 1, -1))
-            last = f"; last {last}" if len(means) > 2 else ""
-            told.append(f"{panel.sentence.replace(chr(10), ', ')}: best is {first}, then {second}{last}{unit}.")
+        less_is_better = column == "value" and not panel.score.higher_is_better
+        means = means[[line in named for line in means.index]].sort_values(ascending=less_is_better)
+        number = panel.score.gain if column == "gain" else panel.score.told
+        lines = [f"{named[line]} ({number(mean)})" for line, mean in means.items()]
+        if lines:
+            told.append(f"{_place(panel)}: {_ranked(lines)}.")
     return " ".join(told)
+
+
+def _place(panel: Panel) -> str:
+    """`CIFAR-100, pilot`: a panel's title in a line, before what stands there."""
+    return panel.sentence.replace("\n", ", ").replace(": ", ", ") if panel.pair is None else panel.sentence
+
+
+def _ranked(lines: Sequence[str]) -> str:
+    """Lines from the best to the last, in words."""
+    if len(lines) == 1:
+        return f"only {lines[0]}"
+    return f"best is {lines[0]}, then {lines[1]}" + (f"; last {lines[-1]}" if len(lines) > 2 else "")
 
 
 # -- names and what a caption says -------------------------------------------------------------------------
@@ -218,6 +240,49 @@ def _compared(exhibit: Exhibit, over: str) -> dict[str, str]:
     """The lines of a figure of gains: all students, and the plain ones where gains are over another row."""
     roles = ["student"] if over == "plain" else ["baseline", "student"]
     return {line: label for line, label in labels(exhibit, roles).items() if line != over}
+
+
+def _compared_by(shown: Sequence[Panel], frame: pd.DataFrame, named: Mapping[str, str]) -> str:
+    """Which scores a figure of rows has; and of which rows, where it lacks some and has few."""
+    scores = [_lower(score.title) for score in dict.fromkeys(panel.score for panel in shown)]
+    there = _drawn_lines(shown, frame)
+    drawn = [label for line, label in named.items() if line in there]
+    few = len(drawn) < len(named) and len(drawn) <= MOST_LINES
+    scored = " and ".join([", ".join(scores[:-1]), scores[-1]] if len(scores) > 1 else scores)
+    return f"Compared by {scored}{': ' + '; '.join(drawn) if few else ''}."
+
+
+def _lower(title: str) -> str:
+    """The title of a score within a sentence: `Accuracy` loses its capital, `CKA` none of them."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _sentence(title: str) -> str:
+    return title if title.endswith("?") else f"{title}."
+
+
+def _have(shown: Sequence[Panel], frame: pd.DataFrame, rows: int) -> bool:
+    """Whether one of these panels has so many rows."""
+    return any(panel.of(frame)["line"].nunique() >= rows for panel in shown)
+
+
+def _without_a_picture(
+    exhibit: Exhibit,
+    name: str,
+    what: str,
+    frame: pd.DataFrame,
+    alone: Sequence[Panel],
+    column: str,
+    named: Mapping[str, str],
+) -> Plot:
+    """Where nothing can be compared: which single rows there are, and their numbers; a demo's say nothing."""
+    said = [panel for panel in alone if panel.profile != "demo"]
+    told = _seen(said, frame, column, named)
+    count = "one row" if len(_drawn_lines(said, frame) & set(named)) == 1 else "one row at each place"
+    if not told:
+        return unmeasured(exhibit.title, name, frame, what)
+    so_far = f"{_sentence(what)} So far there is {count}. {told}"
+    return unmeasured(f"{exhibit.title}, more than one row", name, frame, so_far)
 
 
 def _schedules_told(exhibit: Exhibit) -> str:
@@ -324,6 +389,13 @@ def _gain_panel(axes: Axes, lines: Sequence[str], part: pd.DataFrame, printed: p
         _seeds(axes, place, part[part["line"] == line]["gain"], line)
         known = printed[printed["line"] == line]["reported"].dropna()
         axes.scatter(known, [place] * len(known), **PAPER_MARK)
+
+
+def _is_off_its_bar(part: pd.DataFrame, score: Score) -> bool:
+    """Whether a band is not centred on the mean over shared seeds: it is where its row has every seed."""
+    means = part.groupby("line")["gain"].mean()
+    bands = _intervals(part, score)
+    return any(not math.isclose((low + high) / 2, means[line], abs_tol=1e-6) for line, (low, high) in bands.items())
 
 
 def _leaves_bands_out(part: pd.DataFrame, printed: pd.DataFrame, score: Score) -> bool:

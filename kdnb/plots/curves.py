@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -26,6 +27,23 @@ OTHER = ("epoch", "lr", "validation_loss", "validation_ce")
 #: lengths of gradients.
 OBSERVED, GRADIENT = "kl_", "_gradient"
 DASHES = ("-", "--", ":", "-.")
+#: How a legend calls the terms whose names in a history say too little.  Legends are short: a panel is narrow.
+TERMS = {
+    "ce": "cross-entropy",
+    "crd": "CRD",
+    "dkd": "DKD",
+    "even": "label smoothing",
+    "inner": "inner layers",
+    "kd": "KD",
+    "last": "last layer",
+    "learning": "self-learning loss",
+    "mmd": "MMD",
+    "pairs": "pairs of images",
+    "self": "KD, self-learning",
+    "soft": "teacher's answers",
+}
+#: How the names of a peer's own terms begin, where two networks teach each other.
+PEER = "peer_"
 
 
 @for_phones_too
@@ -44,29 +62,48 @@ def curves(runs: Shown, of: str, name: str = "") -> Plot:
     if not shown:
         return unmeasured(f"Training of {label}, {scale_told(runs)}", name, histories)
     with style():
-        figure = _drawn(runs, shown, histories, terms, first)
+        figure = _drawn(runs, shown, histories, terms, first, _step_number(own))
     pairs = ", ".join(panel.sentence for panel in shown if panel.pair)
     caption = f"Training, {pairs}" if pairs else f"Training, {scale_told(runs)}"
     one = terms["column"].nunique() == 1
     terms_told = f"the loss of {label}" if one else f"each term of the loss of {label}, times its weight"
     caption += f": {_scored(runs).lower()} accuracy; {terms_told}"
-    caption += "; its first step. " if not first.empty else ". "
+    step = _step_number(own)
+    caption += f"; its {'first step' if step == 1 else f'step {step}'}. " if not first.empty else ". "
     caption += _seeds_told(runs) + _without_a_curve(runs, histories)
     caption += " A demo says nothing about the paper." if runs.profile == "demo" and not page.in_book() else ""
     demo = runs.profile == "demo"
-    return Plot(figure, name, caption, gathered([histories, first]), _seen(runs, histories), demo)
+    return Plot(figure, name, caption, gathered([histories, first]), _seen(runs, histories, terms), demo)
 
 
-def _seen(runs: Shown, histories: pd.DataFrame) -> str:
-    """Where the curves of accuracy end, the best first, for who cannot see them; empty where there are none."""
+def _seen(runs: Shown, histories: pd.DataFrame, terms: pd.DataFrame) -> str:
+    """Where the curves end, for who cannot see them: of accuracy, the best first; of rows without one, their terms."""
+    accurate = set(histories[histories["column"] == ACCURACY]["row"])
+    told = [_accuracies_told(runs, histories), _terms_told(runs, terms, accurate)]
+    return " ".join([f"Curves of training, {scale_told(runs)}.", *(part for part in told if part)])
+
+
+def _accuracies_told(runs: Shown, histories: pd.DataFrame) -> str:
     drawn = histories[histories["column"] == ACCURACY]
-    if drawn.empty:
-        return ""
     labels = {cell.key: cell.title for cell in runs.cells}
-    last = drawn[drawn["epoch"] == drawn.groupby(["row", "seed"])["epoch"].transform("max")]
-    means = percent(last).groupby("row")["value"].mean().sort_values(ascending=False)
+    means = percent(_last(drawn)).groupby("row")["value"].mean().sort_values(ascending=False)
     ends = ", ".join(f"{labels[str(row)]} {mean:.2f} %" for row, mean in means.items())
-    return f"Curves of training, {scale_told(runs)}. {_scored(runs)} accuracy after the last epoch: {ends}."
+    return f"{_scored(runs)} accuracy after the last epoch: {ends}." if ends else ""
+
+
+def _terms_told(runs: Shown, terms: pd.DataFrame, accurate: set[str]) -> str:
+    """The terms of the loss after the last epoch, of rows that have no curve of accuracy."""
+    labels, told = {cell.key: cell.title for cell in runs.cells}, []
+    for row, lines in _last(terms[~terms["row"].isin(accurate)]).groupby("row", sort=False):
+        means = lines.groupby("column", sort=False)["value"].mean()
+        ends = ", ".join(f"{term_label(str(term))} {mean:.3g}" for term, mean in means.items())
+        told.append(f"{labels[str(row)]}, loss in the last epoch: {ends}.")
+    return " ".join(told)
+
+
+def _last(lines: pd.DataFrame) -> pd.DataFrame:
+    """What histories have of their last epochs."""
+    return lines[lines["epoch"] == lines.groupby(["row", "seed"])["epoch"].transform("max")]
 
 
 def _without_a_curve(runs: Shown, histories: pd.DataFrame) -> str:
@@ -101,7 +138,7 @@ def _panels(runs: Shown, measured: set[str]) -> list[Panel]:
 
 
 def _drawn(
-    runs: Shown, shown: Sequence[Panel], histories: pd.DataFrame, terms: pd.DataFrame, first: pd.DataFrame
+    runs: Shown, shown: Sequence[Panel], histories: pd.DataFrame, terms: pd.DataFrame, first: pd.DataFrame, step: int
 ) -> Figure:
     labels = {cell.key: cell.row.label for cell in runs.cells}
     kinds = 1 + (not terms.empty) + (not first.empty)
@@ -112,7 +149,7 @@ def _drawn(
         if not terms.empty:
             _losses(next(rest), _of(terms, panel))
         if not first.empty:
-            _step_one(next(rest), _of(first, panel))
+            _first_step(next(rest), _of(first, panel), step)
         if len(shown) > 1:
             entitle(column[0], panel, len(shown))
             column[0].set_ylabel(f"{_scored(runs).lower()} accuracy, %")
@@ -171,6 +208,19 @@ def _first_steps(cells: Sequence[Cell]) -> pd.DataFrame:
     return gathered(parts)
 
 
+def _step_number(cells: Sequence[Cell]) -> int:
+    """Which of its method's steps the stage before the usual training is: those of the teacher alone come first."""
+    return 1 + max((len(cell.experiment.steps()) for cell in cells if cell.experiment), default=0)
+
+
+def term_label(term: str) -> str:
+    """How a legend calls a term: `cross-entropy`, `peer: cross-entropy`, and of each of several layers `hint 1`."""
+    if term.startswith(PEER):
+        return f"peer: {term_label(term.removeprefix(PEER))}"
+    name = re.sub(r"(?<=[a-z])(?=\d+$)", " ", term)
+    return TERMS.get(term, re.sub("[-_]", " ", name))
+
+
 # -- panels ------------------------------------------------------------------------------------------------
 
 
@@ -192,10 +242,10 @@ def _losses(axes: Axes, terms: pd.DataFrame) -> None:
 
 def _dashed(axes: Axes, terms: pd.DataFrame) -> None:
     for dash, (term, lines) in zip(DASHES * 9, terms.groupby("column", sort=False), strict=False):
-        band(axes, lines, str(term), colour(str(lines["row"].iloc[0])), dash)
+        band(axes, lines, term_label(str(term)), colour(str(lines["row"].iloc[0])), dash)
 
 
-def _step_one(axes: Axes, first: pd.DataFrame) -> None:
+def _first_step(axes: Axes, first: pd.DataFrame, step: int) -> None:
     """The loss on validation images where the stage selects by it, else the terms that it minimises."""
     stage, _, line = str(first["row"].iloc[0]).rpartition("/")[2].partition("@")
     part = first[first["column"] == "validation_loss"]
@@ -205,7 +255,7 @@ def _step_one(axes: Axes, first: pd.DataFrame) -> None:
         axes.legend()
     else:
         band(axes, part, "validation", colour(line))
-    axes.set(title=f"Step 1: {stage}", ylabel="loss")
+    axes.set(title=f"Step {step}: {stage}", ylabel="loss")
     epochs_axis(axes)
     if (part["value"] > 0).all():
         logarithmic(axes)

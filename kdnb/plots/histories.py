@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from fractions import Fraction
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from kdnb.methods.recipe import ratio_of, shortened
 from kdnb.study.record import Record
 
 COLUMNS = ["row", "seed", "epoch", "column", "value"]
@@ -62,8 +63,9 @@ def epochs_axis(axes: Axes) -> None:
 
 def milestones(record: Record) -> list[int]:
     """After how many of its epochs the run's learning rate fell: the recipe's milestones, shortened as its epochs."""
-    recipe, epochs = record.experiment["recipe"], int(record.metrics["epochs"])
-    return [math.ceil(m * epochs / recipe["epochs"]) for m in recipe["milestones"]]
+    recipe, profile = record.experiment["recipe"], record.experiment["profile"]
+    ratio = ratio_of(recipe["epochs"], Fraction(profile["factor"]), profile["at_most"])
+    return [shortened(milestone, ratio) for milestone in recipe["milestones"]]
 
 
 def draw_milestones(axes: Axes, epochs: Iterable[int]) -> None:

@@ -23,6 +23,8 @@ from kdnb.tables.words import NOT_YET, OF_A_DEMO, TITLES, measured_at, title
 MOST_NAMED = 2
 #: So many lines without runs are named in a caption; more are counted.
 MOST_LINES = 4
+#: What a panel's runs are of: a profile, a data set, and the networks that were trained where it is one pair's.
+Trained = tuple[str, str, Networks | None]
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,17 @@ def panels(exhibit: Exhibit, frame: pd.DataFrame, profile: str, at_least: int = 
     """The panels for the runs of `frame`, where so many lines beside the teacher's have some.
 
     With one pair of networks: every scale that has runs, the shown profile last.  With several: each pair that has
-    runs, at its `strongest` scale.  Several scores have a panel each.  A demo says nothing: it stands alone, where
-    nothing else is measured, and never beside another scale.  None where there is nothing to draw.
+    runs, at its `strongest` scale, where one of them has so many lines.  Several scores have a panel each.  A demo says
+    nothing: it stands alone, where nothing else is measured, and never beside another scale.  None where there is
+    nothing to draw.
     """
+    students = frame[frame["line"] != "teacher"]
     if exhibit.pairs:
-        found = _of_pairs(exhibit, frame, profile)
-        return [panel for panel in found if panel.profile != "demo"] or found
-    lines = frame[frame["line"] != "teacher"].groupby(["profile", "dataset", "score"])["line"].nunique()
+        # A pair that is not drawn is called unmeasured: beside a pair of many lines, one of a single line stands too.
+        every = _of_pairs(exhibit, frame, profile)
+        found = [panel for panel in every if panel.profile != "demo"] or every
+        return found if any(panel.of(students)["line"].nunique() >= at_least for panel in found) else []
+    lines = students.groupby(["profile", "dataset", "score"])["line"].nunique()
     there = {place for place, count in lines.items() if count >= at_least}
     scales = [*(scale for scale in TITLES if scale not in (profile, "demo")), profile]
     found = [
@@ -173,12 +179,11 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     said = []
     if len({panel.profile for panel in shown}) > 1:
         said.append("Each pair stands at the scale at which most of it is measured.")
-    standing = [(panel.profile, panel.networks) for panel in shown]
-    if len(set(standing)) < len(standing):
+    standing = {(panel.key, panel.score.key): _trained(panel.profile, panel.column) for panel in shown}
+    if len({(score, who) for (_, score), who in standing.items()}) < len(standing):
         said.append("The same networks stand for several pairs here.")
     others = [pair for pair in exhibit.pairs if pair.key not in {p.pair.key for p in shown if p.pair}]
-    there = {(panel.profile, panel.networks) for panel in shown if panel.networks}
-    alike = [pair.title for pair in others if any((scale, pair.networks(scale)) in there for scale, _ in there)]
+    alike = [pair.title for pair in others if _stands(exhibit, pair, standing.values())]
     if alike:
         said.append(f"The networks shown stand for {', '.join(alike)} too.")
     missing = [pair.title for pair in others if pair.title not in alike]
@@ -188,6 +193,21 @@ def scales_told(exhibit: Exhibit, shown: Sequence[Panel]) -> str:
     if of_demo:
         said.append("A demo, of relatives on the embedded digits, says nothing about the paper.")
     return "".join(f" {sentence}" for sentence in said)
+
+
+def _trained(profile: str, column: Column) -> Trained:
+    return profile, column.dataset, column.pair.networks(profile) if column.pair else None
+
+
+def _stands(exhibit: Exhibit, pair: Pair, trained: Collection[Trained]) -> bool:
+    """Whether what was trained is also what stands for this pair: the same networks, on the same images."""
+    own = {
+        _trained(scale, column)
+        for scale in {scale for scale, _, networks in trained if networks}
+        for column in exhibit.columns_of(scale)
+        if column.pair == pair
+    }
+    return not own.isdisjoint(trained)
 
 
 def lacking(shown: Sequence[Panel], lines: Mapping[str, str], there: Collection[str], demo: Collection[str]) -> str:

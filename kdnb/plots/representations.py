@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from kdnb.analysis.representation import logit_gap
+from kdnb.analysis.representation import gaps_by_class, logit_gap
 from kdnb.exhibits import Exhibit
 from kdnb.plots.kept import Found, Kept, find, plot
 from kdnb.plots.panels import labels
@@ -130,10 +130,7 @@ def _heat(axes: Axes, kept: Kept, divisor: float) -> None:
 
 def _gap(kept: Kept) -> np.ndarray:
     """|M_S − M_T| in raw logits, [K, K], the diagonal 0."""
-    student, teacher = (kept.arrays[f"{who}_means"].astype(np.float64) for who in ("student", "teacher"))
-    gap = np.abs(student - teacher)
-    np.fill_diagonal(gap, 0.0)
-    return gap
+    return gaps_by_class(kept.arrays["student_means"], kept.arrays["teacher_means"])
 
 
 def _gap_told(kept: Kept, divisor: float) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 from kdnb.errors import unknown
+from kdnb.methods.recipe import shortened
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Profile:
 
     def scaled(self, epochs: int) -> int:
         """A count of epochs under the profile's factor: rounded up, and at least 1."""
-        return max(1, math.ceil(epochs * self.factor))
+        return shortened(epochs, self.factor)
 
     def limited(self, epochs: int | None) -> Profile:
         """The same with at most `epochs` a stage: a profile `custom-<hash>`, which no table shows."""

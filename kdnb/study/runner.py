@@ -255,11 +255,7 @@ class Runner:
         except (MemoryError, RuntimeError) as error:
             if not is_memory(error):
                 raise
-            fewer = max(1, len(works) // 2)
-            raise KdnbError(
-                f"The memory does not hold {len(works)} runs side by side; train fewer at once, as with "
-                f"--together {fewer}. What was saved in the last minute is taken up again."
-            ) from error
+            raise _too_many(len(works)) from error
 
     def _announce(self, works: list[Work], cohort: Cohort) -> None:
         names = ", ".join(work.run.experiment.method for work in works)
@@ -294,7 +290,10 @@ class Runner:
             self._release(work.run)
 
     def _work(self, run: Run) -> Work | None:
-        """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built."""
+        """The run in progress, taken up from its checkpoint; None, and said, if it cannot be built.
+
+        KdnbError where memory does not hold it beside the others: it may be trained when there are fewer.
+        """
         if run.key not in self._works:
             try:
                 work = self._resumed(run)
@@ -302,6 +301,8 @@ class Runner:
                 self._without_images(run, error)
                 return None
             except Exception as error:
+                if is_memory(error) and self._works:
+                    raise _too_many(len(self._works) + 1) from error
                 self._fail(run, f"{run.label}: it cannot be trained ({reason(error)}).")
                 return None
             self._works[run.key] = work
@@ -585,6 +586,14 @@ class _Watch:
         for work in large:
             self.runner.put_off(work)
         return bool(large)
+
+
+def _too_many(count: int) -> KdnbError:
+    """What is said where memory does not hold so many runs."""
+    return KdnbError(
+        f"The memory does not hold {count} runs side by side; train fewer at once, as with "
+        f"--together {max(1, count // 2)}. What was saved in the last minute is taken up again."
+    )
 
 
 def _told(metrics: dict[str, float]) -> str:

@@ -109,26 +109,32 @@ class Layout:
     `sd` is the noise's standard deviation in points with `df` degrees of freedom; `equal` the p-value of the
     test that all rows have the same, and `pooled` whether that is believed.  `odd` are the rows whose noise is too
     large for the others, and those that are set `apart` beforehand: the model is fitted without them, and they are
-    compared by their pairs alone.
+    compared by their pairs alone.  Where too many others would have to join them, variances differ altogether: only
+    those set apart are odd, and nothing is pooled.
     """
 
     def __init__(self, frame: pd.DataFrame, apart: Collection[str] = ()) -> None:
         self.table = _seeds_by_rows(frame)
         self.rows = [str(row) for row in self.table.columns]
-        self.odd = [row for row in self.rows if row in apart]
-        most = len(self.odd) + len(self.rows) // ROWS_FOR_AN_ODD_ONE
-        self._fit = self._fitted()
-        while self._fit.equal < UNEQUAL and len(self.odd) < most:
-            self.odd.append(self._fit.noisiest)
-            self._fit = self._fitted()
-        if self._fit.equal < UNEQUAL and self.odd:
-            self._fit, self.odd = _fit(self.table), []
+        set_apart = [row for row in self.rows if row in apart]
+        self._fit, self.odd = self._without_odd_ones(set_apart)
         self.sd, self.df, self.equal = self._fit.sd, self._fit.df, self._fit.equal
         self.pooled = not self.equal < UNEQUAL
 
-    def _fitted(self) -> _Fit:
-        """The model of the rows that are not odd."""
-        return _fit(self.table.drop(columns=self.odd).dropna(how="all"))
+    def _without_odd_ones(self, set_apart: list[str]) -> tuple[_Fit, list[str]]:
+        """The model of the rows that are not odd, and those that are; without those `set_apart`, in any case."""
+        whole = fit = self._fitted(set_apart)
+        odd = list(set_apart)
+        while fit.equal < UNEQUAL:
+            if len(odd) - len(set_apart) == len(self.rows) // ROWS_FOR_AN_ODD_ONE:
+                return whole, set_apart
+            odd.append(fit.noisiest)
+            fit = self._fitted(odd)
+        return fit, odd
+
+    def _fitted(self, odd: list[str]) -> _Fit:
+        """The model of all rows but these."""
+        return _fit(self.table.drop(columns=odd).dropna(how="all"))
 
     def differences(self, pairs: Sequence[tuple[str, str]], level: float = LEVEL) -> list[Difference]:
         """Simultaneous intervals for all `pairs` (a, b) of rows; an error names a row that was not measured."""

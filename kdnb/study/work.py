@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kdnb.analysis import Measurement
-from kdnb.errors import StoreError
+from kdnb.errors import StoreError, is_memory
 from kdnb.methods.stage import Stage
 from kdnb.study import checking
 from kdnb.study.environment import source_digest
@@ -111,11 +111,14 @@ class Work:
     def take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
         """Go on from the run's checkpoint, under whatever numerics it was made.
 
-        Raises StoreError where it was made by a version that kept other things.
+        Raises StoreError where it was made by a version that kept other things; an error of memory as it is, since
+        the checkpoint is good.
         """
         try:
             self._take_up(tensors, meta)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            if is_memory(error):
+                raise
             raise StoreError("its checkpoint was made by another version") from error
 
     def _take_up(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:

@@ -223,8 +223,8 @@ def _work(task: Task, threads: int, pipe: Connection) -> None:
         os.setpgid(0, 0)  # the keyboard's signal comes once, from whoever watches us
     torch.set_num_threads(threads)
     speaker = _Speaker(pipe)
-    store = Store.open()
     try:
+        store = Store.open()
         choice = Choice(store, **task.asked, say=speaker.say)
         runner = _runner(task, store, choice, speaker, on_failure=lambda run: speaker.send("failed", run.key))
         threading.Thread(target=_listen, args=(pipe, runner), daemon=True).start()

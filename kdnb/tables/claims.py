@@ -206,7 +206,8 @@ def told_of(verdict: Verdict, paper: Paper) -> str:
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
     if total == 1:
-        text = f"{chip}: its one comparison {'for it' if truths[True] else told[0].removeprefix('1 ')}"
+        one = "the one that is measured" if nowhere else "its one comparison"
+        text = f"{chip}: {one} {'for it' if truths[True] else told[0].removeprefix('1 ')}"
     else:
         share = f"all {total}" if truths[True] == total else f"{truths[True] or 'none'} of {total}"
         text = ", ".join([f"{chip}: {share} comparisons for it", *told])

@@ -27,6 +27,8 @@ from kdnb.tables.words import measured_at, runs_label
 IN_PRINT = "Difference in print"
 HEAD = (IN_PRINT, "Measured", "Seeds", "Says")
 NOTHING = "**Not yet measured:** no comparison of these claims has runs at any scale but the demo's."
+#: The head above the second side of comparisons that have none: its column is left out.
+ONE_SIDED = ""
 JUDGED = " No number decides it: the comparisons stand here for who judges."
 #: No two scores in percent lie further apart: of an interval that is wider the width is not printed.
 WIDER_THAN_ALL = 100.0
@@ -77,6 +79,7 @@ def _table(
     every = {row for finding in found for row in finding.leaf.rows()}
     place = "" if several else f", {trained_here(paper, found[0].place, frames[found[0].place], every)}"
     head, body = without_empty(line(*["Place"] * several, *_claimed(found), *["by"] * margins, *HEAD), body, IN_PRINT)
+    head, body = without_empty(head, body, ONE_SIDED)
     return Table(
         name=evidence_name(verdict),
         caption=f"{verdict.claim.id}, {measured_at(verdict.profile)}{place}. {verdict.claim.sentence}",
@@ -151,7 +154,7 @@ def _of_a_teacher(found: list[Finding]) -> str:
 def _claimed(found: list[Finding]) -> tuple[str, str]:
     """The heads above the two sides of comparisons; a correlation has one."""
     if all(finding.correlation is not None for finding in found):
-        return "Claim", ""
+        return "Claim", ONE_SIDED
     return f"Claimed {_direction(found)}", "than"
 
 

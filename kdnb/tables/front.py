@@ -45,6 +45,7 @@ def front(first: Exhibit | str, board: Exhibit | str, final: Exhibit | str, stor
     lines += [f"| **{question}** | {answer} | {sure} |" for question, answer, sure in answers]
     lines += ["", "| Paper | Claims | Printed numbers | Measured at the paper's size | At smaller scales |"]
     lines += ["| --- | --- | --- | --- | --- |", *(_paper(paper, store) for paper in exhibits.papers() if paper.claims)]
+    lines += ["", "Cells are those of a paper's tables and figures at that scale, with a printed number or without."]
     return Included({"in-one-minute": "\n".join(lines) + "\n"})
 
 

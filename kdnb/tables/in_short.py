@@ -16,9 +16,10 @@ from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, diverged, records_of, runs_of, students
 from kdnb.study.profile import get_profile
 from kdnb.study.record import Record
-from kdnb.study.statistics import Difference, paired
+from kdnb.study.statistics import Difference, Layout, paired
 from kdnb.study.store import Store
 from kdnb.tables.claims import told_of_claims
+from kdnb.tables.evidence import set_aside_told
 from kdnb.tables.schedules import equal_schedule_told
 from kdnb.tables.words import TITLES, methods_told, title
 
@@ -196,7 +197,8 @@ def _sentence(found: Sequence[Difference], score: Score, frame: pd.DataFrame, la
     text += "than seeds explain" + (f"; {lost} lose{'s' * (lost == 1)} to it" if lost else "")
     open_ = [labels[gain.a] for gain in found if not (gain.low > 0 or gain.high < 0)]
     told = f"; for {_listed(open_)} we cannot say" if open_ else ""
-    return f"{text}{told} (95 % for these {len(found)} gains together)."
+    apart = set_aside_told({"": [labels[row] for row in Layout(frame).odd]}, name_places=False)
+    return f"{text}{told} (95 % for these {len(found)} gains together).{f' {apart}' if apart else ''}"
 
 
 def _own(found: Sequence[Difference], score: Score, labels: Mapping[str, str], own: Sequence[str]) -> str:
@@ -253,7 +255,7 @@ def told_of_measured(paper: str, profile: str, store: Store) -> str:
         return _nothing_told(paper, store) if profile == "paper" else ""
     seeds = "; one seed each, which says nothing of chance" if most == 1 else ""
     able = "" if profile == "paper" or len(cells) == len(every) else " that have relatives"
-    shared = _shared(cells, runs) if count < done else ""
+    shared = _shared(cells, runs)
     lost = len({(cell.experiment, seed) for cell in cells for seed in diverged(cell, store)})
     told = f"; {lost} more diverged, and no claim is judged by what they leave" if lost else ""
     runs_told = f"{count} run{'s' * (count > 1)}"
@@ -269,7 +271,7 @@ def _nothing_told(paper: str, store: Store) -> str:
 
 
 def _shared(cells: Sequence[Cell], runs: Sequence[Sequence[Record]]) -> str:
-    """Why there are fewer runs than cells that are measured."""
+    """Why a run counts for more than one of the cells that are measured."""
     pairs: dict[str, set[Pair | None]] = defaultdict(set)
     scores: dict[str, set[str]] = defaultdict(set)
     places: dict[str, set[tuple[str, str]]] = defaultdict(set)

@@ -21,6 +21,9 @@ from kdnb.tables.results import measured
 from kdnb.tables.sheet import Table, line
 from kdnb.tables.words import NOT_YET, scale_title, slug, spread, title
 
+#: What these are called belongs to the training: a method's argument of that name is told as the method's.
+OF_TRAINING = {"momentum", "optimiser"}
+
 
 def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "") -> Table:
     """The settings of rows as the paper has them, one column a row, where data sets differ both values.
@@ -49,7 +52,11 @@ def parameters(exhibit: Exhibit | str, rows: Sequence[Asked], *, name: str = "")
         head=[line("Setting", *(row.title for row in chosen))],
         body=body,
         frame=frame,
+        note=_OWN_ARGUMENTS if any(methods.get(row.row.method).defaults for row in chosen) else "",
     )
+
+
+_OWN_ARGUMENTS = "Settings without a word on the training are the method's own, by the names that its code explains."
 
 
 def _at_smaller(exhibit: Exhibit, row: Part, scales: Sequence[str]) -> dict[str, str]:
@@ -117,7 +124,7 @@ def _settings(experiment: Experiment) -> dict[str, str]:
     }
     for name, value in methods.get(experiment.method).arguments(experiment.arguments).items():
         told = name.replace("_", " ")
-        settings[f"{told} of the method" if told in settings else told] = value
+        settings[f"{told} of the method" if told in {*settings, *OF_TRAINING} else told] = value
     return {k: _told(v) for k, v in settings.items()}
 
 

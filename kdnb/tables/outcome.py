@@ -13,6 +13,7 @@ from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import epochs_of_kd, steps_for
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, records_of
+from kdnb.methods.registry import KD
 from kdnb.study.experiment import Experiment
 from kdnb.study.profile import get_profile
 from kdnb.study.statistics import Difference, Layout
@@ -26,7 +27,6 @@ from kdnb.tables.words import NOT_YET, measured_at, slug, spread, title
 
 #: So many places (a data set, a pair of networks) have a line each; the tables further down have all.
 MOST_PLACES = 6
-KD = "kd"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from kdnb.exhibits.costs import Cost, epochs_of_kd, networks_of, steps_for
 from kdnb.exhibits.names import pair_title
 from kdnb.exhibits.runs import SCALES, diverged, framed, precision_told, records_of, runs_of
 from kdnb.exhibits.status import progress
+from kdnb.methods.registry import KD
 from kdnb.study.predictions import predictions
 from kdnb.study.record import Record
 from kdnb.study.statistics import LEVEL, Difference, Layout
@@ -41,8 +42,8 @@ HEAD = (
 
 #: Memory and extra parameters, and the ends of a cost, of what nobody measured.
 UNKNOWN: tuple[None, None] = (None, None)
-#: What every row's gains are over: the plain student, and the method that all want to beat.
-PLAIN, KD = "plain", "kd"
+#: What every row's gains are over, beside KD, which all want to beat: the plain student.
+PLAIN = "plain"
 #: What has not half of the plain student's score did not learn.
 LEARNED = 0.5
 

@@ -164,7 +164,7 @@ def _of_scale(
     exhibit: Exhibit, parts: Sequence[Part], paper: Sequence[_Block], block: _Block, name: str, caption: str
 ) -> Table:
     """The table of one scale, with the rows that it has."""
-    own = [part for part in parts if (block.frame["row"] == part.row.key).any()]
+    own = [part for part in parts if (block.frame["line"] == part.row.key).any()]
     table = _scales(exhibit, own, paper, [block], slug(f"{name} {block.profile}"), _at_scale(caption, block))
     left = len(_rows(parts)) - len(_rows(own))
     more = f"{left} more row{'s are' if left > 1 else ' is'} {NOT_YET} at this scale. " if left else ""
@@ -451,7 +451,8 @@ def _of_relatives(every: _Block, rows: dict[str, Row], gain: Gain | None, name: 
     ]
     return Table(
         name=slug(f"{name} {block.profile}"),
-        caption=f"{scale_title(block.profile, block.frame)}, {title(able[0].dataset)}; {unit(able)}{MEASURED}.",
+        caption=f"{block.exhibit.title}. {scale_title(block.profile, block.frame)}, {title(able[0].dataset)}; "
+        f"{unit(able)}{MEASURED}.",
         head=head,
         body=_body(block.exhibit, rows, [_Place(block, column) for column in shown], gain),
         frame=_summary(block, rows, True),

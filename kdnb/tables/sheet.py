@@ -220,9 +220,9 @@ def _html(entry: Entry, tag: str) -> str:
 
 
 def without_empty(head: Line, body: list[Line], column: str) -> tuple[Line, list[Line]]:
-    """Head and body without the column of this name, where it has nothing but dashes."""
+    """Head and body without the column of this name, where it has nothing but dashes or nothing at all."""
     at = next((place for place, entry in enumerate(head) if entry.text == column), None)
-    if at is None or any(entries[at].text != "–" for entries in body):
+    if at is None or any(entries[at].text not in ("", "–") for entries in body):
         return head, body
     return [*head[:at], *head[at + 1 :]], [[*entries[:at], *entries[at + 1 :]] for entries in body]
 

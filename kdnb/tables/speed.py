@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdnb import exhibits, methods
 from kdnb.exhibits import Exhibit, Row
-from kdnb.exhibits.costs import bench_files
+from kdnb.exhibits.costs import STEP, bench_files, table_told, with_steps
 from kdnb.exhibits.names import pair_title
 from kdnb.study import equivalence
 from kdnb.study.equivalence import LEVEL, LINES, MARGIN, SEEDS, SPREAD, Equivalence
@@ -140,12 +140,13 @@ def _methods(stem: str, content: dict[str, Any]) -> Table:
 
 
 def step_costs(rows: Sequence[str], *, name: str) -> Table:
-    """What the steps of these rows' methods take beside KD's, wherever they were timed, a measurement below the other.
+    """What the steps of these rows' methods take beside KD's, wherever they were timed, a measurement below the other;
+    with the steps that they begin with.
 
     On another machine and with other networks a ratio is another one: each line says with which.
     """
     labels = _labels()
-    found = [(content, m) for _, content in bench_files() for m in _steps(content) if m["method"] in rows]
+    found = [(content, m) for _, content in bench_files() for m in _steps(content) if _serves(m, rows)]
     body = [[*_step(m, labels), *line(_timed(content))] for content, m in found]
     return Table(
         name=name,
@@ -156,6 +157,16 @@ def step_costs(rows: Sequence[str], *, name: str) -> Table:
         note=_note_of_costs([m for _, m in found]) if found else "",
         css="kdnb-steps",
     )
+
+
+def _serves(measured: Mapping[str, Any], rows: Sequence[str]) -> bool:
+    """Whether a step is one of these rows' methods: their own, one of the teacher alone that they go on from, or a
+    first step that a method with KD shares with the method by itself.
+    """
+    name = measured["method"]
+    shared = {step for row in rows for step in with_steps(row) if step != row.partition("+")[0]}
+    first = {row.partition("+")[0] for row in rows if measured["stage"] != STEP}
+    return name in rows or name in shared or name in first
 
 
 def _steps(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -171,12 +182,12 @@ def _step(measured: Mapping[str, Any], labels: Mapping[str, str]) -> Line:
         f"{measured['ratio_to_kd']:.2f}" + _between(measured, ".2f"),
         f"{measured['microseconds_per_image']:,.0f}",
         "–" if measured["peak_gib"] is None else f"{measured['peak_gib']:.2f}",
-        f"{measured['extra_parameters']:,}" if measured["extra_parameters"] >= 0 else "–",
+        _whole(measured.get("extra_parameters")),
     )
 
 
 def _timed(content: Mapping[str, Any]) -> str:
-    """`ResNet20 → ResNet8, settings of slkd/table1 at pilot scale; AMD EPYC, 1 thread; float32`, and others at work."""
+    """`ResNet20 → ResNet8, settings of SLKD, Table 1, at pilot scale; AMD EPYC, 1 thread; float32`; others at work."""
     how = (content.get("numerics") or {}).get("dtype")
     told = [f"{_networks(content)}{_settings(content)}", content["device"], how, _busy(content)]
     return "; ".join(filter(None, told))
@@ -190,7 +201,7 @@ def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(content: Mapping[str, Any]) -> str:
     """Whose settings methods had, where they had not their defaults."""
-    return f", settings of {content['table']}" if "table" in content else ""
+    return f", settings of {table_told(content['table'])}" if "table" in content else ""
 
 
 def _computed(content: Mapping[str, Any]) -> str:
@@ -239,9 +250,7 @@ def _note_of_costs(chosen: Sequence[Mapping[str, Any]]) -> str:
     told = "Time beside KD's is the median over rounds, in brackets the lowest and the highest."
     if len({m["stage"] for m in chosen}) > 1:
         told += " A first step stands above `train`; a method with KD begins with the same one."
-    if any(m["extra_parameters"] < 0 for m in chosen):
-        told += " A dash: the step looks at the teacher alone and trains no student."
-    return told
+    return told + " Extra parameters are those that a step trains beside a student's."
 
 
 def _labels() -> dict[str, str]:
@@ -257,6 +266,21 @@ def _labels() -> dict[str, str]:
     for exhibit in every:
         for row in sorted(_students(exhibit), key=lambda row: len(row.label)):
             found.setdefault(row.method, f"{row.label} ({exhibits.paper(exhibit.paper).heading})")
+    return {**_of_the_teacher_alone(found), **found}
+
+
+def _of_the_teacher_alone(labels: Mapping[str, str]) -> dict[str, str]:
+    """A step of the teacher alone -> `FT, IE-FT: the teacher alone`, after the methods that go on from it.
+
+    Of a method with several such steps each has its own last word, too: `... alone, dictionaries`.
+    """
+    every = methods.catalogue()
+    found = {}
+    for name in dict.fromkeys(step for entry in every.values() for step in entry.after):
+        those = [entry for entry in every.values() if name in entry.after]
+        several = any(len(entry.after) > 1 for entry in those)
+        label = ", ".join(labels.get(entry.name, entry.name) for entry in those)
+        found[name] = f"{label}: the teacher alone" + (f", {name.rpartition('-')[2]}" if several else "")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from kdnb import exhibits
@@ -54,19 +53,9 @@ def where(claim: Claim) -> str:
     """The section that makes a claim and the exhibits it rests on, the paper's first: `§4, Table 6; our tables:
     5 images a class for the student`.
     """
-    ours = [key for key in claim.exhibits if exhibits.get(key).ablation]
-    theirs = [key for key in claim.exhibits if key not in ours]
-    told_ours = [f"our tables: {', '.join(map(_called, ours))}"] if ours else []
-    printed = ", ".join([*([f"§{claim.section}"] if claim.section else []), *map(_called, theirs)])
+    stands_in = [exhibits.get(key) for key in claim.exhibits]
+    ours = [exhibit.called for exhibit in stands_in if exhibit.ablation]
+    theirs = [exhibit.called for exhibit in stands_in if not exhibit.ablation]
+    told_ours = [f"our tables: {', '.join(ours)}"] if ours else []
+    printed = ", ".join([*([f"§{claim.section}"] if claim.section else []), *theirs])
     return "; ".join([*([printed] if printed else []), *told_ours])
-
-
-def _called(key: str) -> str:
-    """`table1` of a paper: `Table 1`; a table of ours by its title, as far as the first mark."""
-    name = key.partition("/")[2]
-    if exhibits.get(key).ablation:
-        return f"“{re.split('[:,]', exhibits.get(key).title)[0]}”"
-    for short, written in (("table", "Table "), ("fig", "Fig. ")):
-        if name.startswith(short) and name[len(short) :][:1].isdigit():
-            return written + name.removeprefix(short)
-    return name.replace("-", " ")

@@ -4,7 +4,8 @@ The first steps of a shape run eagerly on the streams they will be captured on: 
 training like any other, and leave the optimiser's state and the library's choice of kernels behind.  Then
 the shared part (gather, crop, flip, teacher) becomes one graph, and every member's step one of its own, each on
 a stream of its own: a library's workspace belongs to its stream, and graphs that share one would lose it when
-the first of them goes.  What cannot be captured runs eagerly from then on, with one notice that says why.
+the first of them goes.  What cannot be captured runs eagerly from then on, with one notice that says why: a member's
+step alone, or the steps of the whole cohort where it is the shared part.
 
 `--mode forked` asks for less launching: a cohort's whole step is one graph, which forks into the members' streams and
 joins them again, and its batches of validation are graphs too.  It is a switch to compare, until GPUs were seen to
@@ -25,7 +26,8 @@ from kdnb.training.member import Inputs, Member
 from kdnb.training.steps import EagerSteps, Plain, Stepped, stepping
 
 WARM_UP = 3
-#: CUDA hands out so many streams, and then the same ones again.
+#: PyTorch hands streams out as a ring: so many, and then the same ones again, whether their holders still live or not.
+#: So whoever holds streams counts (`_ALIVE`), and gives them up as soon as it rests.
 POOL = 32
 
 
@@ -68,6 +70,13 @@ class CapturedSteps(EagerSteps):
         self.graphs: dict[int, _Graphs | _Step] = {}
         self.captured_for: tuple[int, ...] = ()
         self.eager: set[int] = set()
+        self.shared_eagerly = False
+
+    def release(self) -> None:
+        """Graphs first, then the streams that they were recorded on."""
+        self.graphs, self.warm, self.captured_for = {}, {}, ()
+        self.common, self.own_streams = None, {}
+        _ALIVE.discard(self)
 
     def run(self, draws: EpochDraws) -> None:
         present = tuple(id(m) for m in self.cohort.active)
@@ -80,18 +89,31 @@ class CapturedSteps(EagerSteps):
         inputs = self.shared(lambda: self.cohort.inputs(draws))
         self.side_by_side(lambda member: member.compute(inputs, member.draw(size)), draws)
         self.warm[size] = self.warm.get(size, 0) + 1
-        if self.warm[size] >= WARM_UP:
+        if self.warm[size] >= WARM_UP and not self.shared_eagerly:
             self.streams.synchronize()
-            self.graphs[size] = self.recorded(draws)
+            recorded = self.recorded(draws)
+            if recorded is not None:
+                self.graphs[size] = recorded
 
-    def recorded(self, draws: EpochDraws) -> _Graphs | _Step:
-        """The step of these draws' size, recorded."""
-        return _Graphs(self, draws)
+    def recorded(self, draws: EpochDraws) -> _Graphs | _Step | None:
+        """The step of these draws' size, recorded; None, and said, where what all members share cannot be captured."""
+        try:
+            return _Graphs(self, draws)
+        except RuntimeError as error:
+            self.shared_eagerly = True
+            self.refused("what the runs of a cohort share", error, "they run eagerly")
+            return None
+
+    def refused(self, what: str, error: RuntimeError, instead: str) -> None:
+        """Say that something cannot be captured, why, and what is done instead."""
+        self.streams.synchronize()
+        self.cohort.notice(f"{what} cannot be captured ({_why(error)}); {instead}.")
 
     def shared_stream(self) -> Any:
         """The stream of what all members have in common."""
         if self.common is None:
             self.common = self.streams.new()
+            _ALIVE.add(self)  # again, after a rest
         return self.common
 
     def stream(self, member: Member) -> Any:
@@ -154,14 +176,19 @@ class ForkedSteps(CapturedSteps):
     def streams_held(self) -> int:
         return super().streams_held() + 1
 
-    def recorded(self, draws: EpochDraws) -> _Graphs | _Step:
+    def release(self) -> None:
+        self.validations, self.seen, self.validated_for = {}, {}, ()
+        self.watching = None
+        super().release()
+
+    def recorded(self, draws: EpochDraws) -> _Graphs | _Step | None:
         """The step as one graph; as graphs apart, and said, where one alone cannot be captured."""
         if self.one_graph:
             try:
                 return _Step(self, draws)
             except RuntimeError as error:
                 self.one_graph = False
-                self._refused("the step of a cohort", error, "every run has a graph of its own")
+                self.refused("the step of a cohort", error, "every run has a graph of its own")
         return super().recorded(draws)
 
     def validate(self, members: list[Member], batch: Plain, share: Callable[[Plain], Inputs]) -> None:
@@ -196,12 +223,8 @@ class ForkedSteps(CapturedSteps):
         try:
             return _Validation(self, batch, work)
         except RuntimeError as error:
-            self._refused("the validation of a cohort", error, "it runs eagerly")
+            self.refused("the validation of a cohort", error, "it runs eagerly")
             return None
-
-    def _refused(self, what: str, error: RuntimeError, instead: str) -> None:
-        self.streams.synchronize()
-        self.cohort.notice(f"{what} cannot be captured ({_why(error)}); {instead}.")
 
 
 #: Whoever holds streams of the pool: the cohorts that are alive.
@@ -251,7 +274,7 @@ class _Graphs(_Static):
 
     def _share(self) -> None:
         """Gather, crop, flip and ask the teacher: the part of a step that all members have in common."""
-        self.inputs = self.steps.cohort.inputs(self.draws)
+        self.inputs = self.steps.cohort.inputs(self.draws, recording=True)
 
     def _step(self, member: Member) -> None:
         self.fill_own(member)
@@ -269,9 +292,8 @@ class _Graphs(_Static):
         try:
             return self.steps.streams.record(lambda: member.compute(self.inputs, own), self.steps.stream(member))
         except RuntimeError as error:
-            self.steps.streams.synchronize()
             self.steps.eager.add(id(member))
-            self.steps.cohort.notice(f"{member.label}: its step cannot be captured ({_why(error)}); it runs eagerly.")
+            self.steps.refused(f"{member.label}: its step", error, "it runs eagerly")
             return None
 
 
@@ -285,7 +307,7 @@ class _Step(_Static):
         self.whole = steps.streams.record(self._work, steps.shared_stream())
 
     def _work(self) -> None:
-        inputs = self.steps.cohort.inputs(self.draws)
+        inputs = self.steps.cohort.inputs(self.draws, recording=True)
         self.steps.fork(lambda member: member.compute(inputs, self.own_draws[id(member)]))
 
     def replay(self, draws: EpochDraws) -> None:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from kdnb.errors import StoreError
+from kdnb.errors import StoreError, is_memory
 from kdnb.kinds import parsed
 
 #: No file of a checkpoint holds more; a larger tensor is laid down in slices of its rows.
@@ -110,6 +110,8 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             raise ValueError("its digest is another one")
         return _joined(tensors), dict(description["meta"])
     except _DAMAGES as error:
+        if is_memory(error):  # the checkpoint is as good as it was
+            raise
         if isinstance(error, FileNotFoundError) and _is_another(folder / META, text):
             return load_checkpoint(folder)
         raise StoreError(f"its checkpoint is damaged ({error})") from error

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -108,7 +109,8 @@ class Cohort:
         self.meter = Meter()
         self._other_forms: dict[Callable[[Network], Network], Network] = {}
         self._epoch_scalar = torch.zeros((), device=numerics.torch_device)
-        self._stepper: Steps = WAYS[numerics.mode](self)
+        # Weakly, so that a cohort that nobody has any more goes at once, not when a collector next runs.
+        self._stepper: Steps = WAYS[numerics.mode](weakref.proxy(self))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -116,8 +118,18 @@ class Cohort:
 
     # -- the loop ----------------------------------------------------------------------------------------
 
-    def steps(self) -> Iterator[None]:
-        """Train until every member has finished or failed, yielding after each step."""
+    def steps(self) -> Generator[None, None, None]:
+        """Train until every member has finished or failed, yielding after each step; `rest` however it ends."""
+        try:
+            yield from self._all_steps()
+        finally:
+            self.rest()
+
+    def rest(self) -> None:
+        """Give up graphs and streams, which others may need; the next step, if there is one, warms up again."""
+        self._stepper.release()
+
+    def _all_steps(self) -> Iterator[None]:
         self._prepare()
         while self.active:
             draws = self._draw_epoch(self.epoch)
@@ -138,12 +150,16 @@ class Cohort:
                 self._end_epoch()
                 yield
 
-    def inputs(self, draws: EpochDraws, members: list[Member] | None = None) -> Inputs:
-        """Augmented images of the draws, and the teacher's activations on them, for the active members."""
+    def inputs(self, draws: EpochDraws, members: list[Member] | None = None, *, recording: bool = False) -> Inputs:
+        """Augmented images of the draws, and the teacher's activations on them, for the active members.
+
+        An error at a teacher in train mode ends the runs that ask for it; it comes out where this is recorded.
+        """
         members = self.active if members is None else members
         images, labels = self.material.training.batch(draws)
         depth = asked_depth([m for m in members if m.stage.teacher_mode == "eval"])
-        taught, in_training = self._teach(self.teacher, images, depth), self._taught_in_training(images, members)
+        taught = self._teach(self.teacher, images, depth)
+        in_training = self._taught_in_training(images, members, recording)
         return Inputs(images, labels, draws.order, self._epoch_scalar, taught, in_training)
 
     @torch.no_grad()
@@ -154,13 +170,14 @@ class Cohort:
         with self.numerics.arithmetic():
             return teacher.activations(images, depth)
 
-    def _taught_in_training(self, images: Tensor, members: list[Member]) -> Activations | None:
+    def _taught_in_training(self, images: Tensor, members: list[Member], recording: bool) -> Activations | None:
         """What the teacher says in train mode, for those of the members that ask for it."""
         asking = [m for m in members if m.stage.teacher_mode == "train"]
         if not asking:
             return None
         doing = f"at its teacher in train mode, on a batch of {len(images)}"
-        with self.alone(*asking, doing=doing), self.numerics.autocast():
+        guard = contextlib.nullcontext() if recording else self.alone(*asking, doing=doing)
+        with guard, self.numerics.autocast():
             return self._teach(self._teacher_as(freeze.in_training), images, asked_depth(asking))
         return None  # all of them have failed
 
@@ -267,15 +284,19 @@ def asked_depth(members: list[Member]) -> Depth | None:
 def run_side_by_side(cohorts: list[Cohort], stop: Callable[[], bool] = lambda: False) -> bool:
     """Run cohorts in turns, a step each, until all have ended (True) or `stop` says so (False)."""
     running = {cohort: cohort.steps() for cohort in cohorts}
-    while running:
-        began, present = time.perf_counter(), {cohort: list(cohort.active) for cohort in running}
-        for cohort, steps in list(running.items()):
-            if next(steps, _ENDED) is _ENDED:
-                del running[cohort]
-        _share(time.perf_counter() - began, present)
-        if running and stop():
-            return False
-    return True
+    try:
+        while running:
+            began, present = time.perf_counter(), {cohort: list(cohort.active) for cohort in running}
+            for cohort, steps in list(running.items()):
+                if next(steps, _ENDED) is _ENDED:
+                    del running[cohort]
+            _share(time.perf_counter() - began, present)
+            if running and stop():
+                return False
+        return True
+    finally:
+        for steps in running.values():
+            steps.close()  # now: an error's traceback would keep them, and what they hold
 
 
 def _share(seconds: float, present: dict[Cohort, list[Member]]) -> None:

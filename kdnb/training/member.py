@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdnb.errors import KdnbError
+from kdnb.errors import KdnbError, is_memory
 from kdnb.methods.stage import Batch, Losses, Stage, TooShallow, Turn, accuracy, surprise
 from kdnb.models.network import Activations, Network
 from kdnb.randomness import keyed_seed
@@ -127,7 +127,7 @@ class Member:
         """End the run by an error of its own, which came up while it did something."""
         self.by_error = True
         reason = (str(error) or type(error).__name__).strip().rstrip(".")
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if is_memory(error):
             reason = "the device's memory does not hold it; train fewer runs at once (--together)"
         elif isinstance(error, TooShallow | IndexError) or "NoneType" in reason:
             reason += self._declared(told=isinstance(error, TooShallow))
@@ -309,18 +309,16 @@ class Member:
         return {**self.weights(), **self.best}
 
     def _weights_of(self, *names: str) -> dict[str, Tensor]:
+        return {name: weight.clone() for name, weight in self._live_weights(*names).items()}
+
+    def _live_weights(self, *names: str) -> dict[str, Tensor]:
+        """The state of these modules, `<module>.<key>` -> tensor, as it is and goes on changing."""
         states = {name: self.stage.modules[name].state_dict() for name in names}
-        return {f"{name}.{key}": v.detach().clone() for name, state in states.items() for key, v in state.items()}
+        return {f"{name}.{key}": v.detach() for name, state in states.items() for key, v in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that a later `restore` needs to go on as if nothing had happened."""
-        tensors = {f"module.{k}": v for k, v in self.weights().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        tensors |= {f"sum.{k}": v for k, v in self.sums.items()}
-        tensors |= {"first_bad": self.first_bad, "device_step": self.device_step}
-        for place, optimiser in zip(self._optimiser_names(), self.optimisers, strict=True):
-            for index, slots in optimiser.state_dict()["state"].items():
-                tensors |= {f"{place}.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+        tensors = self._tensors(self.weights())
         meta = {
             "stage": self.stage.name,
             "epoch": self.epoch,
@@ -334,9 +332,21 @@ class Member:
         }
         return tensors, meta
 
+    def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a state with these weights; all else is what the member itself goes on with, not copied."""
+        tensors = {f"module.{k}": v for k, v in weights.items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"sum.{k}": v for k, v in self.sums.items()}
+        tensors |= {"first_bad": self.first_bad, "device_step": self.device_step}
+        for place, optimiser in zip(self._optimiser_names(), self.optimisers, strict=True):
+            for index, slots in optimiser.state_dict()["state"].items():
+                tensors |= {f"{place}.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+        return tensors
+
     def state_bytes(self) -> int:
-        """How large the state is."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.state()[0].values())
+        """How large the state is; nothing is copied, since memory may be short."""
+        tensors = self._tensors(self._live_weights(*self.stage.modules))
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Take up a state that `state` gave, under the same numerics."""

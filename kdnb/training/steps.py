@@ -18,8 +18,11 @@ class Stepped(Protocol):
     active: list[Member]
     notice: Callable[[str], None]
 
-    def inputs(self, draws: EpochDraws) -> Inputs:
-        """Augmented images of the draws, and the teacher's activations on them."""
+    def inputs(self, draws: EpochDraws, *, recording: bool = False) -> Inputs:
+        """Augmented images of the draws, and the teacher's activations on them.
+
+        While this is recorded errors come out of it: what cannot be captured is to run eagerly, not to end a run.
+        """
 
     def alone(self, *members: Member, doing: str) -> AbstractContextManager[None]:
         """A context for what members do by themselves: its errors end their runs and no other's."""
@@ -37,6 +40,9 @@ class Steps(Protocol):
     def validate(self, members: list[Member], batch: Plain, share: Callable[[Plain], Inputs]) -> None:
         """Add the batch to the members' sums; `share` makes what they have in common of it."""
 
+    def release(self) -> None:
+        """Give up what was taken to step, graphs and streams; the next step takes it anew."""
+
 
 class EagerSteps:
     """The teacher once, then each member."""
@@ -49,6 +55,9 @@ class EagerSteps:
         for member in [m for m in members if m in self.cohort.active]:
             with self.cohort.alone(member, doing=f"in its validation, on a batch of {len(inputs.labels)}"):
                 member.validate(inputs, member.validation)
+
+    def release(self) -> None:
+        """Nothing was taken."""
 
     def run(self, draws: EpochDraws) -> None:
         inputs = self.cohort.inputs(draws)

@@ -362,10 +362,6 @@ def all_of(*parts: Predicate) -> AllOf:
     return AllOf(parts)
 
 
-def any_of(*parts: Predicate) -> AnyOf:
-    return AnyOf(parts)
-
-
 def at_least(count: int, *parts: Predicate) -> AtLeast:
     return AtLeast(parts, count)
 
