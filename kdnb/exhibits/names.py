@@ -35,3 +35,8 @@ def network_title(network: str) -> str:
 def pair_title(teacher: str, student: str) -> str:
     """`ResNet56 → ResNet8`."""
     return f"{network_title(teacher)} → {network_title(student)}"
+
+
+def sentence(title: str) -> str:
+    """A title as a sentence, for others to follow: `Does it help?`, `Eight methods compared.`"""
+    return title if title.endswith("?") else f"{title}."

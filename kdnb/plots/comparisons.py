@@ -15,6 +15,7 @@ from kdnb.errors import unknown
 from kdnb.exhibits import Exhibit, Row, Score
 from kdnb.exhibits.controls import DAGGER, gains_at_equal_schedule
 from kdnb.exhibits.costs import scores_and_costs, timed_with
+from kdnb.exhibits.names import sentence
 from kdnb.exhibits.runs import SCALES
 from kdnb.plots.panels import (
     COMPARED_ROLES,
@@ -114,10 +115,9 @@ def rows(exhibit: Exhibit | str, profile: str = "demo", name: str = "") -> Plot:
 
     with style():
         figure = _strips(shown, list(named.values()), draw, _score_axis)
-    what = _sentence(exhibit.title)
-    caption = f"{what} {_compared_by(shown, frame, named)} Dots are seeds, bars their means."
+    caption = f"{sentence(exhibit.title)} {_compared_by(shown, frame, named)} Dots are seeds, bars their means."
     caption += _nowhere(shown, frame, named)
-    seen = f"{what} {_compared_by(shown, frame, named)} {_seen(shown, frame, 'value', named)}"
+    seen = f"{sentence(exhibit.title)} {_compared_by(shown, frame, named)} {_seen(shown, frame, 'value', named)}"
     return plot(exhibit, shown, figure, name, caption, frame.drop(columns=["path"]), seen)
 
 
@@ -257,10 +257,6 @@ def _lower(title: str) -> str:
     return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
-def _sentence(title: str) -> str:
-    return title if title.endswith("?") else f"{title}."
-
-
 def _have(shown: Sequence[Panel], frame: pd.DataFrame, rows: int) -> bool:
     """Whether one of these panels has so many rows."""
     return any(panel.of(frame)["line"].nunique() >= rows for panel in shown)
@@ -281,7 +277,7 @@ def _without_a_picture(
     count = "one row" if len(_drawn_lines(said, frame) & set(named)) == 1 else "one row at each place"
     if not told:
         return unmeasured(exhibit.title, name, frame, what)
-    so_far = f"{_sentence(what)} So far there is {count}. {told}"
+    so_far = f"{sentence(what)} So far there is {count}. {told}"
     return unmeasured(f"{exhibit.title}, more than one row", name, frame, so_far)
 
 

@@ -15,7 +15,7 @@ from kdnb import exhibits, page
 from kdnb.exhibits import Cell, Column, Exhibit, Row
 from kdnb.exhibits.controls import DAGGER
 from kdnb.exhibits.exhibit import Asked, Part
-from kdnb.exhibits.names import pair_title
+from kdnb.exhibits.names import pair_title, sentence
 from kdnb.exhibits.runs import diverged, framed, runs_of
 from kdnb.study.statistics import Difference, paired
 from kdnb.study.store import Store
@@ -451,7 +451,7 @@ def _of_relatives(every: _Block, rows: dict[str, Row], gain: Gain | None, name: 
     ]
     return Table(
         name=slug(f"{name} {block.profile}"),
-        caption=f"{block.exhibit.title}. {scale_title(block.profile, block.frame)}, {title(able[0].dataset)}; "
+        caption=f"{sentence(block.exhibit.title)} {scale_title(block.profile, block.frame)}, {title(able[0].dataset)}; "
         f"{unit(able)}{MEASURED}.",
         head=head,
         body=_body(block.exhibit, rows, [_Place(block, column) for column in shown], gain),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdnb import exhibits, page
 from kdnb.exhibits import ACCURACY, Cell, Exhibit
+from kdnb.exhibits.names import sentence
 from kdnb.exhibits.runs import first_steps as steps_of
 from kdnb.exhibits.runs import framed, runs_of
 from kdnb.exhibits.score import Score
@@ -84,10 +85,10 @@ def _table(exhibit: Exhibit, found: Runs) -> Table:
         label = runs_label(cell) if key != before else ""
         body.append(_line(exhibit, cell, told, label, readings))
         before = key
-    ended = exhibit.title if exhibit.title.endswith("?") else f"{exhibit.title}."
     return Table(
         name=_name(exhibit, first),
-        caption=f"Runs of {exhibit.key}, {measured_at(first.profile.name)}, {title(first.dataset)}: {ended}",
+        caption=f"Runs of {exhibit.key}, {measured_at(first.profile.name)}, {title(first.dataset)}: "
+        f"{sentence(exhibit.title)}",
         head=[line("Row", "Seed", "Record", *(_heading(score, name) for score, name in readings), *MADE)],
         body=body,
         frame=frame.drop(columns=["path"]),
