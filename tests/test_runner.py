@@ -613,14 +613,15 @@ def test_what_lies_behind_an_error_is_seen_and_a_circle_has_an_end():
 
 
 @pytest.mark.parametrize("error", [out_of_memory, broken_capture])
-def test_too_little_memory_is_answered_with_how_many_to_train(error, monkeypatch):
+@pytest.mark.parametrize("at", ["run_side_by_side", "Cohort"])  # while they train, and while a teacher is loaded
+def test_too_little_memory_is_answered_with_how_many_to_train(at, error, monkeypatch):
     runs = [variant(temperature=float(t)) for t in (1, 2, 4)]
     keep_teacher(runs[0].experiment)
 
-    def full(cohorts, stop):
+    def full(*given, **named):
         raise error()
 
-    monkeypatch.setattr(runner_module, "run_side_by_side", full)
+    monkeypatch.setattr(runner_module, at, full)
     with pytest.raises(KdnbError, match=r"not hold 3 runs side by side; .* --together 1"):
         train(runs)
     assert Store.open().lock(runs[0]) is not None  # others may train it

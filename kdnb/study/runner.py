@@ -230,7 +230,8 @@ class Runner:
         works = [work for company in companies for work in company]
         if not works:
             return
-        cohorts = [self._cohort(company) for company in companies]
+        with _within_memory(len(works)):  # their teachers are loaded
+            cohorts = [self._cohort(company) for company in companies]
         pairs = list(zip(companies, cohorts, strict=True))
         numerics_module.apply(works[0].numerics)
         for company, cohort in pairs:
@@ -250,12 +251,8 @@ class Runner:
 
     def _run(self, cohorts: list[Cohort], works: list[Work]) -> bool:
         """Whether the cohorts ran to their end; KdnbError where memory does not hold them."""
-        try:
+        with _within_memory(len(works)):
             return run_side_by_side(cohorts, _Watch(self, works, cohorts))
-        except (MemoryError, RuntimeError) as error:
-            if not is_memory(error):
-                raise
-            raise _too_many(len(works)) from error
 
     def _announce(self, works: list[Work], cohort: Cohort) -> None:
         names = ", ".join(work.run.experiment.method for work in works)
@@ -586,6 +583,17 @@ class _Watch:
         for work in large:
             self.runner.put_off(work)
         return bool(large)
+
+
+@contextlib.contextmanager
+def _within_memory(count: int) -> Iterator[None]:
+    """Where memory does not hold so many runs, that is said, with what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory(error):
+            raise
+        raise _too_many(count) from error
 
 
 def _too_many(count: int) -> KdnbError:
