@@ -28,7 +28,7 @@ from kdnb.study.store import Store
 
 #: What a page is bound from beside the executed notebooks.
 TEXTS = (
-    *("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book/*.md", "book/*.bib", "book/*.py"),
+    *("_config.yml", "_toc.yml", "CITATION.cff", "CONTRIBUTING.md", "book/*.md", "book/*.bib", "book/*.py"),
     *("book/papers/*.md", "book/reference/*.md", "kdnb/*/**/*.py", "book/_static/*.*"),
 )
 #: Where the digest of what the book was made from is kept; it goes with `make clean`.

@@ -201,7 +201,7 @@ def project(folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths.ROOT / "notebooks" / f"{page}.ipynb", target)
     shutil.copytree(paths.ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("executed", "records"))
-    for name in ("Snakefile", "_config.yml", "pyproject.toml"):
+    for name in ("Snakefile", "_config.yml", "CITATION.cff", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)
     (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
     graph = (folder / "Snakefile").read_text(encoding="utf-8")

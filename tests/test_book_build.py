@@ -596,6 +596,20 @@ def test_every_column_of_every_file_below_a_table_or_a_figure_is_explained(html,
 
 
 @pytest.mark.book
+def test_the_book_says_to_machines_what_it_is_and_which_files_it_has(html):
+    told = json.loads((html / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    entities = {entity["@id"]: entity for entity in told}
+    assert len(entities) == len(told)
+    root = entities[entities["ro-crate-metadata.json"]["about"]["@id"]]
+    assert root["name"] in soup(html / "book" / "index.html").h1.text.replace("\N{NON-BREAKING HYPHEN}", "-")
+    parts = [entities[part["@id"]] for part in root["hasPart"]]
+    linked = {a["href"].rpartition("/")[2] for page in html.rglob("*.html") for a in soup(page).find_all(download=True)}
+    assert {unquote(part["@id"]).rpartition("/")[2] for part in parts} == {n for n in linked if n.endswith(".csv")}
+    assert all((html / unquote(part["@id"])).exists() and part["description"] for part in parts)
+    assert all(entities[known["@id"]] for known in (root["license"], root["author"], *root["citation"]))
+
+
+@pytest.mark.book
 def test_the_front_pages_picture_says_what_it_shows_where_it_is_at_home(html):
     front, home = (soup(html / page) for page in ("book/index.html", "book/executed/comparison/table1.html"))
     told = {image["src"].rpartition("/")[2]: image["alt"] for image in home.find_all("img", class_="kdnb-plot")}
