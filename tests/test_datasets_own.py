@@ -398,7 +398,7 @@ def test_own_images_choose_their_own_settings_and_show_their_own_table(flowers, 
         for run in wanted.of_cell(cell, 3):
             keep(run, accuracy(place, run.seed))
     found = status.report(keys="leaderboard/first,leaderboard/tuning")
-    assert not found["stale"] and "leaderboard/first on flowers: 70 cells" in status.told(found)
+    assert not found["stale"] and "leaderboard/first on flowers: 71 cells" in status.told(found)
     assert "    dkd: pilot 3" in status.told(found).splitlines()
     with pytest.raises(KdnbError, match="did you mean flowers"):
         wanted.runs(wanted.select("leaderboard/first"), PROFILES["pilot"], "flowrs")
