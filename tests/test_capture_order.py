@@ -191,14 +191,20 @@ def test_in_one_graph_a_cohort_and_its_validation_give_what_eager_ones_give():
     assert len(replays) == 2 + 3
 
 
-def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eagerly(monkeypatch):
+def refusing(why, *works):
+    """Streams that record nothing whose name begins with one of these."""
+
     class Picky(KeptForLater):
         def record(self, work, stream):
-            if work.__qualname__.startswith(("_Step", "_Validation")):
-                raise RuntimeError("not all at once\nand more")
+            if work.__qualname__.startswith(works):
+                raise RuntimeError(f"{why}\nand more")
             return super().record(work, stream)
 
-    monkeypatch.setattr(capture, "Streams", Picky)
+    return Picky
+
+
+def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eagerly(monkeypatch):
+    monkeypatch.setattr(capture, "Streams", refusing("not all at once", "_Step", "_Validation"))
     replays.clear()
     lines: list[str] = []
     assert_equal(three("eager"), three("forked", lines.append))
@@ -213,14 +219,7 @@ def test_what_one_graph_cannot_hold_has_graphs_apart_and_its_validation_runs_eag
 @pytest.mark.parametrize(("mode", "notices"), [("captured", 1), ("forked", 2)])
 def test_where_the_shared_part_cannot_be_captured_the_cohort_runs_eagerly(mode, notices, monkeypatch):
     """Said once; in one graph, or in graphs apart, are two things that cannot be."""
-
-    class Picky(KeptForLater):
-        def record(self, work, stream):
-            if work.__qualname__.startswith(("_Step", "_Graphs._share")):
-                raise RuntimeError("not this\nand more")
-            return super().record(work, stream)
-
-    monkeypatch.setattr(capture, "Streams", Picky)
+    monkeypatch.setattr(capture, "Streams", refusing("not this", "_Step", "_Graphs._share"))
     lines: list[str] = []
     assert_equal(three("eager"), three(mode, lines.append))
     lines = [line for line in lines if "validation" not in line]

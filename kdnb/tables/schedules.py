@@ -34,9 +34,9 @@ def equal_schedule_told(exhibit: Exhibit, places: Iterable[tuple[str, str]], sto
 def _gains_told(exhibit: Exhibit, profile: str, dataset: str, store: Store, over: Literal["plain", "kd"]) -> str:
     """`CRD +3.83 [1.57, 6.08], CRD + KD +10.37 [8.12, 12.63]`: at equal schedule; empty where nothing is measured."""
     found = gains_at_equal_schedule(exhibit, profile, dataset, store, over)
-    if not found:
-        return ""
     told = ", ".join(f"{exhibit.row(d.a).label} {d.value:+.2f} {interval(d.low, d.high)}" for d in found.values())
+    if not any(d.known for d in found.values()):
+        return told
     seeds = " or ".join(dict.fromkeys(str(d.n) for d in found.values()))
     return f"{told} ({seeds} seeds; 95 % for {'these together' if len(found) > 1 else 'this one alone'})"
 

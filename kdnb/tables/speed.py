@@ -270,17 +270,13 @@ def _labels() -> dict[str, str]:
 
 
 def _of_the_teacher_alone(labels: Mapping[str, str]) -> dict[str, str]:
-    """A step of the teacher alone -> `FT, IE-FT: the teacher alone`, after the methods that go on from it.
-
-    Of a method with several such steps each has its own last word, too: `... alone, dictionaries`.
-    """
+    """A step of the teacher alone -> `FT, IE-FT: the teacher alone`, after the methods that go on from it."""
     every = methods.catalogue()
     found = {}
     for name in dict.fromkeys(step for entry in every.values() for step in entry.after):
         those = [entry for entry in every.values() if name in entry.after]
-        several = any(len(entry.after) > 1 for entry in those)
         label = ", ".join(labels.get(entry.name, entry.name) for entry in those)
-        found[name] = f"{label}: the teacher alone" + (f", {name.rpartition('-')[2]}" if several else "")
+        found[name] = f"{label}: the teacher alone"
     return found
 
 
