@@ -403,12 +403,13 @@ def test_the_build_says_what_it_does_and_where_the_book_is(book):
 
 @pytest.mark.book
 def test_a_second_build_executes_nothing_and_a_changed_record_only_what_shows_it(book):
-    folder, store, _ = book
+    folder, store, told = book
+    minutes, seconds = re.search(r"(?:(\d+) min )?(\d+) s in all", told).groups(default="0")
     began = time.monotonic()
     again = run("build", folder, KDNB_STORE=str(store))
     said, _ = again.communicate(timeout=200)
     assert again.returncode == 0 and "nothing has changed" in said and "notebook" not in said
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < max(30, (60 * int(minutes) + int(seconds)) / 4), "half a minute where it is quiet"
     kept = (folder / "book" / "executed" / "comparison" / "kd.ipynb").read_bytes()
     record = next(p for p in (store / "results").rglob("seed1.json") if "temperature-2" in str(p))
     text = record.read_text(encoding="utf-8")

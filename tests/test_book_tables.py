@@ -677,6 +677,14 @@ def test_a_row_on_another_schedule_says_what_it_gains_on_equal_terms(store):
     assert "Over the plain student on that schedule" in line and "degrees of freedom" in asked.note
 
 
+def test_a_gain_on_equal_terms_by_one_seed_claims_no_interval(store):
+    for key in ("comparison/table1", "comparison/schedule"):
+        fill(store, "pilot", seeds=1, dataset="cifar100", key=key)
+    told = tables.results("comparison/table1").note
+    assert re.search(r"on that schedule, at pilot scale, CIFAR-100: CRD [+-]\d+\.\d\d \(one seed\), CRD \+ KD ", told)
+    assert "95 %" not in told and "1 seeds" not in told
+
+
 def test_few_rows_take_the_spread_of_the_table_beside_which_they_stand(store):
     """Alone they cannot tell that one of them varies more; with the table's rows it is set aside, and named."""
     exhibit, pair = exhibits.get("iekd/at-weight"), ("at-100", "plain")

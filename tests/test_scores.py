@@ -118,6 +118,9 @@ def test_an_interval_is_told_with_the_decimals_that_it_needs(low, high, told):
 def test_one_run_needs_no_more_decimals_and_a_score_keeps_its_own():
     nan = float("nan")
     assert difference_told(ACCURACY, Difference("a", "b", 0.001, nan, nan, 1, "one seed")) == "+0.00"
+    for rounding in (0.0, -0.0, 2e-17, -2e-17):
+        assert ACCURACY.difference(Difference("a", "b", rounding, rounding, 1.0, 2, "pooled")) == "+0.00 [0.00, 1.00]"
+    assert ACCURACY.text(-0.004) == "-0.00", "an end just below zero is not zero"
     fine = replace(ACCURACY, decimals=6)
     assert (
         difference_told(fine, Difference("a", "b", 1e-5, 1e-6, 2e-5, 3, "pooled")) == "+0.000010 [0.000001, 0.000020]"

@@ -57,6 +57,7 @@ class Score:
 
     def text(self, value: float, signed: bool = False) -> str:
         """`69.78`, or as a difference `+1.20`."""
+        value = round(value, 9) + 0.0  # what is zero but for rounding has another sign on another processor
         return f"{value:{'+' if signed else ''}.{self.decimals}f}"
 
     def interval(self, low: float, high: float) -> str:
