@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from book_samples import fill, project
+import yaml
+from book_samples import PAGES, fill, project
 from browser import axe, visited
 from bs4 import BeautifulSoup
 
@@ -608,6 +609,20 @@ def test_the_book_says_to_machines_what_it_is_and_which_files_it_has(html):
     assert {unquote(part["@id"]).rpartition("/")[2] for part in parts} == {n for n in linked if n.endswith(".csv")}
     assert all((html / unquote(part["@id"])).exists() and part["description"] for part in parts)
     assert all(entities[known["@id"]] for known in (root["license"], root["author"], *root["citation"]))
+
+
+@pytest.mark.book
+def test_what_a_checker_is_told_to_look_at_is_made(book):
+    told = yaml.safe_load((paths.ROOT / "codecheck.yml").read_text(encoding="utf-8"))
+    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert told["paper"] == {"title": cited["title"], "authors": cited["authors"]}
+    # A leaderboard of this book's is the demo's.
+    files = [Path(entry["file"].replace("pilot-cifar100", "demo-digits")) for entry in told["manifest"]]
+    here = [name for name in files if any(page.startswith(f"{name.parent.name}/") for page in PAGES)]
+    assert len(here) > 4 and [name for name in here if not (book[0] / name).exists()] == []
+    for name in {*files} - {*here}:  # its page is not in this book: its notebook names the table
+        notebooks = (paths.ROOT / "notebooks" / name.parent.name).glob("*.ipynb")
+        assert any(f'name=\\"{name.stem}\\"' in path.read_text(encoding="utf-8") for path in notebooks), name
 
 
 @pytest.mark.book
