@@ -12,10 +12,11 @@ from fractions import Fraction
 
 import pytest
 import torch
-from study_samples import experiment, keep, keep_teacher
+from study_samples import experiment, keep, keep_teacher, record
 
 from kdnb import cli, exhibits
 from kdnb.errors import KdnbError
+from kdnb.exhibits import status
 from kdnb.study import profile
 from kdnb.study.experiment import Run
 from kdnb.study.profile import PROFILES, Profile
@@ -216,6 +217,27 @@ def test_the_plan_is_the_same_whatever_is_stored(kdnb):
     after = json.loads(kdnb("study", "--plan", "--json").out)["jobs"]
     stored = {"done": 0, "left": 0}
     assert [g | stored for g in before] == [g | stored for g in after] and before != after
+
+
+def test_hours_left_are_those_of_the_same_cells_and_a_teacher_says_nothing_of_its_students(kdnb):
+    exhibit, store = exhibits.get("comparison/table1"), Store.open()
+    cells = {cell.key: cell for cell in exhibit.cells("demo")}
+
+    def lasts(row: str, hours: float) -> None:
+        run = cells[row].runs(1)[0]
+        cost = record(run).cost | {"wall_seconds": 3600 * hours}
+        store.write(run, record(run, cost=cost), "comparison")
+
+    def left() -> float | None:
+        return status.progress(exhibit, "demo", store)["hours_left"]
+
+    lasts("teacher", 100.0)
+    assert left() is None
+    lasts("plain", 1.0)
+    seeds, students = exhibit.seeds("demo"), len(cells) - 1
+    assert left() == seeds * students - 1
+    lasts("kd", 3.0)
+    assert left() == (seeds - 1) * (1 + 3) + seeds * (students - 2) * 2
 
 
 def test_the_dashboard_counts_what_is_measured(kdnb):
