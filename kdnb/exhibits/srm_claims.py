@@ -115,7 +115,8 @@ CLAIMS = (
         Better(HERE, "srm", TEACHER, by=-1.0),
         "Nearly is taken as less than a point behind; in print 0.36. The paper's teacher is the mean of three, and "
         "students learned from the one with the best validation accuracy. 7.1 million parameters and 2.2 million. "
-        "At pilot scale students see a fifth of the images that their teacher saw, for an eighth of the epochs.",
+        "At pilot scale students see a fifth of the images that their teacher saw, and all of them train for an eighth "
+        "of the paper's epochs.",
     ),
     _claim(
         3,
