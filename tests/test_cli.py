@@ -240,7 +240,7 @@ def test_hours_left_are_those_of_the_same_cells_and_a_teacher_says_nothing_of_it
     assert left() == (seeds - 1) * (1 + 3) + seeds * (students - 2) * 2
 
 
-def test_the_dashboard_counts_what_is_measured(kdnb):
+def test_the_dashboard_counts_what_is_measured_and_says_what_cannot_run_and_why(kdnb):
     for seed in (1, 2):
         keep(Run(experiment("kd", DEMO), seed))
     keep(Run(experiment("plain", DEMO), 1))
@@ -250,7 +250,8 @@ def test_the_dashboard_counts_what_is_measured(kdnb):
     stale = keep(unknown)
     found = kdnb("status", "--json")
     report = json.loads(found.out)
-    table = next(e for e in report["exhibits"] if (e["paper"], e["exhibit"]) == ("comparison", "table1"))
+    by_name = {f"{e['paper']}/{e['exhibit']}": e for e in [*report["exhibits"], *report["ablations"]]}
+    table = by_name["comparison/table1"]
     assert {"paper", "exhibit", "cells", "runnable", "measured"} <= set(table)
     assert table["cells"] == table["runnable"] == 34
     assert table["measured"] == {"demo": 2, "pilot": 0, "short": 0, "paper": 0}
@@ -258,8 +259,12 @@ def test_the_dashboard_counts_what_is_measured(kdnb):
     assert table["profiles"]["demo"]["hours_left"] is not None and table["profiles"]["paper"]["hours_left"] is None
     assert [line["path"] for line in report["stale"]] == [str(stale)] and report["broken"] == []
     assert report["stale"][0]["what"] == "belongs to no cell of an exhibit as it is defined now"
+    assert by_name["slkd/table3"]["runnable"] == 0 and "ImageNet" in by_name["slkd/table3"]["why_not"]
+    assert by_name["slkd/table1"]["runnable"] == by_name["slkd/table1"]["cells"] == 66
+    assert by_name["slkd/table1"]["profiles"]["pilot"]["cells"] == 33
+    assert "comparison/kd-alpha" in by_name and table["why_not"] == ""
     stale.write_text("torn")
-    told = kdnb("status").out
+    told = kdnb("status", "comparison/table1,slkd/table4,leaderboard/first,leaderboard/tuning").out
     assert "comparison/table1: 34 cells, 34 can run" in told and f"broken: {stale}" in told
     assert "slkd/table4: 9 cells, 0 can run (ImageNet is not among" in told
     assert "71 can run (“Plain, tuned”, “KD, tuned”: its settings are not chosen yet: " in told
@@ -332,7 +337,7 @@ def test_shortened_trials_are_shown_in_no_table(kdnb):
     (stored,) = Store.open().all()
     assert stored.experiment["profile"]["name"].startswith("custom-") and stored.metrics["epochs"] == 1
     assert exhibits.measure(exhibits.get("comparison/table1"), "demo", "digits").empty
-    assert json.loads(kdnb("status", "--json").out)["stale"] == []
+    assert json.loads(kdnb("status", "comparison/table1", "--json").out)["stale"] == []
 
 
 def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
@@ -345,15 +350,6 @@ def test_without_seeds_a_demo_trains_what_it_has_time_for(kdnb):
     assert seeds("--exhibit", "slkd/table1", "--profile", "pilot") == {"0", "1", "2", "3"}
     assert seeds("--exhibit", "comparison/kd-alpha") == {"0", "1"}
     assert seeds("--exhibit", "comparison/table1") == {"0", "1", "2"}
-
-
-def test_status_says_what_cannot_run_and_why(kdnb):
-    found = json.loads(kdnb("status", "--json").out)
-    by_name = {f"{e['paper']}/{e['exhibit']}": e for e in [*found["exhibits"], *found["ablations"]]}
-    assert by_name["slkd/table3"]["runnable"] == 0 and "ImageNet" in by_name["slkd/table3"]["why_not"]
-    assert by_name["slkd/table1"]["runnable"] == by_name["slkd/table1"]["cells"] == 66
-    assert by_name["slkd/table1"]["profiles"]["pilot"]["cells"] == 33
-    assert "comparison/kd-alpha" in by_name and by_name["comparison/table1"]["why_not"] == ""
 
 
 def test_a_run_is_filed_under_its_own_paper(empty_project):

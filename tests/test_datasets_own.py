@@ -410,13 +410,13 @@ def test_own_images_choose_their_own_settings_and_show_their_own_table(flowers, 
 def test_the_dashboard_says_why_records_of_other_images_belong_nowhere(flowers, photos, empty_project, tmp_path):
     (plain,) = leaderboard.FIRST.on(flowers).cells("pilot", asked=["plain"])
     keep(plain.runs(1)[0])
-    assert not status.report()["stale"]
+    assert not status.report(keys="leaderboard/first")["stale"]
     shutil.copy(photos / "rose" / "0.png", photos / "tulip" / "more.png")
     datasets.prepare(flowers, photos, replace=True)
-    (stale,) = status.report()["stale"]
+    (stale,) = status.report(keys="leaderboard/first")["stale"]
     assert stale["what"] == "was made with other images than those that 'flowers' stands for now"
     shutil.rmtree(tmp_path / "data" / flowers)
-    (stale,) = status.report()["stale"]
+    (stale,) = status.report(keys="leaderboard/first")["stale"]
     assert stale["what"] == "was made with images called 'flowers', which are not prepared here"
 
 

@@ -97,12 +97,12 @@ def test_a_runner_says_once_that_the_commit_is_unknown(monkeypatch):
 def test_the_dashboard_counts_records_by_the_sources_that_made_them():
     here = {"numerics": {}, "sources": source_digest()}
     Store.open().write(RUN, record(RUN, environment=here), "comparison")
-    assert "sources:" not in status.told(status.report())  # nothing to say
+    assert "sources:" not in status.told(status.report(keys="comparison/table1"))  # nothing to say
     for seed in (2, 3):
         other = Run(RUN.experiment, seed)
         Store.open().write(other, record(other, environment=here | {"sources": "abcdef0123456789"}), "comparison")
     keep(Run(RUN.experiment, 4))
-    found = status.report()
+    found = status.report(keys="comparison/table1")
     assert {(of["sources"], of["records"], of["today"]) for of in found["sources"]} == {
         ("abcdef0123456789", 2, False),
         (source_digest(), 1, True),
