@@ -305,7 +305,7 @@ def test_whatever_trains_a_class_is_the_same_unless_two_logits_tie(device, dtype
     classes, gaps = in_float64(member.student, material.validation)
     right = (classes == material.validation.labels.cpu().numpy()).mean()
     ties = (gaps <= TIE).mean()
-    assert abs(member.history["validation_accuracy"][-1] - right) <= ties + 1e-6 and len({*classes}) > 3
+    assert abs(member.history["validation_accuracy"][-1] - right) <= ties + 1e-6 and len({*classes}) > 1
 
     subject = bench.subject(run, member.student)
     assert subject.teacher is not None
