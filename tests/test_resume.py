@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 from study_samples import TINY, experiment, keep, keep_teacher
@@ -18,10 +18,10 @@ from kdnb.study.store import Store
 from kdnb.training.numerics import detect
 
 
-def train(runs, stop_after: int | None = None):
+def train(runs, stop_after: int | None = None, say=lambda line: None):
     """Train into the current store; with `stop_after`, stop cleanly after so many asked-for steps."""
     store = Store.open()
-    runner = Runner(store, detect("cpu"), "comparison", say=lambda line: None)
+    runner = Runner(store, detect("cpu"), "comparison", say=say)
     if stop_after is not None:
         steps = iter(range(stop_after))
         runner._stopping = lambda: next(steps, None) is None  # type: ignore[method-assign]
@@ -66,28 +66,38 @@ def test_a_run_alone_gives_what_it_gives_in_company(runs, reference):
         assert told(store, run) == reference[run.key]
 
 
-def test_killed_without_warning_nothing_is_lost(runs, reference, tmp_path):
-    code = (
-        "import sys; sys.path[:0] = ['tests']\n"
-        "import kdnb.study.runner as r; r.CHECKPOINT_SECONDS = 0\n"
-        "from study_samples import experiment; from kdnb.study.experiment import Run\n"
-        "from kdnb.study.store import Store; from kdnb.training.numerics import detect\n"
-        "runs = [Run(experiment(k), 1) for k in ('plain', 'kd', 'fitnet', 'crd+kd')]\n"
-        "r.Runner(Store.open(), detect('cpu'), 'comparison').run(runs)\n"
-    )
-    folder = tmp_path / "store" / "checkpoints" / "running"
-    for _ in range(2):  # in the teacher's training, and in its students'
-        process = subprocess.Popen([sys.executable, "-c", code], env=os.environ, stdout=subprocess.DEVNULL)
-        before = set(folder.rglob("checkpoint.json")) if folder.exists() else set()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if folder.exists() and set(folder.rglob("checkpoint.json")) - before:
-                time.sleep(0.3)
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    store, _ = train(runs)
+#: A study that saves after every step, and is killed at the seventh of those that have a teacher, or have none.
+KILLED = """
+import itertools, os, signal, sys; sys.path[:0] = [sys.argv[1]]
+import kdnb.study.runner as r; r.CHECKPOINT_SECONDS = -1
+from study_samples import experiment; from kdnb.study.experiment import Run
+from kdnb.study.store import Store; from kdnb.training.numerics import detect
+
+steps = itertools.count(1)
+
+def kill(cohort):
+    if (cohort.teacher is not None) == (sys.argv[2] == "taught") and next(steps) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def say(line):
+    print(line, flush=True)
+
+runs = [Run(experiment(k), 1) for k in ('plain', 'kd', 'fitnet', 'crd+kd')]
+r.Runner(Store.open(), detect('cpu'), 'comparison', say=say, on_step=kill).run(runs)
+"""
+
+
+def test_killed_without_warning_nothing_is_lost(runs, reference):
+    """In the teacher's training, and in its students': what was saved is gone on with, not made once more."""
+    tests = str(Path(__file__).parent)
+    for place, begun in (("teacher", False), ("taught", True)):
+        command = [sys.executable, "-c", KILLED, tests, place]
+        killed = subprocess.run(command, env=os.environ, capture_output=True, encoding="utf-8")
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert ("goes on at epoch" in killed.stdout) == begun
+    lines: list[str] = []
+    store, _ = train(runs, say=lines.append)
+    assert sum("goes on at epoch" in line for line in lines) == len(runs), lines
     assert {run.key: told(store, run) for run in runs} == {run.key: reference[run.key] for run in runs}
 
 
