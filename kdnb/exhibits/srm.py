@@ -337,7 +337,7 @@ def choice(of: str, profile: Profile, store: Store) -> Row | Absent:
     Of equally good cells it is the first one: with the smaller alpha, then the lower temperature.
     """
     _, method = TUNED[of]
-    cells = [cell for cell in ALPHA_TEMPERATURE.cells(profile) if cell.row.method == method]
+    cells = ALPHA_TEMPERATURE.cells(profile, asked=[r.key for r in ALPHA_TEMPERATURE.rows if r.method == method])
     found = search(cells, lambda cell, record: cell.score.of(record), store)
     if found.left:
         done = len(cells) - found.left

@@ -171,7 +171,7 @@ class Better(Leaf):
 
     def implies(self, other: Leaf) -> bool:
         """A margin implies every smaller one."""
-        if not isinstance(other, Better):
+        if not isinstance(other, Better) or (self.place, self.sides()) != (other.place, other.sides()):
             return False
         weaker = self.by > other.by or (self.by == other.by and (other.or_equal or not self.or_equal))
         return weaker and replace(self, by=other.by, or_equal=other.or_equal) == other
