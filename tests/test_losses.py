@@ -695,8 +695,9 @@ def test_gaussian_bandwidth_is_a_constant() -> None:
 
 
 def test_gaussian_of_equal_channels_is_finite_and_small() -> None:
-    """No spread at all: the bandwidth has a floor, and rounding is not blown up."""
-    same = torch.rand(1, 1, 4, 4).repeat(2, 6, 1, 1).requires_grad_()
-    value = losses.mmd(same, same.detach()[:, :3], "gaussian")
-    value.backward()
-    assert abs(value.item()) < 0.05 and torch.isfinite(same.grad).all()
+    """No spread at all: the bandwidth has a floor, and rounding, which not every draw has, is not blown up."""
+    for drawn in torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)):
+        same = drawn.repeat(2, 6, 1, 1).requires_grad_()
+        value = losses.mmd(same, same.detach()[:, :3], "gaussian")
+        value.backward()
+        assert abs(value.item()) < 0.05 and torch.isfinite(same.grad).all()
