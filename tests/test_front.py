@@ -23,6 +23,14 @@ from kdnb.tables.ledger import judged
 from kdnb.tables.ranking import standings
 
 
+@pytest.fixture
+def answers_alone(monkeypatch):
+    """The front page without what it counts of all claims and all papers, which takes most of its time."""
+    page = sys.modules[front.__module__]
+    monkeypatch.setattr(page, "_claims", lambda store: ("", ""))
+    monkeypatch.setattr(page, "_paper", lambda paper, store: "")
+
+
 @pytest.mark.parametrize(
     ("lows", "says"),
     [
@@ -55,7 +63,7 @@ def test_without_runs_nothing_is_answered():
     assert all(paper.heading in told for paper in exhibits.papers() if paper.claims)
 
 
-@pytest.mark.usefixtures("empty_project")
+@pytest.mark.usefixtures("empty_project", "answers_alone")
 def test_no_control_is_the_method_to_use():
     """In this store what stands last in the table gains most, and last stand the controls."""
     fill(Store.open(), "pilot", seeds=2, key="leaderboard/first")
@@ -82,7 +90,7 @@ def test_beside_a_dear_winner_stands_the_best_at_the_cost_of_kd():
     assert "SP" not in page._leads([dataclasses.replace(dear, cost=1.0), cheap, *rows[2:]])
 
 
-@pytest.mark.usefixtures("empty_project")
+@pytest.mark.usefixtures("empty_project", "answers_alone")
 def test_a_row_of_one_seed_does_not_hide_what_several_say():
     store = Store.open()
     fill(store, "pilot", seeds=3, key="leaderboard/first", rows=["plain", "kd", "dkd"])
@@ -93,7 +101,7 @@ def test_a_row_of_one_seed_does_not_hide_what_several_say():
     assert " By one seed, which decides nothing, still higher: ReviewKD." in told
 
 
-@pytest.mark.usefixtures("empty_project")
+@pytest.mark.usefixtures("empty_project", "answers_alone")
 def test_fresh_seeds_have_the_last_word_and_what_is_missing_is_said():
     store = Store.open()
     fill(store, "pilot", seeds=3, key="leaderboard/first", rows=["plain", "kd", "dkd"])
@@ -112,7 +120,7 @@ def test_fresh_seeds_have_the_last_word_and_what_is_missing_is_said():
     assert "| AT gains most: 39" in told and "3 seeds" in told
 
 
-@pytest.mark.usefixtures("empty_project")
+@pytest.mark.usefixtures("empty_project", "answers_alone")
 def test_one_seed_at_a_larger_scale_hides_no_answer_of_several_at_a_smaller_one():
     store, table = Store.open(), exhibits.get("comparison/table1")
     fill(store, "pilot", seeds=3, dataset="cifar100", key="comparison/table1")
@@ -150,7 +158,7 @@ def test_a_pair_that_has_nothing_but_runs_of_another_is_no_place():
     assert len([axes for axes in figure.axes if axes.get_title()]) == 1
 
 
-@pytest.mark.usefixtures("empty_project")
+@pytest.mark.usefixtures("empty_project", "answers_alone")
 def test_a_leaderboard_without_runs_is_not_called_an_answer():
     fill(Store.open(), "pilot", seeds=2, key="comparison/table1")
     told = front("comparison/table1", "leaderboard/first", "leaderboard/second").texts["in-one-minute"]
