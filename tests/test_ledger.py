@@ -123,9 +123,10 @@ def test_a_verdict_hangs_on_the_comparison_that_decides_it():
         elif call is not None:
             assert call.truth is None, "what is decided keeps no claim open"
     assert {verdict.status for verdict in judged.values()} >= {"agrees at that scale", "disagrees at that scale"}
-    body = {entries[0].text: entries for entries in tables.ledger(store)[1].body}
+    summary, first, *_ = tables.ledger(store)
+    body = {entries[0].text: entries for entries in first.body}
     assert body["C4"][3].text in ("✕ disagrees, pilot", "● agrees, pilot", "◐ open, pilot")
-    assert tables.ledger(store)[0].body[0][1].text == "17"
+    assert summary.body[0][1].text == "17"
 
 
 def test_a_verdict_hangs_on_the_difference_of_two_rows_and_says_what_margin_is_claimed():
@@ -238,7 +239,8 @@ def test_the_comparisons_of_a_claim_add_up():
             share = 0.5 + 0.01 * run.seed + 0.1 * (cell.row.key == "slkd")
             history = {**record.history, "self_accuracy": [share] * len(record.history["epoch"])}
             store.write(run, dataclasses.replace(record, history=history), "slkd")
-    frame = tables.ledger(store)[0].frame
+    summary, *by_paper = tables.ledger(store)
+    frame = summary.frame
     parts = frame[["for", "open", "against", "unmeasured", "repeated"]].sum(axis=1)
     assert list(parts) == list(frame["comparisons"])
     assert frame["repeated"].sum() > 0 and {"no verdict", "undetermined", "not measured"} <= set(frame["verdict"])
@@ -246,7 +248,7 @@ def test_the_comparisons_of_a_claim_add_up():
     # A second place is fifteen comparisons, whoever is the first: one with that, the others with the rest.
     assert known["comparison-C13"] == 15 and known["slkd-S2"] == 22 and known["srm-R13"] == 0
     repeated = frame[frame["repeated"] > 0].iloc[0]
-    told = {entries[0].text: entries[4].text for table in tables.ledger(store)[1:] for entries in table.body}
+    told = {entries[0].text: entries[4].text for table in by_paper for entries in table.body}
     assert told[repeated["id"].partition("-")[2]].endswith(f", {repeated['repeated']} repeated")
 
 
