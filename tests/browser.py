@@ -81,7 +81,11 @@ def _browsing(address: str, width: int) -> Iterator[None]:
             yield
         finally:
             browser.terminate()
-            browser.wait(timeout=20)
+            try:
+                browser.wait(timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                browser.kill()
+                browser.wait()
 
 
 class _Pages(SimpleHTTPRequestHandler):
