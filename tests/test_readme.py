@@ -21,6 +21,7 @@ from kdnb.cli import app
 
 ROOT = paths.ROOT
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "book/rerun.md", "book/index.md")]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 #: What a package is called for conda where it has another name than for pip.
 CONDA = {"torch": "pytorch", "snakemake": "snakemake-minimal"}
 
@@ -194,8 +195,9 @@ def test_the_documents_are_there():
     for name in ("LICENSE", "CHANGELOG.md", "CITATION.cff", ".pre-commit-config.yaml", ".ci/run"):
         assert Path(ROOT / name).exists(), name
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
-        assert yaml.safe_load(path.read_text())["jobs"]
+    assert {path.name for path in WORKFLOWS} == {"book.yml", "test.yml"}
+    for path in WORKFLOWS:
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
 
 
 # -- hooks and workflows ---------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def test_types_are_checked_in_the_environment_that_is_there(there, tmp_path):
 
 
 def test_only_the_job_that_publishes_may_write():
-    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+    for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert workflow["permissions"] == {"contents": "read"}
         writing = {name for name, job in workflow["jobs"].items() if "write" in job.get("permissions", {}).values()}
