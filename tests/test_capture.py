@@ -84,13 +84,9 @@ def _no_notices():
 # -- on any machine ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["plain", "kd", "fsp", "crd+kd", "ofd", "slkd"])
+@pytest.mark.parametrize("key", [*METHODS, *BENCHMARK])
 def test_nothing_in_a_whole_step_waits_for_the_device(key):
-    """Gather, crop, teacher, loss, backward, optimiser, sums: all of it, after the first steps.
-
-    By what methods ask of a batch: no teacher, its answers, its maps, draws, a teacher in train mode, others that learn
-    beside; what each of them does with it is looked at in `test_methods.py`.
-    """
+    """Gather, crop, teacher, loss, backward, optimiser, sums: all of it, after the first steps."""
     cohort = company([key], detect("cpu", dtype="float32", mode="eager"))
     steps = cohort.steps()
     next(steps)

@@ -35,7 +35,6 @@ print(*[f'{run.experiment.fingerprint}-{run.seed}' for run in done.recorded], fl
 
 HOLDING = """
 import sys; from pathlib import Path; from kdnb.lock import acquire
-from kdnb.study import runner as runner_module
 lock = acquire(Path(sys.argv[1])); print(lock is not None, flush=True); sys.stdin.readline()
 """
 

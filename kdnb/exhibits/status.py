@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kdnb import datasets
@@ -161,30 +161,26 @@ def progress(exhibit: Exhibit, profile: str, store: Store) -> dict[str, Any]:
     done = [{run.key: store.settled(run) for run in of_cell(cell, exhibit.seeds(profile))} for cell in cells]
     every = {key: True for runs in done for key in runs}
     every |= {key: False for runs in done for key, there in runs.items() if not there}
-    missing = {key: cell for cell, runs in zip(cells, done, strict=True) for key in runs if not every[key]}
+    missing = [fingerprint for (fingerprint, _), there in every.items() if not there]
     return {
         "cells": len(cells),
         "measured": sum(any(runs.values()) for runs in done),
         "runs": sum(every.values()),
         "wanted": len(every),
-        "hours_left": _hours(missing.values(), cells, store),
+        "hours_left": _hours(missing, cells, store),
     }
 
 
-def _hours(missing: Iterable[Cell], cells: Sequence[Cell], store: Store) -> float | None:
-    """How long the missing runs take: each as long as others of its cell in the mean, or else as the table's students.
+def _hours(missing: Sequence[str], cells: Sequence[Cell], store: Store) -> float | None:
+    """How long runs of these fingerprints take: each as long as others of its own in the mean, or else as the table's students.
 
     A teacher says nothing of them.  None where nothing is missing, or nothing is known of what is.
     """
-    of_cells: dict[str, list[float]] = {}
+    of_its_own: dict[str, list[float]] = {}
     of_students: list[float] = []
     for cell, record in runs_of(cells, store):
         seconds = record.cost["wall_seconds"]
-        of_cells.setdefault(_fingerprint(cell), []).append(seconds)
+        of_its_own.setdefault(record.fingerprint, []).append(seconds)
         of_students += [seconds] if cell.row.role != "teacher" else []
-    known = [of_cells.get(_fingerprint(cell), of_students) for cell in missing]
+    known = [of_its_own.get(fingerprint, of_students) for fingerprint in missing]
     return round(sum(map(statistics.mean, known)) / 3600, 3) if known and all(known) else None
-
-
-def _fingerprint(cell: Cell) -> str:
-    return cell.experiment.fingerprint if cell.experiment else ""
