@@ -172,7 +172,7 @@ def progress(exhibit: Exhibit, profile: str, store: Store) -> dict[str, Any]:
 
 
 def _hours(missing: Sequence[str], cells: Sequence[Cell], store: Store) -> float | None:
-    """How long runs of these fingerprints take: each as long as others of its own in the mean, or else as the table's students.
+    """How long runs of these fingerprints take: in the mean as those of the same one, or else as the table's students.
 
     A teacher says nothing of them.  None where nothing is missing, or nothing is known of what is.
     """

@@ -171,6 +171,7 @@ class Better(Leaf):
 
     def implies(self, other: Leaf) -> bool:
         """A margin implies every smaller one."""
+        # Most pairs differ in place or rows, which is asked first: a copy of a claim costs more than all of it.
         if not isinstance(other, Better) or (self.place, self.sides()) != (other.place, other.sides()):
             return False
         weaker = self.by > other.by or (self.by == other.by and (other.or_equal or not self.or_equal))
